@@ -1,0 +1,195 @@
+//! Between the gateway (zone 1) and privd (zone 3): leases, links, templates.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BackendName, InstanceTag, Limits, LimitsInForce, SandboxId, TemplateName};
+
+/// What the gateway may ask of privd.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Ask {
+    /// Opens a lease: permission for `backend` to make this sandbox, and a deadline that privd enforces.
+    /// Without a cell by the deadline the lease just ends. Answer: [`Answer::Done`].
+    LeaseOpen {
+        /// The sandbox to be.
+        sandbox: SandboxId,
+        /// The backend that may make it.
+        backend: BackendName,
+        /// The template it may use.
+        template: TemplateName,
+        /// Upper bounds for what the backend asks.
+        limits: Limits,
+        /// Milliseconds from now until the deadline.
+        ttl_ms: u64,
+    },
+    /// Moves a deadline to `ttl_ms` from now; zero ends the sandbox at once. Answer: [`Answer::Done`].
+    LeaseSet {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// Milliseconds from now.
+        ttl_ms: u64,
+    },
+    /// Ends a lease and, if its backend has not removed the sandbox yet, the sandbox. Answer: [`Answer::Done`].
+    LeaseEnd {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Leases in order of id, at most [`LEASES_A_PAGE`]. Answer: [`Answer::Leases`].
+    LeaseList {
+        /// Only ids greater than this one.
+        after: Option<SandboxId>,
+    },
+    /// A new link to the sandbox's agent. Answer: [`Answer::Link`] with one connected SEQPACKET descriptor.
+    LinkOpen {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Templates in order of name, at most [`TEMPLATES_A_PAGE`]. Answer: [`Answer::Templates`].
+    TemplateList {
+        /// Only names greater than this one.
+        after: Option<TemplateName>,
+    },
+    /// Makes a template from a tar stream; the reading end of a pipe rides along. Unpacking is done by a
+    /// worker without privilege; the answer comes when it has ended. Answer: [`Answer::Done`].
+    TemplateImport {
+        /// The new template's name, not taken yet.
+        template: TemplateName,
+    },
+    /// Removes a template that no lease names. Answer: [`Answer::Done`].
+    TemplateRemove {
+        /// The template.
+        template: TemplateName,
+    },
+    /// What this host offers and lacks. Answer: [`Answer::Host`].
+    HostReport,
+    /// What a cell uses now. Answer: [`Answer::Usage`].
+    Usage {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+}
+
+/// Most leases in one answer; keeps it well within a frame.
+pub const LEASES_A_PAGE: usize = 100;
+/// Most templates in one answer.
+pub const TEMPLATES_A_PAGE: usize = 100;
+
+/// What privd answers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// A page of leases; shorter than [`LEASES_A_PAGE`] means the last.
+    Leases(Vec<Lease>),
+    /// The link's descriptor rides along.
+    Link,
+    /// A page of templates.
+    Templates(Vec<Template>),
+    /// See [`HostReport`].
+    Host(Box<HostReport>),
+    /// See [`Usage`].
+    Usage(Usage),
+}
+
+/// A lease as privd holds it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Lease {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Its backend.
+    pub backend: BackendName,
+    /// Its template.
+    pub template: TemplateName,
+    /// Milliseconds left; zero while it is being ended.
+    pub ttl_ms: u64,
+    /// What there is of it.
+    pub state: LeaseState,
+}
+
+/// What there is behind a lease.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum LeaseState {
+    /// Nothing yet, or a backend of its own makes it.
+    Open,
+    /// A cell runs.
+    Running,
+    /// It is being removed.
+    Ending,
+}
+
+/// A template privd can clone from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Template {
+    /// Its name.
+    pub name: TemplateName,
+    /// When it was made, in seconds since 1970.
+    pub created_unix: u64,
+}
+
+/// What a cell uses.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Usage {
+    /// Processor time so far in microseconds, if the host counts it.
+    pub cpu_us: Option<u64>,
+    /// Memory now in bytes, if the host counts it.
+    pub memory: Option<u64>,
+    /// Processes now, if the host counts them.
+    pub pids: Option<u64>,
+}
+
+/// What this host offers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HostReport {
+    /// The instance.
+    pub tag: InstanceTag,
+    /// Which limits a new sandbox would get.
+    pub limits: LimitsInForce,
+    /// Sandboxes at most, and now.
+    pub sandboxes: (u32, u32),
+    /// Bytes free and in all where sandboxes are stored.
+    pub storage: (u64, u64),
+    /// Each feature looked at.
+    pub features: Vec<Feature>,
+}
+
+/// One feature of the host.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Feature {
+    /// Its name, such as `cgroup memory`.
+    pub name: String,
+    /// Whether it is there.
+    pub present: bool,
+    /// What follows from it, or how to get it.
+    pub note: String,
+}
+
+/// What privd tells the gateway unasked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Event {
+    /// A sandbox is gone.
+    Ended {
+        /// Which.
+        sandbox: SandboxId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A new channel to netd rides along (netd was started or restarted).
+    NetChannel,
+    /// A new channel to a plugin host rides along.
+    PluginChannel {
+        /// The backend it serves.
+        backend: BackendName,
+    },
+}
+
+/// Why a sandbox ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum EndReason {
+    /// Its lease ran out.
+    Expired,
+    /// It was asked for.
+    Removed,
+    /// Its first process ended by itself or was killed.
+    GuestEnded,
+    /// It was not whole when privd started.
+    Lost,
+}

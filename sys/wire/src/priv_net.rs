@@ -1,0 +1,79 @@
+//! Between privd and netd (both zone 3): which leases live, and network slots for their cells.
+//!
+//! privd asks, netd answers. Slots and namespace descriptors travel only here.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::SandboxId;
+
+/// What privd may ask of netd.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Ask {
+    /// A lease was opened: policy for this sandbox may be set from now on. Not answered.
+    LeaseLive {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// A lease has ended: its slot, policy and flows go. Not answered.
+    LeaseGone {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// A slot for a live lease, its policy in force before the answer (closed if none was set).
+    /// Answer: [`Answer::Slot`] with the network namespace's descriptor (Linux). Asked again for the same
+    /// sandbox, the same slot is given.
+    SlotTake {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// At start: a running cell's network namespace rides along; netd finds the slot it belongs to and keeps
+    /// it. Answer: [`Answer::Slot`] without descriptor, or `NotFound`: the cell is not whole.
+    SlotAdopt {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// At start, after the last adoption: what was not adopted is removed. Answer: [`Answer::Done`].
+    ReconcileEnd,
+    /// The gateway was started: its channel rides along, the old one is dead. Not answered.
+    GatewayChannel,
+    /// Removes every kernel object of this instance. Answer: [`Answer::Done`]; netd then exits.
+    Purge,
+    /// What the slots look like now, for reports and tests. Answer: [`Answer::Slots`].
+    SlotReport,
+}
+
+/// What netd answers.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The slot.
+    Slot(Slot),
+    /// Slots in all, ready, taken.
+    Slots {
+        /// At most.
+        total: u32,
+        /// Made and waiting.
+        ready: u32,
+        /// Given to cells.
+        taken: u32,
+    },
+}
+
+/// What a cell must know of its network.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Slot {
+    /// The sandbox's address.
+    pub address: Ipv4Addr,
+    /// Its next hop.
+    pub gateway: Ipv4Addr,
+}
+
+/// What netd tells privd unasked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Event {
+    /// netd has read its ledger and waits for adoptions.
+    Ready,
+}
