@@ -1,0 +1,322 @@
+//! The synchronous half: what the poll loops of zone 3 use.
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair, sockopt,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use warder_wire::frame::{MAX_FDS, MAX_FRAME};
+
+use crate::inbox::Inbox;
+use crate::{IpcError, check};
+
+/// Whether this kernel gives back records as they were sent (unix(7): Linux does).
+const KEEPS_BOUNDARIES: bool = cfg!(target_os = "linux");
+/// Most messages that wait for a peer that does not read.
+const QUEUE: usize = 4096;
+
+/// A channel of whole messages with descriptors.
+#[derive(Debug)]
+pub struct Channel {
+    fd: OwnedFd,
+    inbox: Inbox,
+    outbox: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
+}
+
+impl Channel {
+    /// Two connected ends.
+    ///
+    /// # Errors
+    /// [`IpcError::System`] when there are no descriptors left.
+    pub fn pair() -> Result<(Self, Self), IpcError> {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|e| IpcError::system("socketpair", e))?;
+        Ok((Self::wrap(a), Self::wrap(b)))
+    }
+
+    /// Takes over a descriptor from elsewhere.
+    ///
+    /// # Errors
+    /// [`IpcError::Violation`] when it is not a `SOCK_SEQPACKET` socket of the Unix domain.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, IpcError> {
+        check::unix_seqpacket(fd.as_fd()).map_err(|_| IpcError::Violation("not a channel"))?;
+        Ok(Self::wrap(fd))
+    }
+
+    fn wrap(fd: OwnedFd) -> Self {
+        // Best effort: a larger buffer lets a burst of leases or events pass without queueing.
+        let _ = sockopt::set_socket_send_buffer_size(&fd, 256 * 1024);
+        Self {
+            fd,
+            inbox: Inbox::default(),
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// The socket; what was received and not taken is lost.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Sends a message, or queues it until [`Self::flush`]. Never blocks.
+    ///
+    /// # Errors
+    /// Any but [`IpcError::TimedOut`].
+    pub fn send<T: Serialize>(&mut self, message: &T, fds: Vec<OwnedFd>) -> Result<(), IpcError> {
+        let frame = warder_wire::encode(message)?;
+        if fds.len() > MAX_FDS {
+            return Err(IpcError::Violation("too many descriptors to send"));
+        }
+        if self.outbox.len() >= QUEUE {
+            return Err(IpcError::Overrun);
+        }
+        self.outbox.push_back((frame, 0, fds));
+        self.flush()
+    }
+
+    /// Whether messages wait for [`PollFlags::OUT`].
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Sends what waits, as far as the peer takes it.
+    ///
+    /// # Errors
+    /// Any but [`IpcError::TimedOut`].
+    pub fn flush(&mut self) -> Result<(), IpcError> {
+        while let Some((frame, sent, fds)) = self.outbox.front_mut() {
+            match send_record(self.fd.as_fd(), &frame[*sent..], fds) {
+                Ok(n) => {
+                    *sent += n;
+                    fds.clear();
+                    if *sent >= frame.len() {
+                        self.outbox.pop_front();
+                    }
+                }
+                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(()),
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
+                    return Err(IpcError::Closed);
+                }
+                Err(errno) => return Err(IpcError::system("sendmsg", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whole message with its descriptors, or `None` when nothing whole is there.
+    ///
+    /// # Errors
+    /// [`IpcError::Closed`] at the end; anything else means the channel must be dropped.
+    pub fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, IpcError> {
+        loop {
+            if let Some((frame, fds)) = self.inbox.pop()? {
+                return Ok(Some((warder_wire::decode(&frame)?, fds)));
+            }
+            let mut buffer = [0_u8; MAX_FRAME];
+            let (n, fds) = match recv_record(self.fd.as_fd(), &mut buffer) {
+                Ok(got) => got,
+                Err(RecvError::Errno(Errno::AGAIN)) => return Ok(None),
+                Err(RecvError::Errno(Errno::INTR)) => continue,
+                Err(RecvError::Errno(Errno::CONNRESET)) => return Err(IpcError::Closed),
+                Err(RecvError::Errno(errno)) => return Err(IpcError::system("recvmsg", errno)),
+                Err(RecvError::Truncated) => {
+                    return Err(IpcError::Violation("a record or its descriptors were cut"));
+                }
+            };
+            if n == 0 {
+                let clean = fds.is_empty() && !self.inbox.is_partial();
+                return Err(if clean {
+                    IpcError::Closed
+                } else {
+                    IpcError::Violation("ended inside a frame")
+                });
+            }
+            self.inbox.push(&buffer[..n], fds, KEEPS_BOUNDARIES)?;
+        }
+    }
+
+    /// Waits for a message. For start-up, tests and plain programs; a poll loop never calls it.
+    ///
+    /// # Errors
+    /// [`IpcError::TimedOut`] after `timeout`; otherwise as [`Self::recv`].
+    pub fn recv_timeout<T: DeserializeOwned>(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<(T, Vec<OwnedFd>), IpcError> {
+        let end = Instant::now() + timeout;
+        loop {
+            if let Some(got) = self.recv()? {
+                return Ok(got);
+            }
+            self.wait(PollFlags::IN, end)?;
+        }
+    }
+
+    /// Sends and waits until the peer's queue has it all. For start-up, tests and plain programs.
+    ///
+    /// # Errors
+    /// [`IpcError::TimedOut`] after `timeout`; otherwise as [`Self::send`].
+    pub fn send_timeout<T: Serialize>(
+        &mut self,
+        message: &T,
+        fds: Vec<OwnedFd>,
+        timeout: Duration,
+    ) -> Result<(), IpcError> {
+        let end = Instant::now() + timeout;
+        self.send(message, fds)?;
+        while self.wants_write() {
+            self.wait(PollFlags::OUT, end)?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, what: PollFlags, end: Instant) -> Result<(), IpcError> {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(|_| IpcError::TimedOut)?;
+        match poll(&mut [PollFd::new(&self.fd, what)], Some(&timeout)) {
+            Ok(0) => Err(IpcError::TimedOut),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(IpcError::system("poll", errno)),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One `sendmsg` with MSG_EOR. `fds` ride on the first byte.
+fn send_record(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(Errno::INVAL);
+    }
+    let flags = SendFlags::EOR | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| sendmsg(fd, &[IoSlice::new(bytes)], &mut control, flags))
+}
+
+enum RecvError {
+    Errno(Errno),
+    Truncated,
+}
+
+/// One `recvmsg`. More descriptors than [`MAX_FDS`] are a violation; the kernel closes those that did not fit.
+fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), RecvError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let got = recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)
+        .map_err(RecvError::Errno)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if got
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(RecvError::Truncated);
+    }
+    Ok((got.bytes, fds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_together() {
+        let (mut a, mut b) = Channel::pair().expect("socketpair");
+        let (c, _d) = Channel::pair().expect("socketpair");
+        assert!(b.recv::<u32>().expect("open").is_none());
+        a.send(&7_u32, vec![c.into_fd()]).expect("sends");
+        let (value, fds) = b
+            .recv_timeout::<u32>(Duration::from_secs(5))
+            .expect("arrives");
+        assert_eq!((value, fds.len()), (7, 1));
+        Channel::from_fd(fds.into_iter().next().expect("one")).expect("is a channel");
+        drop(a);
+        assert!(matches!(b.recv::<u32>(), Err(IpcError::Closed)));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_overruns_and_nothing_blocks() {
+        let (mut a, _b) = Channel::pair().expect("socketpair");
+        let big = vec![1_u8; 16 * 1024];
+        let end = (0..2 * QUEUE).find_map(|_| a.send(&big, Vec::new()).err());
+        assert!(matches!(end, Some(IpcError::Overrun)));
+    }
+
+    #[test]
+    fn queued_messages_arrive_in_order() {
+        let (mut a, mut b) = Channel::pair().expect("socketpair");
+        for n in 0..2000_u32 {
+            a.send(&(n, vec![0_u8; 1000]), Vec::new())
+                .expect("queue has room");
+        }
+        for n in 0..2000_u32 {
+            a.flush().expect("open");
+            let ((got, _), _) = b
+                .recv_timeout::<(u32, Vec<u8>)>(Duration::from_secs(5))
+                .expect("arrives");
+            assert_eq!(got, n);
+        }
+    }
+
+    #[test]
+    fn too_many_descriptors_end_the_channel() {
+        let (a, mut b) = Channel::pair().expect("socketpair");
+        let fds: Vec<OwnedFd> = (0..MAX_FDS * 2)
+            .map(|_| a.fd.try_clone().expect("dup"))
+            .collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS * 2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
+        let frame = warder_wire::encode(&1_u8).expect("fits");
+        sendmsg(
+            &a,
+            &[IoSlice::new(&frame)],
+            &mut control,
+            SendFlags::empty(),
+        )
+        .expect("kernel takes them");
+        assert!(matches!(b.recv::<u8>(), Err(IpcError::Violation(_))));
+    }
+
+    #[test]
+    fn garbage_and_oversize_end_the_channel() {
+        for bytes in [vec![0xff_u8; 64], vec![0_u8; 3], vec![1, 0, 0, 0, 1, 1]] {
+            let (a, mut b) = Channel::pair().expect("socketpair");
+            rustix::net::send(&a, &bytes, SendFlags::empty()).expect("kernel takes it");
+            let end = b.recv::<u32>().expect_err("not a frame");
+            assert!(
+                matches!(end, IpcError::Violation(_) | IpcError::Frame(_)),
+                "{bytes:?}: {end}"
+            );
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Puts received bytes together to whole frames, pure.
+//!
+//! Linux keeps the boundaries of `SOCK_SEQPACKET`; FreeBSD 15 may join and split records. With
+//! boundaries a record that is not exactly one frame is a violation; without them frames are cut from the
+//! stream. Descriptors belong to the frame whose first byte they came with.
+
+use std::os::fd::OwnedFd;
+
+use warder_wire::frame::{self, MAX_FDS, MAX_FRAME};
+
+use crate::IpcError;
+
+/// Received bytes and descriptors that are not a whole frame yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+impl Inbox {
+    /// Takes in what one receive call returned.
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        fds: Vec<OwnedFd>,
+        keeps_boundaries: bool,
+    ) -> Result<(), IpcError> {
+        if keeps_boundaries && frame::frame_len(bytes)? != Some(bytes.len()) {
+            return Err(IpcError::Violation("a record that is not one frame"));
+        }
+        if !fds.is_empty() && !self.bytes.is_empty() {
+            return Err(IpcError::Violation("descriptors inside a frame"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.fds.extend(fds);
+        if self.fds.len() > MAX_FDS || self.bytes.len() > 2 * MAX_FRAME {
+            return Err(IpcError::Violation("too much at once"));
+        }
+        Ok(())
+    }
+
+    /// Cuts off the first whole frame with its descriptors.
+    pub(crate) fn pop(&mut self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, IpcError> {
+        match frame::frame_len(&self.bytes)? {
+            Some(length) if length <= self.bytes.len() => {
+                let rest = self.bytes.split_off(length);
+                let whole = std::mem::replace(&mut self.bytes, rest);
+                Ok(Some((whole, std::mem::take(&mut self.fds))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a frame has begun and not ended; the end of the channel now is a violation.
+    pub(crate) fn is_partial(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use warder_wire::frame::encode;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_cutting_of_a_stream_gives_the_same_frames(values in proptest::collection::vec(any::<u64>(), 1..20), cut in 1_usize..9) {
+            let stream: Vec<u8> = values.iter().flat_map(|v| encode(v).expect("fits")).collect();
+            let mut inbox = Inbox::default();
+            let mut got = Vec::new();
+            for piece in stream.chunks(cut) {
+                inbox.push(piece, Vec::new(), false).expect("within bounds");
+                while let Some((frame, _)) = inbox.pop().expect("frames are whole") {
+                    got.push(warder_wire::decode::<u64>(&frame).expect("encoded above"));
+                }
+            }
+            prop_assert_eq!(got, values);
+            prop_assert!(!inbox.is_partial());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..16), keeps in any::<bool>()) {
+            let mut inbox = Inbox::default();
+            for piece in pieces {
+                if inbox.push(&piece, Vec::new(), keeps).is_err() || inbox.pop().is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_record_is_a_violation_where_boundaries_hold() {
+        let frame = encode(&7_u64).expect("fits");
+        let mut inbox = Inbox::default();
+        assert!(
+            inbox
+                .push(&frame[..frame.len() - 1], Vec::new(), true)
+                .is_err()
+        );
+        let mut inbox = Inbox::default();
+        inbox.push(&frame, Vec::new(), true).expect("whole");
+        assert!(inbox.pop().expect("whole").is_some());
+    }
+}
