@@ -1,1 +1,39 @@
-//! x
+//! The asynchronous half, on tokio: callers, the raw channel, and streams from a guest.
+//!
+//! Everything here is made after the runtime and makes no thread but the [`Reaper`]'s, which must be
+//! started before the process forbids itself to make threads.
+#![cfg(feature = "tokio")]
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use tokio::io::unix::AsyncFd;
+
+mod caller;
+mod guest;
+mod raw;
+
+pub use caller::{CallError, Caller};
+pub use guest::{GuestStream, Reaper};
+pub use raw::AsyncChannel;
+
+/// A descriptor that stays the same and open for as long as the runtime watches it.
+#[derive(Debug)]
+struct Watched(Arc<OwnedFd>);
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Gives a descriptor to the current runtime; on failure it comes back.
+fn watch(fd: Arc<OwnedFd>) -> Result<AsyncFd<Watched>, (Arc<OwnedFd>, std::io::Error)> {
+    // SAFETY: `Watched` owns a share of the descriptor and always names the same one, so it is open and
+    // unchanged until `AsyncFd` lets go of it.
+    let registered = unsafe { AsyncFd::register(Watched(fd)) };
+    registered.map_err(|error| {
+        let (watched, error) = error.into_parts();
+        (watched.0, error)
+    })
+}

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +28,8 @@ const QUEUE: usize = 4096;
 /// A channel of whole messages with descriptors.
 #[derive(Debug)]
 pub struct Channel {
-    fd: OwnedFd,
+    // Shared only with the runtime that watches it.
+    fd: Arc<OwnedFd>,
     inbox: Inbox,
     outbox: VecDeque<(Vec<u8>, usize, Vec<OwnedFd>)>,
 }
@@ -61,7 +63,7 @@ impl Channel {
         // Best effort: a larger buffer lets a burst of leases or events pass without queueing.
         let _ = sockopt::set_socket_send_buffer_size(&fd, 256 * 1024);
         Self {
-            fd,
+            fd: Arc::new(fd),
             inbox: Inbox::default(),
             outbox: VecDeque::new(),
         }
@@ -70,7 +72,14 @@ impl Channel {
     /// The socket; what was received and not taken is lost.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
-        self.fd
+        Arc::into_inner(self.fd)
+            .expect("only AsyncChannel shares the descriptor, and it never gives the channel back")
+    }
+
+    /// For a runtime to watch.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watched(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
     /// Sends a message, or queues it until [`Self::flush`]. Never blocks.

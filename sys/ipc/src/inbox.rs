@@ -10,6 +10,9 @@ use warder_wire::frame::{self, MAX_FDS, MAX_FRAME};
 
 use crate::IpcError;
 
+/// A whole frame with its descriptors.
+pub(crate) type Whole = (Vec<u8>, Vec<OwnedFd>);
+
 /// Received bytes and descriptors that are not a whole frame yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
@@ -40,7 +43,7 @@ impl Inbox {
     }
 
     /// Cuts off the first whole frame with its descriptors.
-    pub(crate) fn pop(&mut self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, IpcError> {
+    pub(crate) fn pop(&mut self) -> Result<Option<Whole>, IpcError> {
         match frame::frame_len(&self.bytes)? {
             Some(length) if length <= self.bytes.len() => {
                 let rest = self.bytes.split_off(length);

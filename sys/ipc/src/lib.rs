@@ -1,7 +1,7 @@
 //! Trust: none of its own; runs inside daemons of every zone.
 //! Input: bytes and descriptors from the process at the other end, hostile or not.
 //! May: send and receive on descriptors it was given, make socket pairs, close descriptors.
-//! Unsafe: two blocks in `start`, taking over the descriptor a process was started with.
+//! Unsafe: `start` takes over the descriptor a process was started with; `aio` gives descriptors to tokio.
 //!
 //! Channels between Warder's processes.
 //!

@@ -1,0 +1,214 @@
+//! Streams whose other holder is a hostile guest.
+//!
+//! A descriptor that came from a sandbox is a copy of an open file description the guest still has: it can
+//! clear O_NONBLOCK or set SO_LINGER at any moment. So every read and write says MSG_DONTWAIT itself
+//! (recv(2), send(2)), and the last close, which SO_LINGER may delay, happens on a thread of its own.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, ready};
+
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Watched, watch};
+
+/// Closes descriptors where a slow close stops nobody.
+#[derive(Clone, Debug)]
+pub struct Reaper(mpsc::Sender<Arc<OwnedFd>>);
+
+impl Reaper {
+    /// Starts the thread. Before the process forbids itself to make threads.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel::<Arc<OwnedFd>>();
+        std::thread::Builder::new()
+            .name("reaper".into())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                for fd in receiver {
+                    // Linger off makes the close short; the guest may turn it on again, hence the thread.
+                    let _ = sockopt::set_socket_linger(&fd, None);
+                    drop(fd);
+                }
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// Closes `fd` later. When the thread is gone the process is ending, and the close happens here.
+    pub fn close(&self, fd: impl Into<Arc<OwnedFd>>) {
+        let _ = self.0.send(fd.into());
+    }
+}
+
+/// A connected stream socket that came from a guest.
+#[derive(Debug)]
+pub struct GuestStream {
+    // None only while being dropped.
+    watched: Option<AsyncFd<Watched>>,
+    reaper: Reaper,
+}
+
+impl GuestStream {
+    /// Watches a socket whose kind was checked (`check::connected_tcp`).
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn new(fd: OwnedFd, reaper: &Reaper) -> io::Result<Self> {
+        match watch(Arc::new(fd)) {
+            Ok(watched) => Ok(Self {
+                watched: Some(watched),
+                reaper: reaper.clone(),
+            }),
+            Err((fd, error)) => {
+                reaper.close(fd);
+                Err(error)
+            }
+        }
+    }
+
+    fn watched(&self) -> io::Result<&AsyncFd<Watched>> {
+        self.watched
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for GuestStream {
+    fn drop(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            self.reaper.close(watched.into_inner().0);
+        }
+    }
+}
+
+impl AsyncRead for GuestStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let watched = self.watched()?;
+        loop {
+            let mut guard = ready!(watched.poll_read_ready(cx))?;
+            let space = buf.initialize_unfilled();
+            match guard.try_io(|inner| {
+                Ok(recv(inner.get_ref().0.as_fd(), &mut *space, RecvFlags::DONTWAIT)?.0)
+            }) {
+                Ok(Ok(n)) => {
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(e)) => return Poll::Ready(Err(e)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for GuestStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let watched = self.watched()?;
+        loop {
+            let mut guard = ready!(watched.poll_write_ready(cx))?;
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match guard.try_io(|inner| Ok(send(inner.get_ref().0.as_fd(), bytes, flags)?)) {
+                Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(result) => return Poll::Ready(result),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let fd = self.watched()?.get_ref().0.as_fd();
+        match shutdown(fd, Shutdown::Write) {
+            // The guest may have shut it down already.
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(errno) => Poll::Ready(Err(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn tcp_pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+        (ours, listener.accept().expect("loopback").0)
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_clears_nonblocking_stops_nobody() {
+        let reaper = Reaper::start().expect("thread");
+        let (ours, mut theirs) = tcp_pair();
+        let guests_copy = ours.try_clone().expect("dup");
+        ours.set_nonblocking(true).expect("fcntl");
+        let mut stream = GuestStream::new(ours.into(), &reaper).expect("epoll");
+        guests_copy.set_nonblocking(false).expect("fcntl");
+
+        // Nothing to read and nobody who reads: both must wait on the runtime, not in the kernel.
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await;
+        assert!(read.is_err(), "read came back without data");
+        let flood = tokio::time::timeout(
+            Duration::from_millis(200),
+            stream.write_all(&vec![0; 64 << 20]),
+        )
+        .await;
+        assert!(flood.is_err(), "64 MiB went into a socket nobody reads");
+
+        theirs.write_all(b"x").expect("open");
+        stream.read_exact(&mut byte).await.expect("open");
+        assert_eq!(&byte, b"x");
+        theirs
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("setsockopt");
+        theirs.read_exact(&mut byte).expect("the flood");
+    }
+
+    #[tokio::test]
+    async fn a_lingering_close_stops_nobody() {
+        let reaper = Reaper::start().expect("thread");
+        let (ours, _theirs) = tcp_pair();
+        ours.set_nonblocking(true).expect("fcntl");
+        let guests_copy = ours.try_clone().expect("dup");
+        let mut stream = GuestStream::new(ours.into(), &reaper).expect("epoll");
+        let _ = tokio::time::timeout(
+            Duration::from_millis(50),
+            stream.write_all(&vec![0; 64 << 20]),
+        )
+        .await;
+        sockopt::set_socket_linger(&guests_copy, Some(Duration::from_secs(60)))
+            .expect("setsockopt");
+        drop(guests_copy);
+        let begin = std::time::Instant::now();
+        drop(stream);
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "the event loop closed it itself"
+        );
+    }
+}
