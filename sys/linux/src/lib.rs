@@ -1,1 +1,17 @@
-//! x
+//! Trust: zone 3 (linked into privd and netd, which run as root).
+//! Input: privd and netd; the kernel's own files under /proc and /sys; on disk, trees written by guests.
+//! May: every privileged call of Warder on Linux: namespaces, mounts, cgroups, processes, storage.
+//! Unsafe: system calls that rustix does not wrap, each in a function of its own.
+//!
+//! The Linux system layer.
+#![cfg(target_os = "linux")]
+
+pub mod cell;
+pub mod dirs;
+mod error;
+pub mod features;
+pub mod process;
+pub mod signals;
+pub mod storage;
+
+pub use error::{HostError, Result};

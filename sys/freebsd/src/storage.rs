@@ -1,0 +1,154 @@
+//! Root trees of sandboxes, and the templates they are cloned from.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use warder_wire::gateway_priv::Template;
+use warder_wire::{SandboxId, TemplateName};
+
+use crate::cell::{IdRange, UserNamespace};
+use crate::error::{Result, unsupported};
+use crate::process::Process;
+
+/// The state directory's storage.
+#[derive(Debug)]
+pub struct Store {
+    directory: OwnedFd,
+}
+
+/// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
+#[derive(Clone, Debug)]
+pub struct Root {}
+
+impl Store {
+    /// Opens, and where needed makes, the storage in `state_dir`.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn open(_state_dir: &Path) -> Result<Self> {
+        unsupported("storage::Store::open")
+    }
+
+    /// Makes a sandbox's writable tree over a template.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn clone_template(
+        &self,
+        _sandbox: &SandboxId,
+        _template: &TemplateName,
+        _ids: IdRange,
+        _resolvers: &[Ipv4Addr],
+    ) -> Result<()> {
+        unsupported("storage::Store::clone_template")
+    }
+
+    /// The tree of a sandbox made from `template`.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn root(&self, _sandbox: &SandboxId, _template: &TemplateName) -> Result<Root> {
+        unsupported("storage::Store::root")
+    }
+
+    /// Takes a sandbox's tree out of use; false if there is none.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn discard(&self, _sandbox: &SandboxId) -> Result<bool> {
+        unsupported("storage::Store::discard")
+    }
+
+    /// Removes what was discarded. Slow: for a worker that keeps this store's descriptor.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn empty_trash(&self) -> Result<()> {
+        unsupported("storage::Store::empty_trash")
+    }
+
+    /// Whether anything waits to be removed.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn has_trash(&self) -> Result<bool> {
+        unsupported("storage::Store::has_trash")
+    }
+
+    /// Sandboxes that have a tree.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn list(&self) -> Result<Vec<SandboxId>> {
+        unsupported("storage::Store::list")
+    }
+
+    /// Templates there are, in order of name.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn templates(&self) -> Result<Vec<Template>> {
+        unsupported("storage::Store::templates")
+    }
+
+    /// Takes a template out of use; false if there is none.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn discard_template(&self, _template: &TemplateName) -> Result<bool> {
+        unsupported("storage::Store::discard_template")
+    }
+
+    /// Bytes free for unprivileged use and in all.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn room(&self) -> Result<(u64, u64)> {
+        unsupported("storage::Store::room")
+    }
+
+    /// Whether template `base` is there and as new as the host's programs.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn base_is_fresh(&self) -> Result<bool> {
+        unsupported("storage::Store::base_is_fresh")
+    }
+
+    /// Makes template `base` anew. Slow: for a worker that keeps this store's descriptor.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn make_base(&self) -> Result<()> {
+        unsupported("storage::Store::make_base")
+    }
+
+    /// Starts unpacking a tar stream into a template to be, without privilege; [`Self::import_end`] follows
+    /// when the process has ended.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn import_start(
+        &self,
+        _template: &TemplateName,
+        _users: &UserNamespace,
+        _tar: BorrowedFd<'_>,
+    ) -> Result<Process> {
+        unsupported("storage::Store::import_start")
+    }
+
+    /// Puts an unpacked template into use, or discards it.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn import_end(&self, _template: &TemplateName, _keep: bool) -> Result<()> {
+        unsupported("storage::Store::import_end")
+    }
+}
+
+impl AsFd for Store {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
