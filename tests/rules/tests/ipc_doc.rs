@@ -5,8 +5,17 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-const BORDERS: [&str; 9] =
-    ["start", "gateway_priv", "gateway_net", "gateway_plugin", "plugin_priv", "priv_net", "link", "limits", "fault"];
+const BORDERS: [&str; 9] = [
+    "start",
+    "gateway_priv",
+    "gateway_net",
+    "gateway_plugin",
+    "plugin_priv",
+    "priv_net",
+    "link",
+    "limits",
+    "fault",
+];
 
 const HEAD: &str = "# Messages between Warder's processes
 
@@ -25,7 +34,8 @@ fn ipc_doc_says_what_the_wire_crate_says() {
     let mut page = HEAD.to_owned();
     for border in BORDERS {
         let source = root.join(format!("sys/wire/src/{border}.rs"));
-        let text = std::fs::read_to_string(&source).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
+        let text = std::fs::read_to_string(&source)
+            .unwrap_or_else(|e| panic!("{}: {e}", source.display()));
         chapter(&mut page, border, &text);
     }
     let file = root.join("docs/ipc.md");
@@ -33,13 +43,21 @@ fn ipc_doc_says_what_the_wire_crate_says() {
         std::fs::write(&file, &page).expect("docs/ipc.md can be written");
     }
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == page, "docs/ipc.md is not what sys/wire says: WARDER_BLESS=1 cargo test -p warder-rules --test ipc_doc");
+    assert!(
+        kept == page,
+        "docs/ipc.md is not what sys/wire says: WARDER_BLESS=1 cargo test -p warder-rules --test ipc_doc"
+    );
 }
 
 /// One file of the wire crate as a chapter: its public enums and structs with the comments on them.
 fn chapter(page: &mut String, border: &str, text: &str) {
-    let intro: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("//!")).map(str::trim).collect();
-    write!(page, "\n## `{border}`\n\n{}\n", intro.join(" ").trim()).expect("strings take everything");
+    let intro: Vec<&str> = text
+        .lines()
+        .map_while(|l| l.strip_prefix("//!"))
+        .map(str::trim)
+        .collect();
+    write!(page, "\n## `{border}`\n\n{}\n", intro.join(" ").trim())
+        .expect("strings take everything");
     let mut comment = Vec::new();
     // Depth of the item being read; zero outside of any.
     let mut depth = 0_usize;
@@ -53,10 +71,15 @@ fn chapter(page: &mut String, border: &str, text: &str) {
             continue;
         }
         let said = std::mem::take(&mut comment).join(" ");
-        let item = ["pub enum ", "pub struct "].iter().find_map(|kind| line.strip_prefix(kind));
+        let item = ["pub enum ", "pub struct "]
+            .iter()
+            .find_map(|kind| line.strip_prefix(kind));
         if depth == 0 {
             let Some(item) = item else { continue };
-            let name: String = item.chars().take_while(char::is_ascii_alphanumeric).collect();
+            let name: String = item
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
             write!(page, "\n### {name}\n\n{}\n", links(&said)).expect("strings take everything");
             depth = usize::from(line.ends_with('{'));
             if depth == 1 {
@@ -65,9 +88,12 @@ fn chapter(page: &mut String, border: &str, text: &str) {
         } else if line.starts_with('}') {
             depth -= 1;
         } else {
-            let name = line.trim_start_matches("pub ").trim_end_matches([',', '{', ' ']);
+            let name = line
+                .trim_start_matches("pub ")
+                .trim_end_matches([',', '{', ' ']);
             let indent = "  ".repeat(depth - 1);
-            writeln!(page, "{indent}- `{name}`: {}", links(&said)).expect("strings take everything");
+            writeln!(page, "{indent}- `{name}`: {}", links(&said))
+                .expect("strings take everything");
             depth += usize::from(line.ends_with('{'));
         }
     }

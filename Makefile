@@ -1,0 +1,55 @@
+# Warder. POSIX make: works with bmake and GNU make alike.
+#
+#   make demo         builds, starts everything, does the whole job, leaves nothing behind
+#   make up           a server to use; ARGS="--listen ADDR:PORT --state-dir DIR ..."
+#   make test         all tests
+.POSIX:
+
+ARGS =
+STAGE = target/stage
+
+all: build
+
+build:
+	@scripts/prepare run
+	@scripts/build
+
+demo: build
+	@scripts/as-root $(STAGE)/bin/warder demo $(ARGS)
+
+up: build
+	@scripts/as-root $(STAGE)/bin/warder up $(ARGS)
+
+test:
+	@scripts/prepare run test
+	@scripts/build
+	@scripts/test
+
+# 200 rounds of kill -9 at random points; `make test` does 20.
+test-crash:
+	@scripts/prepare run test
+	@scripts/build
+	@CRASH_ROUNDS=$${CRASH_ROUNDS:-200} scripts/test crash
+
+# BENCH_FULL=1 goes up to 1,000 sandboxes.
+bench:
+	@scripts/prepare run test bench
+	@scripts/build
+	@scripts/bench $(ARGS)
+
+# FUZZ_SECONDS (default 60) for each decoder.
+fuzz:
+	@scripts/fuzz $(ARGS)
+
+# Lints and links everything for FreeBSD.
+freebsd-check:
+	@scripts/freebsd-check $(ARGS)
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+clean:
+	cargo clean
+
+.PHONY: all build demo up test test-crash bench fuzz freebsd-check lint clean

@@ -1,0 +1,269 @@
+//! What may be linked into what.
+
+use warder_rules::graph::{self, FREEBSD, LINUX};
+use warder_rules::{code, none, tree};
+
+/// Most crates in the tree of privd, and of netd: itself, procedural macros and theirs included.
+const MOST_CRATES: usize = 30;
+/// Most lines of our own code in the root processes, for each system.
+const MOST_LINES: usize = 6_000;
+
+/// Never in a process that runs as root.
+const NOT_AS_ROOT: [&str; 22] = [
+    "tokio",
+    "async-std",
+    "smol",
+    "mio",
+    "futures-util",
+    "hyper",
+    "hyper-util",
+    "axum",
+    "http",
+    "h2",
+    "rustls",
+    "openssl",
+    "native-tls",
+    "ring",
+    "tungstenite",
+    "abi_stable",
+    "libloading",
+    "serde_json",
+    "reqwest",
+    "warder-abi",
+    "warder-sdk",
+    "warder-connect",
+];
+
+#[test]
+fn root_daemons_stay_small_and_plain() {
+    let mut wrong = Vec::new();
+    for daemon in ["privd", "netd"] {
+        for target in [LINUX, FREEBSD] {
+            let tree = graph::tree_of(daemon, target);
+            println!(
+                "{daemon} on {target}: {} crates of at most {MOST_CRATES}",
+                tree.len()
+            );
+            if tree.len() > MOST_CRATES {
+                let list: Vec<&str> = tree.iter().map(String::as_str).collect();
+                wrong.push(format!(
+                    "{daemon} on {target}: {} crates: {}",
+                    tree.len(),
+                    list.join(", ")
+                ));
+            }
+            for name in graph::names(&tree) {
+                if NOT_AS_ROOT.contains(&name) {
+                    wrong.push(format!("{daemon} on {target} links {name}"));
+                }
+            }
+        }
+    }
+    none(
+        &wrong,
+        "root processes have no async runtime, HTTP, TLS or plugin code; do that work in another zone",
+    );
+}
+
+#[test]
+fn nothing_depends_on_a_daemon() {
+    const DAEMONS: [&str; 5] = ["privd", "netd", "gatewayd", "pluginhost", "envd"];
+    let mut wrong = Vec::new();
+    for package in graph::packages() {
+        for name in &package.dependencies {
+            if DAEMONS.contains(&name.as_str()) {
+                wrong.push(format!("{} depends on {name}", package.name));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "share code through sys/wire or a library of its own, never by linking a daemon",
+    );
+}
+
+#[test]
+fn the_exposed_side_does_not_link_the_privileged_one() {
+    const PRIVILEGED: [&str; 5] = [
+        "warder-linux",
+        "warder-freebsd",
+        "warder-nft",
+        "warder-pf",
+        "warder-links",
+    ];
+    let mut wrong = Vec::new();
+    for package in graph::packages() {
+        let exposed =
+            ["gatewayd", "gatewayd/connect", "plugins/host"].contains(&package.folder.as_str());
+        for name in &package.dependencies {
+            if exposed && PRIVILEGED.contains(&name.as_str()) {
+                wrong.push(format!("{} depends on {name}", package.name));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "use sys/confine and sys/ipc; what they lack belongs to the privileged side or into them",
+    );
+}
+
+#[test]
+fn backends_know_only_the_sdk() {
+    let mut wrong = Vec::new();
+    for package in graph::packages() {
+        let backend = tree::within(&package.folder, &["plugins"])
+            && !["plugins/abi", "plugins/sdk", "plugins/host"].contains(&package.folder.as_str());
+        for name in &package.dependencies {
+            if backend && name.starts_with("warder-") && name != "warder-sdk" {
+                wrong.push(format!("{} depends on {name}", package.name));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "our backends are built like anybody's: against plugins/sdk alone; re-export there what an author needs",
+    );
+}
+
+#[test]
+fn one_crate_names_abi_stable() {
+    let mut wrong = Vec::new();
+    for manifest in tree::manifests() {
+        let named = manifest
+            .text
+            .lines()
+            .any(|l| !l.trim_start().starts_with('#') && l.contains("abi_stable"));
+        if named && manifest.path != "Cargo.toml" && manifest.path != "plugins/abi/Cargo.toml" {
+            wrong.push(manifest.path);
+        }
+    }
+    for file in tree::rust() {
+        let lines = code::lines_with_word(&code::bare(&file.text), "abi_stable");
+        if !tree::within(&file.path, &["plugins/abi"]) && !lines.is_empty() {
+            wrong.push(format!("{}:{}", file.path, lines[0]));
+        }
+    }
+    none(
+        &wrong,
+        "use what plugins/abi offers, so that the loader underneath can be changed in one place",
+    );
+}
+
+#[test]
+fn versions_stand_in_the_root_manifest() {
+    let mut wrong = Vec::new();
+    for manifest in tree::manifests() {
+        if manifest.text.contains("[workspace]") {
+            continue;
+        }
+        let mut table = String::new();
+        for (number, line) in manifest.text.lines().enumerate() {
+            let line = line.trim();
+            if line.starts_with('[') {
+                table = line.trim_matches(['[', ']']).to_owned();
+            } else if table.ends_with("dependencies")
+                && line.contains('=')
+                && !line.starts_with('#')
+            {
+                let shared = line.contains("workspace = true");
+                if !shared || line.contains("version") || line.contains("git =") {
+                    wrong.push(format!("{}:{}: {line}", manifest.path, number + 1));
+                }
+            } else if table.contains("dependencies.") && line.starts_with("version") {
+                wrong.push(format!("{}:{}: {line}", manifest.path, number + 1));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "put the version into [workspace.dependencies] and write `name.workspace = true` here",
+    );
+}
+
+/// Own code that ends up in privd or netd: module by module from each crate root, tests, comments and
+/// features that the root daemons do not take left out.
+#[test]
+fn root_code_fits_its_budget() {
+    let packages = graph::packages();
+    let mut wrong = Vec::new();
+    for (target, system, other) in [(LINUX, "linux", "freebsd"), (FREEBSD, "freebsd", "linux")] {
+        let mut linked = graph::tree_of("privd", target);
+        linked.extend(graph::tree_of("netd", target));
+        let linked = graph::names(&linked);
+        let mut total = 0;
+        let mut table = Vec::new();
+        for package in packages.iter().filter(|p| linked.contains(p.name.as_str())) {
+            let lines: usize = package.roots.iter().map(|r| modules::count(r, other)).sum();
+            table.push(format!("{:>6} {}", lines, package.folder));
+            total += lines;
+        }
+        println!(
+            "{system}: {total} lines of at most {MOST_LINES}\n{}",
+            table.join("\n")
+        );
+        if total > MOST_LINES {
+            wrong.push(format!("{system}: {total} lines\n{}", table.join("\n")));
+        }
+    }
+    none(
+        &wrong,
+        "move what needs no privilege out of privd, netd and sys/",
+    );
+}
+
+mod modules {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use warder_rules::{code, tree};
+
+    /// Lines of code in the module tree that begins at `root`, without `other`'s modules.
+    pub(super) fn count(root: &str, other: &str) -> usize {
+        let mut total = 0;
+        let mut waiting: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let first = tree::root().join(root);
+        let folder = first.parent().unwrap_or(Path::new("")).to_owned();
+        waiting.push((first, folder));
+        while let Some((file, children)) = waiting.pop() {
+            let Ok(text) = fs::read_to_string(&file) else {
+                continue;
+            };
+            total += code::count(&text);
+            for name in declared(&text, other) {
+                let flat = children.join(format!("{name}.rs"));
+                let nested = children.join(&name).join("mod.rs");
+                let found = if flat.exists() { flat } else { nested };
+                waiting.push((found, children.join(&name)));
+            }
+        }
+        total
+    }
+
+    /// Modules declared in files of their own, unless an attribute leaves them out of a root daemon.
+    fn declared(text: &str, other: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut left_out = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("#[") {
+                let elsewhere =
+                    line.contains("target_os") && line.contains(other) && !line.contains("not(");
+                left_out |= line.contains("cfg(test") || line.contains("feature =") || elsewhere;
+                continue;
+            }
+            if line.starts_with("//") || line.is_empty() {
+                continue;
+            }
+            let words = line
+                .trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub(super) ");
+            let words = words.trim_start_matches("pub ");
+            if let Some(name) = words.strip_prefix("mod ").and_then(|w| w.strip_suffix(';'))
+                && !left_out
+            {
+                names.push(name.to_owned());
+            }
+            left_out = false;
+        }
+        names
+    }
+}
