@@ -1,0 +1,53 @@
+//! The exact list of descriptors.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use rustix::io::Errno;
+
+use super::{failed, raw};
+use crate::ConfineError;
+
+/// Checks that 0, 1, 2 and `keep` are open and closes every other descriptor.
+pub(super) fn exactly(keep: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
+    let mut list: Vec<RawFd> = vec![0, 1, 2];
+    list.extend(keep.iter().map(AsRawFd::as_raw_fd));
+    list.sort_unstable();
+    list.dedup();
+    for &fd in &list {
+        match raw::is_open(fd) {
+            Ok(()) => {}
+            Err(error) if error == Errno::BADF => return Err(ConfineError::MissingDescriptor(fd)),
+            Err(error) => return Err(failed("look at a descriptor")(error)),
+        }
+    }
+    for (first, last) in gaps(&list) {
+        raw::close_range(first, last).map_err(failed("close_range"))?;
+    }
+    Ok(())
+}
+
+/// The ranges between the sorted `list`, each with both ends inclusive.
+fn gaps(list: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut ranges = Vec::new();
+    let mut next = 0_u32;
+    for fd in list.iter().filter_map(|&fd| u32::try_from(fd).ok()) {
+        if fd > next {
+            ranges.push((next, fd - 1));
+        }
+        next = fd + 1;
+    }
+    ranges.push((next, u32::MAX));
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gaps;
+
+    #[test]
+    fn gaps_leave_the_list_and_nothing_else() {
+        assert_eq!(gaps(&[0, 1, 2]), [(3, u32::MAX)]);
+        assert_eq!(gaps(&[0, 1, 2, 3, 7]), [(4, 6), (8, u32::MAX)]);
+        assert_eq!(gaps(&[0, 1, 2, 5, 6]), [(3, 4), (7, u32::MAX)]);
+    }
+}

@@ -1,0 +1,33 @@
+//! Where there is no confinement yet: nothing is confined, and nothing pretends to be.
+
+use std::os::fd::BorrowedFd;
+
+use crate::{ConfineError, Profile};
+
+/// Cannot be made.
+#[derive(Debug)]
+pub(crate) enum Early {}
+
+pub(crate) fn enter_early(
+    profile: &Profile<'_>,
+    _ids: (u32, u32),
+    _keep: &[BorrowedFd<'_>],
+) -> Result<Early, ConfineError> {
+    let _ = (profile.kind, profile.open_files, profile.directory);
+    Err(ConfineError::Unsupported {
+        operation: match profile.kind {
+            crate::Kind::Gateway => "confining a gateway",
+            crate::Kind::PluginHost => "confining a plugin host",
+        },
+    })
+}
+
+impl Early {
+    pub(crate) fn before_load(&self) -> Result<(), ConfineError> {
+        match *self {}
+    }
+
+    pub(crate) fn lock(self) -> Result<String, ConfineError> {
+        match self {}
+    }
+}
