@@ -17,4 +17,4 @@ mod start;
 
 pub use channel::Channel;
 pub use error::IpcError;
-pub use start::take_start;
+pub use start::{take_listener, take_start};

@@ -1,6 +1,6 @@
 //! How a started process finds its channel.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use warder_wire::start::{CHANNEL_FD, Start};
@@ -30,4 +30,17 @@ pub fn take_start() -> Result<(Channel, Start, Vec<OwnedFd>), IpcError> {
 fn fd_number() -> std::os::fd::BorrowedFd<'static> {
     // SAFETY: used for one F_GETFD, which is harmless on a number that is not open.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(CHANNEL_FD) }
+}
+
+/// Takes descriptor 3 as the listener of links, as the agent of a sandbox finds it. The first thing in `main`, once.
+///
+/// # Errors
+/// When it is not a `SOCK_SEQPACKET` socket of the Unix domain.
+pub fn take_listener() -> Result<OwnedFd, IpcError> {
+    rustix::io::fcntl_getfd(fd_number()).map_err(|e| IpcError::system("fcntl", e))?;
+    // SAFETY: as in `take_start`: open, checked, and nobody else's yet.
+    let fd = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
+    crate::check::unix_seqpacket(fd.as_fd())
+        .map_err(|_| IpcError::Violation("descriptor 3 is no listener"))?;
+    Ok(fd)
 }

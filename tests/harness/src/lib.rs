@@ -1,1 +1,16 @@
-//! stub
+//! Trust: none; test code, run as root on a machine for tests.
+//! Input: the stage directory (`scripts/build`), answers of the daemons under test.
+//! May: start and end its own processes, talk HTTP to them.
+//! Unsafe: forbidden.
+//!
+//! Starts a whole Warder for tests, with any of its parts replaced by a hostile one.
+#![forbid(unsafe_code)]
+
+pub mod http;
+mod instance;
+mod leaks;
+mod stage;
+
+pub use instance::{Builder, Instance};
+pub use leaks::Snapshot;
+pub use stage::Stage;

@@ -1,1 +1,132 @@
-//! stub
+//! Trust: none; programs that attack, and the tests that start them in place of the real ones.
+//! Input: privd's first frame, as the process they stand in for would get it.
+//! May: anything the process they stand in for may, and tries the rest.
+//! Unsafe: forbidden.
+//!
+//! Attacks on the running daemons. Each binary takes the place of a daemon, carries out one attack and logs a line
+//! `hostile ATTACK: OUTCOME` that the test waits for.
+#![forbid(unsafe_code)]
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warder_ipc::{Channel, IpcError};
+use warder_wire::start::Ready;
+use warder_wire::{Fault, Message, Request, VERSION};
+
+/// How long an attack waits for an outcome.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says what came of an attack.
+pub fn report(attack: &str, outcome: &str) {
+    eprintln!("hostile {attack}: {outcome}");
+}
+
+/// Waits for the end without doing anything: what a well-behaved process does with no work.
+pub fn idle(channel: &mut Channel) {
+    while !matches!(
+        channel.recv_timeout::<serde::de::IgnoredAny>(Duration::from_secs(3600)),
+        Err(IpcError::Closed)
+    ) {}
+}
+
+/// Answers privd's first frame as the real process does.
+///
+/// # Panics
+/// When privd is gone already.
+pub fn ready(channel: &mut Channel) {
+    let ready = Ready {
+        version: VERSION,
+        confinement: "none: hostile".to_owned(),
+    };
+    channel.send(&ready, Vec::new()).expect("privd listens");
+}
+
+/// Sends bytes as they are, with descriptors, past every check of our own.
+pub fn send_raw(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let _ = sendmsg(
+        to,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    );
+}
+
+/// A frame with a right length around any body.
+#[must_use]
+pub fn frame(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [&length.to_le_bytes(), body].concat()
+}
+
+/// Whether the other end closes the channel; anything it still sends is thrown away.
+#[must_use]
+pub fn outcome_of_violation(channel: &mut Channel) -> &'static str {
+    loop {
+        match channel.recv_timeout::<serde::de::IgnoredAny>(PATIENCE) {
+            Ok(_) | Err(IpcError::Frame(_)) => {}
+            Err(IpcError::TimedOut) => return "still open",
+            Err(_) => return "closed",
+        }
+    }
+}
+
+/// Asks and returns the answer's outcome in words: `Done`-like debug text, a fault's code, or `closed`.
+#[must_use]
+pub fn ask<A, R, E>(channel: &mut Channel, seq: u64, body: A, fds: Vec<OwnedFd>) -> String
+where
+    A: Serialize,
+    R: DeserializeOwned + std::fmt::Debug,
+    E: DeserializeOwned,
+{
+    if channel.send(&Request { seq, body }, fds).is_err() {
+        return "closed".to_owned();
+    }
+    loop {
+        match channel.recv_timeout::<Message<R, E>>(PATIENCE) {
+            Ok((Message::Reply { seq: got, result }, _)) if got == seq => {
+                return match result {
+                    Ok(answer) => format!("{answer:?}"),
+                    Err(Fault { code, .. }) => format!("{code:?}"),
+                };
+            }
+            Ok(_) => {}
+            Err(IpcError::TimedOut) => return "no answer".to_owned(),
+            Err(_) => return "closed".to_owned(),
+        }
+    }
+}
+
+/// Whether `..` leads anywhere from a directory that was handed over.
+#[must_use]
+pub fn dotdot(dir: BorrowedFd<'_>) -> &'static str {
+    use rustix::fs::{Mode, OFlags, fstat, openat};
+    let Ok(here) = fstat(dir) else {
+        return "not a descriptor";
+    };
+    for path in ["..", "../..", "../../../../../../../../.."] {
+        if let Ok(up) = openat(dir, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            match fstat(&up) {
+                Ok(stat) if (stat.st_dev, stat.st_ino) == (here.st_dev, here.st_ino) => {}
+                _ => return "escapes",
+            }
+        }
+    }
+    "stays"
+}
+
+/// Every descriptor of this process that is a directory.
+#[must_use]
+pub fn is_dir(fd: &OwnedFd) -> bool {
+    warder_ipc::check::directory(fd.as_fd()).is_ok()
+}

@@ -1,0 +1,161 @@
+//! Trust: zone 0, as always; this one means it.
+//! Input: the gateway's questions on its link; the attack is chosen by the port asked for.
+//! May: what any process in a sandbox may.
+//! Unsafe: forbidden.
+//!
+//! A first process that behaves only until a port is asked for.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::{SocketFlags, accept_with, sockopt};
+use warder_ipc::Channel;
+use warder_privsep::{frame, send_raw};
+use warder_wire::link::{Ask, Reply};
+
+fn main() {
+    let Ok(listener) = warder_ipc::take_listener() else {
+        return;
+    };
+    while let Ok(link) = accept_with(&listener, SocketFlags::CLOEXEC) {
+        std::thread::spawn(move || {
+            if let Ok(channel) = Channel::from_fd(link) {
+                serve(channel);
+            }
+        });
+    }
+}
+
+fn serve(mut link: Channel) {
+    while let Ok((ask, mut fds)) = link.recv_timeout::<Ask>(Duration::from_secs(3600)) {
+        match ask {
+            Ask::Serve { .. } => {
+                if let Some(fd) = fds.pop() {
+                    std::thread::spawn(move || answer_everything(UnixStream::from(fd)));
+                }
+            }
+            Ask::Connect { ticket, port } => attack(&mut link, ticket, port),
+        }
+    }
+}
+
+/// HTTP enough for the gateway's own questions: 204 to all.
+fn answer_everything(mut stream: UnixStream) {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n) = stream.read(&mut buffer) {
+        if n == 0 {
+            return;
+        }
+        seen.extend_from_slice(&buffer[..n]);
+        while let Some(end) = whole_request(&seen) {
+            seen.drain(..end);
+            if stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Length of the first whole request in `bytes`, by its Content-Length or the end of its chunks.
+fn whole_request(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    if text.contains("transfer-encoding: chunked") {
+        return bytes[head..]
+            .windows(5)
+            .position(|w| w == b"0\r\n\r\n")
+            .map(|at| head + at + 5);
+    }
+    let length = text
+        .split("content-length:")
+        .nth(1)
+        .and_then(|rest| rest.lines().next()?.trim().parse().ok());
+    let whole = head + length.unwrap_or(0);
+    (bytes.len() >= whole).then_some(whole)
+}
+
+fn attack(link: &mut Channel, ticket: u64, port: u16) {
+    let yes = Reply::Connected { ticket };
+    let send = |link: &mut Channel, reply: &Reply, fds: Vec<OwnedFd>| {
+        let _ = link.send(reply, fds);
+    };
+    match port {
+        1001 => send(
+            link,
+            &yes,
+            vec![File::open("/etc/passwd").expect("a file").into()],
+        ),
+        1002 => send(link, &yes, vec![listener(0).into()]),
+        1003 => send(
+            link,
+            &Reply::Connected {
+                ticket: ticket + 1000,
+            },
+            vec![loopback(1003).0.into()],
+        ),
+        1004 => send(
+            link,
+            &yes,
+            (0..16)
+                .map(|_| File::open("/").expect("root").into())
+                .collect(),
+        ),
+        1005 => send(
+            link,
+            &yes,
+            vec![UnixStream::pair().expect("a pair").0.into()],
+        ),
+        1006 => send(link, &yes, vec![loopback(1016).0.into()]),
+        1007 => send(link, &yes, Vec::new()),
+        1008 => {}
+        1009 => send_raw(link.as_fd(), &frame(&[9, 9, 9]), &[]),
+        1010 => {
+            let _ = rustix::net::shutdown(link.as_fd(), rustix::net::Shutdown::Both);
+        }
+        1011 => send_raw(link.as_fd(), &[0; 60_000], &[]),
+        // The right socket, made to hurt: blocking again, a close that lingers, and nobody who reads.
+        1020 => {
+            let (ours, theirs) = loopback(1020);
+            let copy = ours.try_clone().expect("a copy");
+            send(link, &yes, vec![ours.into()]);
+            std::thread::spawn(move || {
+                loop {
+                    let _ = copy.set_nonblocking(false);
+                    let _ =
+                        sockopt::set_socket_linger(copy.as_fd(), Some(Duration::from_secs(3600)));
+                    std::thread::sleep(Duration::from_millis(1));
+                    let _ = theirs.peer_addr();
+                }
+            });
+        }
+        _ => send(
+            link,
+            &Reply::Refused {
+                ticket,
+                reason: warder_wire::link::Refusal::Closed,
+            },
+            Vec::new(),
+        ),
+    }
+}
+
+fn listener(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).expect("loopback")
+}
+
+fn loopback(port: u16) -> (TcpStream, TcpStream) {
+    let listener = listener(port);
+    let address = listener.local_addr().expect("bound");
+    let ours = TcpStream::connect(address).expect("loopback");
+    ours.set_nonblocking(true).expect("a socket");
+    (ours, listener.accept().expect("connected").0)
+}
