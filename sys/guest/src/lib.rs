@@ -1,0 +1,33 @@
+//! Trust: zone 0 (envd, pid 1 of a sandbox).
+//! Input: arguments from envd, which got them from clients; answers of the kernel.
+//! May: start processes as any user of the sandbox, open terminals, watch files, read signals.
+//! Unsafe: `spawn` shares memory with the child until it executes; `start` takes over a descriptor by
+//! number; `signals` calls what rustix does not wrap.
+//!
+//! The few kernel services of the agent that differ between systems or need `unsafe`. What a system
+//! lacks is [`unsupported`], an error that names the operation.
+
+use std::io;
+
+pub mod inotify;
+pub mod mounts;
+pub mod signals;
+pub mod spawn;
+pub mod start;
+pub mod terminal;
+pub mod xattr;
+
+/// An operation that is not written for this system yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{operation} is not supported on this system")]
+pub struct Unsupported {
+    /// What was asked for.
+    pub operation: &'static str,
+}
+
+/// The error for an operation that is not written for this system yet: an [`io::Error`] of kind
+/// `Unsupported` that holds an [`Unsupported`].
+#[must_use]
+pub fn unsupported(operation: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, Unsupported { operation })
+}

@@ -1,0 +1,61 @@
+//! Starting a process as a user of the sandbox.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// What to start, and as whom.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// Path of the program; not looked up. Relative to `cwd`.
+    pub program: CString,
+    /// Arguments, with the name in front.
+    pub argv: Vec<CString>,
+    /// The whole environment, `NAME=value`.
+    pub env: Vec<CString>,
+    /// Working directory.
+    pub cwd: CString,
+    /// Descriptors 0, 1 and 2.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// Descriptor 0 is a terminal and becomes the controlling one.
+    pub terminal: bool,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Which step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No process could be made: too many, or no memory.
+    #[error("cannot make a process")]
+    Fork(#[source] io::Error),
+    /// The new process could not become the user or take its descriptors.
+    #[error("cannot set the process up")]
+    Setup(#[source] io::Error),
+    /// The working directory is gone or closed to the user.
+    #[error("cannot enter the working directory")]
+    Cwd(#[source] io::Error),
+    /// The program is not there, not executable, or closed to the user.
+    #[error("cannot execute the program")]
+    Exec(#[source] io::Error),
+}
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::spawn;
+
+/// Not written for this system yet.
+///
+/// # Errors
+/// Always [`SpawnError::Fork`] with `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn spawn(_what: &Spawn<'_>) -> Result<u32, SpawnError> {
+    Err(SpawnError::Fork(crate::unsupported(
+        "starting a process as a user",
+    )))
+}
