@@ -6,11 +6,13 @@
 //! Starts a whole Warder for tests, with any of its parts replaced by a hostile one.
 #![forbid(unsafe_code)]
 
+mod agent;
 pub mod http;
 mod instance;
 mod leaks;
 mod stage;
 
+pub use agent::Ran;
 pub use instance::{Builder, Instance};
 pub use leaks::Snapshot;
 pub use stage::Stage;

@@ -1,0 +1,84 @@
+//! Commands inside a sandbox, over E2B's agent API.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::Instance;
+
+/// What a command did.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// Its exit code; `None` when it never ended in order.
+    pub exit: Option<i64>,
+    /// What it wrote.
+    pub stdout: String,
+    /// And to standard error.
+    pub stderr: String,
+    /// How the agent put the end, or the error of the stream.
+    pub end: String,
+}
+
+impl Instance {
+    /// Runs a shell command in a sandbox as `user` and waits for its end, `timeout_ms` at most.
+    ///
+    /// # Panics
+    /// When the gateway does not answer at all.
+    #[must_use]
+    pub fn run(&self, sandbox: &Value, user: &str, command: &str, timeout_ms: u32) -> Ran {
+        let start = json!({ "process": { "cmd": "/bin/bash", "args": ["-l", "-c", command] }, "stdin": false }).to_string();
+        let length = u32::try_from(start.len()).expect("commands are short");
+        let body = [&[0], length.to_be_bytes().as_slice(), start.as_bytes()].concat();
+        let id = sandbox["sandboxID"].as_str().unwrap_or_default();
+        let token = sandbox["envdAccessToken"].as_str().unwrap_or_default();
+        let user = format!("Basic {}", STANDARD.encode(format!("{user}:")));
+        let headers = [
+            ("E2b-Sandbox-Id", id),
+            ("E2b-Sandbox-Port", "49983"),
+            ("X-Access-Token", token),
+            ("Authorization", user.as_str()),
+            ("Content-Type", "application/connect+json"),
+            ("Connect-Protocol-Version", "1"),
+            ("Connect-Timeout-Ms", &timeout_ms.to_string()),
+        ];
+        let answer = self.send("POST", "/process.Process/Start", &headers, &body);
+        let mut ran = Ran::default();
+        if answer.status != 200 {
+            ran.end = format!("{} {}", answer.status, answer.text());
+            return ran;
+        }
+        let mut rest = answer.body.as_slice();
+        while let Some((head, tail)) = rest.split_at_checked(5) {
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            let Some((message, tail)) = tail.split_at_checked(length) else {
+                break;
+            };
+            ran.take(&serde_json::from_slice(message).unwrap_or_default());
+            rest = tail;
+        }
+        ran
+    }
+}
+
+impl Ran {
+    fn take(&mut self, message: &Value) {
+        let event = &message["event"];
+        for (field, into) in [("stdout", &mut self.stdout), ("stderr", &mut self.stderr)] {
+            let bytes = event["data"][field]
+                .as_str()
+                .and_then(|text| STANDARD.decode(text).ok());
+            into.push_str(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
+        }
+        if event["end"].is_object() {
+            self.end = event["end"]["status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if event["end"]["exited"] == true {
+                self.exit = Some(event["end"]["exitCode"].as_i64().unwrap_or(0));
+            }
+        } else if message["error"].is_object() {
+            self.end = message["error"].to_string();
+        }
+    }
+}
