@@ -1,0 +1,101 @@
+//! The kernel side: transactions to bytes, flows by mark.
+
+mod encode;
+
+use std::os::fd::BorrowedFd;
+
+use warder_linux::netlink::{ACK, Message, NetlinkError, Protocol, REQUEST, Socket};
+
+use crate::NftError;
+use crate::model::Transaction;
+
+/// `NFNL_SUBSYS_CTNETLINK` << 8 with the message number of `enum cntl_msg_types`.
+const FLOWS_GET: u16 = 0x0101;
+const FLOWS_DELETE: u16 = 0x0102;
+/// `CTA_MARK` and `CTA_MARK_MASK` of `enum ctattr_type`.
+const CTA_MARK: u16 = 8;
+const CTA_MARK_MASK: u16 = 21;
+/// Deletions before giving up; a packet already past the rules can confirm a flow behind the first.
+const ROUNDS: u32 = 8;
+
+/// A way to the packet filter of one network namespace. It keeps one socket: closing a netfilter socket
+/// soon after a deletion waits for the kernel to finish it, milliseconds later.
+#[derive(Debug)]
+pub struct Session {
+    socket: Socket,
+}
+
+impl Session {
+    /// Of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn open() -> Result<Self, NftError> {
+        let socket = Socket::open(Protocol::Netfilter).map_err(|e| kernel("netlink", e))?;
+        Ok(Self { socket })
+    }
+
+    /// Of the namespace `ns`.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn open_in(ns: BorrowedFd<'_>) -> Result<Self, NftError> {
+        let socket = Socket::open_in(ns, Protocol::Netfilter).map_err(|e| kernel("netlink", e))?;
+        Ok(Self { socket })
+    }
+
+    /// Puts a transaction in force, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`]; the session should be opened anew then.
+    pub fn apply(&mut self, transaction: &Transaction) -> Result<(), NftError> {
+        self.socket
+            .batch(encode::batch(transaction))
+            .map_err(|e| kernel("nftables", e))
+    }
+
+    /// Deletes the flows that carry `mark` and looks that none is left.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`]; [`NftError::FlowsLeft`].
+    pub fn end_flows(&mut self, mark: u32) -> Result<(), NftError> {
+        let mut left = 0;
+        for _ in 0..ROUNDS {
+            let delete = by_mark(FLOWS_DELETE, REQUEST | ACK, mark);
+            self.socket
+                .ack(delete)
+                .map_err(|e| kernel("conntrack", e))?;
+            left = self.flows(mark)?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+        Err(NftError::FlowsLeft(left))
+    }
+
+    /// How many flows carry `mark`.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn flows(&mut self, mark: u32) -> Result<u32, NftError> {
+        let mut count = 0;
+        self.socket
+            .dump(&by_mark(FLOWS_GET, REQUEST, mark), |_, _| count += 1)
+            .map_err(|e| kernel("conntrack", e))?;
+        Ok(count)
+    }
+}
+
+/// `struct nfgenmsg` of any family, and a mark to match in full.
+fn by_mark(kind: u16, flags: u16, mark: u32) -> Message {
+    Message::new(kind, flags, &[0; 4])
+        .be32(CTA_MARK, mark)
+        .be32(CTA_MARK_MASK, u32::MAX)
+}
+
+fn kernel(what: &'static str, error: NetlinkError) -> NftError {
+    NftError::Kernel {
+        what,
+        source: Box::new(error),
+    }
+}

@@ -1,0 +1,52 @@
+//! Where there is no nftables.
+
+use std::os::fd::BorrowedFd;
+
+use crate::NftError;
+use crate::model::Transaction;
+
+/// A way to the packet filter of one network namespace.
+#[derive(Debug)]
+pub struct Session(());
+
+impl Session {
+    /// Of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn open() -> Result<Self, NftError> {
+        Err(NftError::Unsupported("nftables"))
+    }
+
+    /// Of the namespace `ns`.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn open_in(_ns: BorrowedFd<'_>) -> Result<Self, NftError> {
+        Err(NftError::Unsupported("nftables"))
+    }
+
+    /// Puts a transaction in force.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn apply(&mut self, _transaction: &Transaction) -> Result<(), NftError> {
+        Err(NftError::Unsupported("nftables"))
+    }
+
+    /// Deletes flows by mark.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn end_flows(&mut self, _mark: u32) -> Result<(), NftError> {
+        Err(NftError::Unsupported("connection tracking"))
+    }
+
+    /// How many flows carry `mark`.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn flows(&mut self, _mark: u32) -> Result<u32, NftError> {
+        Err(NftError::Unsupported("connection tracking"))
+    }
+}
