@@ -75,7 +75,7 @@ fn what_is_rendered_is_what_nft_lists() {
             "@nh,128,32 @denied goto refuse",
             "oifname != \"uplink\" goto refuse",
             "ct state invalid goto refuse",
-            "224.0.0.0-255.255.255.255",
+            "224.0.0.0/3",
             "100.64.0.0/10",
             "reject with tcp reset",
             "reject with icmpx admin-prohibited",

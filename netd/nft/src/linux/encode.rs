@@ -135,6 +135,12 @@ fn new_set(table: &str, set: Set, id: u32) -> Message {
     } else {
         message
     };
+    // A note nft keeps for itself: keys in host order, so that it lists names as names.
+    let message = if set.kind == SetKind::Ranges {
+        message
+    } else {
+        message.bytes(13, &[0, 4, 1, 0, 0, 0])
+    };
     message.be32(10, id)
 }
 
