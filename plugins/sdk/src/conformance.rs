@@ -1,0 +1,413 @@
+//! The suite that any backend must pass.
+//!
+//! In a test of the plugin:
+//!
+//! ```text
+//! warder_sdk::conformance::of_backend::<Mine>();
+//! ```
+//!
+//! or, for a plugin that is loaded as it will be, [`run`] with a closure that loads it. Template `base`
+//! exists. Each check has a fresh host; the first broken one panics with what was expected.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use warder_abi::message::{code, decode, encode};
+use warder_abi::{Head, HostCalls, HostHandle, PluginCalls};
+
+use crate::fake::{FakeHost, Trouble};
+use crate::{
+    Backend, Create, Description, Dispatch, EndReason, Ended, Fault, FaultCode, Limits,
+    LimitsInForce, SandboxId, TemplateName, Usage,
+};
+
+/// Makes the plugin's object with this host.
+pub type Make<'a> = &'a dyn Fn(Arc<dyn HostCalls>) -> Box<dyn PluginCalls>;
+
+/// Time for a call that should not need any.
+const DEADLINE_MS: u32 = 20_000;
+/// How much later than its deadline a call may return: time to undo.
+const LATE: Duration = Duration::from_secs(8);
+
+type Check = fn(&Scene<'_>);
+
+/// Every check, with the name it is reported by.
+const CHECKS: [(&str, Check); 13] = [
+    ("describes itself", describes),
+    ("create, stats, destroy", life),
+    ("the same operation is done once", same_operation),
+    ("an existing sandbox is a conflict and lives on", existing),
+    (
+        "an unknown template fails and leaves nothing",
+        unknown_template,
+    ),
+    ("an unknown sandbox", unknown_sandbox),
+    (
+        "a failure at any step of create leaves nothing",
+        create_fails,
+    ),
+    (
+        "a lost answer at any step of create leaves nothing",
+        create_loses_answers,
+    ),
+    (
+        "a failure at any step of destroy can be made good",
+        destroy_fails,
+    ),
+    ("a deadline is kept", deadline),
+    ("a new process finds what an earlier one made", adopts),
+    ("many at once", many),
+    ("garbage is a fault", garbage),
+];
+
+/// Runs every check on a backend in this process. Returns their names.
+///
+/// # Panics
+/// When one is broken.
+pub fn of_backend<B: Backend>() -> Vec<&'static str> {
+    run(&|host| {
+        let handle = HostHandle::local(host);
+        match Dispatch::<B>::load(handle) {
+            Ok(plugin) => Box::new(plugin),
+            Err(fault) => panic!("the backend refuses to start: {fault}"),
+        }
+    })
+}
+
+/// Runs every check on what `make` makes. Returns their names.
+///
+/// # Panics
+/// When one is broken.
+pub fn run(make: Make<'_>) -> Vec<&'static str> {
+    for (name, check) in CHECKS {
+        check(&Scene::new(make, name));
+    }
+    CHECKS.map(|(name, _)| name).to_vec()
+}
+
+struct Scene<'a> {
+    make: Make<'a>,
+    check: &'static str,
+    host: Arc<FakeHost>,
+    plugin: Box<dyn PluginCalls>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(make: Make<'a>, check: &'static str) -> Self {
+        let host = FakeHost::new();
+        Self {
+            make,
+            check,
+            plugin: make(Arc::clone(&host) as Arc<dyn HostCalls>),
+            host,
+        }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            plugin: (self.make)(Arc::clone(&self.host) as Arc<dyn HostCalls>),
+            host: Arc::clone(&self.host),
+            ..*self
+        }
+    }
+
+    #[track_caller]
+    fn wants(&self, holds: bool, what: &str) {
+        let asked = self.host.asked();
+        assert!(
+            holds,
+            "{}: {what}\nasked of the host: {asked:#?}",
+            self.check
+        );
+    }
+
+    fn call(
+        &self,
+        code: u32,
+        operation: u8,
+        deadline_ms: u32,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        let head = Head {
+            code,
+            operation: [operation; 16],
+            deadline_ms,
+        };
+        self.plugin
+            .call(head, body)
+            .map_err(|bytes| Fault::decode(&bytes))
+    }
+
+    fn create(&self, operation: u8, sandbox: &SandboxId) -> Result<LimitsInForce, Fault> {
+        let body = encode(&wanted(sandbox, "base"));
+        decode(&self.call(code::CREATE, operation, DEADLINE_MS, &body)?)
+    }
+
+    fn destroy(&self, operation: u8, sandbox: &SandboxId) -> Result<(), Fault> {
+        self.call(code::DESTROY, operation, DEADLINE_MS, &encode(sandbox))
+            .map(drop)
+    }
+
+    fn stats(&self, sandbox: &SandboxId) -> Result<Usage, Fault> {
+        decode(&self.call(code::STATS, 0, DEADLINE_MS, &encode(sandbox))?)
+    }
+
+    fn is_clean(&self) -> bool {
+        self.host.leftovers().is_empty()
+    }
+
+    /// How many calls to the host a create that succeeds makes.
+    fn steps(&self) -> usize {
+        self.host.plan(None);
+        self.wants(self.create(200, &id(200)).is_ok(), "create succeeds");
+        let steps = self.host.asked().len();
+        self.wants(self.destroy(201, &id(200)).is_ok(), "destroy succeeds");
+        steps
+    }
+}
+
+fn id(number: u8) -> SandboxId {
+    SandboxId(format!("i{number:0>20}"))
+}
+
+fn wanted(sandbox: &SandboxId, template: &str) -> Create {
+    Create {
+        sandbox: sandbox.clone(),
+        template: TemplateName(template.into()),
+        limits: Limits {
+            memory_mib: 128,
+            cpu_percent: 100,
+            pids: 64,
+            disk_mib: 256,
+        },
+    }
+}
+
+fn is(fault: Option<Fault>, code: FaultCode) -> bool {
+    fault.is_some_and(|fault| fault.code == code)
+}
+
+fn describes(scene: &Scene<'_>) {
+    let bytes = scene.call(code::DESCRIBE, 0, DEADLINE_MS, &[]);
+    let said = bytes.and_then(|bytes| decode::<Description>(&bytes));
+    let title = said.map(|said| said.title).unwrap_or_default();
+    let fits = (1..=120).contains(&title.len());
+    let plain = title.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    scene.wants(fits && plain, "a title of 1 to 120 printable characters");
+}
+
+fn life(scene: &Scene<'_>) {
+    let sandbox = id(1);
+    scene.wants(scene.create(1, &sandbox).is_ok(), "create succeeds");
+    scene.wants(scene.stats(&sandbox).is_ok(), "a live sandbox has stats");
+    scene.wants(scene.destroy(2, &sandbox).is_ok(), "destroy succeeds");
+    scene.wants(scene.is_clean(), "destroy leaves nothing");
+    scene.wants(
+        scene.destroy(3, &sandbox).is_ok(),
+        "destroying twice succeeds",
+    );
+    let ended = Ended {
+        sandbox: id(9),
+        reason: EndReason::Expired,
+    };
+    let heard = scene.call(code::ENDED, 0, DEADLINE_MS, &encode(&ended));
+    scene.wants(heard.is_ok(), "the end of a sandbox is heard");
+}
+
+fn same_operation(scene: &Scene<'_>) {
+    scene.wants(scene.create(1, &id(1)).is_ok(), "create succeeds");
+    scene.wants(
+        scene.create(1, &id(1)).is_ok(),
+        "the same create succeeds again",
+    );
+    scene.wants(scene.stats(&id(1)).is_ok(), "the sandbox lives");
+    scene.wants(scene.destroy(2, &id(1)).is_ok(), "destroy succeeds");
+    scene.wants(
+        scene.destroy(2, &id(1)).is_ok(),
+        "the same destroy succeeds again",
+    );
+    scene.wants(scene.is_clean(), "nothing is left");
+}
+
+fn existing(scene: &Scene<'_>) {
+    scene.wants(scene.create(1, &id(1)).is_ok(), "create succeeds");
+    let second = scene.create(2, &id(1)).err();
+    scene.wants(
+        is(second, FaultCode::Conflict),
+        "another create is a conflict",
+    );
+    scene.wants(scene.stats(&id(1)).is_ok(), "the first sandbox lives on");
+    let running = scene.host.running();
+    let lost = !running.is_empty() || !scene.host.leftovers().contains(&id(1));
+    scene.wants(lost, "its cell was not taken away");
+}
+
+fn unknown_template(scene: &Scene<'_>) {
+    let body = encode(&wanted(&id(1), "no-such-template"));
+    let fault = scene.call(code::CREATE, 1, DEADLINE_MS, &body).err();
+    scene.wants(
+        is(fault, FaultCode::NotFound),
+        "an unknown template is not found",
+    );
+    scene.wants(scene.is_clean(), "nothing is left");
+}
+
+fn unknown_sandbox(scene: &Scene<'_>) {
+    let fault = scene.stats(&id(1)).err();
+    scene.wants(
+        is(fault, FaultCode::NotFound),
+        "stats of an unknown sandbox is not found",
+    );
+    scene.wants(
+        scene.destroy(1, &id(1)).is_ok(),
+        "destroy of an unknown sandbox succeeds",
+    );
+}
+
+fn create_fails(scene: &Scene<'_>) {
+    for step in 0..scene.steps() {
+        for code in [
+            FaultCode::System,
+            FaultCode::Exhausted,
+            FaultCode::Unavailable,
+        ] {
+            let again = Scene::new(scene.make, scene.check);
+            again.host.plan(Some(Trouble::Fails(step, code)));
+            let fault = again.create(1, &id(1)).err();
+            again.wants(
+                is(fault, code),
+                "the fault of the failing step is the answer",
+            );
+            again.wants(again.is_clean(), "what was made is undone");
+            again.host.plan(None);
+            again.wants(again.create(2, &id(1)).is_ok(), "another try succeeds");
+        }
+    }
+}
+
+fn create_loses_answers(scene: &Scene<'_>) {
+    for step in 0..scene.steps() {
+        let again = Scene::new(scene.make, scene.check);
+        again.host.plan(Some(Trouble::AnswerLost(step)));
+        again.wants(again.create(1, &id(1)).is_err(), "create fails");
+        again.wants(again.is_clean(), "what may have been made is undone");
+    }
+}
+
+fn destroy_fails(scene: &Scene<'_>) {
+    scene.wants(scene.create(1, &id(1)).is_ok(), "create succeeds");
+    scene.host.plan(None);
+    scene.wants(scene.destroy(2, &id(1)).is_ok(), "destroy succeeds");
+    for step in 0..scene.host.asked().len() {
+        let again = Scene::new(scene.make, scene.check);
+        again.wants(again.create(1, &id(1)).is_ok(), "create succeeds");
+        again
+            .host
+            .plan(Some(Trouble::Fails(step, FaultCode::System)));
+        again.wants(
+            again.destroy(2, &id(1)).is_err(),
+            "a failing step is not hidden",
+        );
+        again.host.plan(None);
+        again.wants(again.destroy(3, &id(1)).is_ok(), "another try succeeds");
+        again.wants(again.is_clean(), "nothing is left");
+    }
+}
+
+fn deadline(scene: &Scene<'_>) {
+    const SHORT_MS: u32 = 50;
+    for step in 0..scene.steps() {
+        let again = Scene::new(scene.make, scene.check);
+        again.host.plan(Some(Trouble::Hangs(step)));
+        let start = Instant::now();
+        let body = encode(&wanted(&id(1), "base"));
+        let fault = again.call(code::CREATE, 1, SHORT_MS, &body).err();
+        again.wants(
+            is(fault, FaultCode::TimedOut),
+            "a host that hangs is a timeout",
+        );
+        let kept = start.elapsed() < Duration::from_millis(SHORT_MS.into()) + 2 * LATE;
+        again.wants(kept, "the call ends");
+    }
+    scene.host.plan(None);
+    let late = scene.call(code::CREATE, 9, 0, &encode(&wanted(&id(2), "base")));
+    scene.wants(is(late.err(), FaultCode::TimedOut), "no time means no work");
+    scene.wants(scene.is_clean(), "nothing is left");
+}
+
+fn adopts(scene: &Scene<'_>) {
+    let mut all: Vec<SandboxId> = (1..=5).map(id).collect();
+    for (number, sandbox) in (1..).zip(&all) {
+        scene.wants(scene.create(number, sandbox).is_ok(), "create succeeds");
+    }
+    let later = scene.again();
+    let found = later.call(code::ADOPT, 0, DEADLINE_MS, &[]);
+    let mut found: Vec<SandboxId> = found.and_then(|bytes| decode(&bytes)).unwrap_or_default();
+    found.sort();
+    all.sort();
+    later.wants(found == all, "it finds the five that were made");
+    for (number, sandbox) in (10..).zip(&all) {
+        later.wants(later.stats(sandbox).is_ok(), "each has stats");
+        later.wants(
+            later.destroy(number, sandbox).is_ok(),
+            "each can be destroyed",
+        );
+    }
+    later.wants(later.is_clean(), "nothing is left");
+}
+
+fn many(scene: &Scene<'_>) {
+    let plugin: &dyn PluginCalls = &*scene.plugin;
+    let one = |number: u8| -> Result<(), Fault> {
+        let ask = |code, operation: u8, body: &[u8]| {
+            let head = Head {
+                code,
+                operation: [operation; 16],
+                deadline_ms: DEADLINE_MS,
+            };
+            plugin
+                .call(head, body)
+                .map_err(|bytes| Fault::decode(&bytes))
+        };
+        for round in 0..8 {
+            let sandbox = id(number * 8 + round);
+            ask(
+                code::CREATE,
+                number * 8 + round,
+                &encode(&wanted(&sandbox, "base")),
+            )?;
+            ask(code::STATS, 0, &encode(&sandbox))?;
+            ask(code::DESTROY, 128 + number * 8 + round, &encode(&sandbox))?;
+        }
+        Ok(())
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|number| scope.spawn(move || one(number)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect()
+    });
+    scene.wants(
+        results.iter().all(Result::is_ok),
+        &format!("all succeed: {results:?}"),
+    );
+    scene.wants(scene.is_clean(), "nothing is left");
+}
+
+fn garbage(scene: &Scene<'_>) {
+    for code in [code::CREATE, code::DESTROY, code::STATS, code::ENDED] {
+        for body in [&[0xff; 40][..], &[], &[5]] {
+            let result = scene.call(code, 1, DEADLINE_MS, body);
+            scene.wants(result.is_err(), &format!("{body:?} for operation {code}"));
+        }
+    }
+    let fault = scene.call(4_000_000, 1, DEADLINE_MS, &[]).err();
+    scene.wants(
+        is(fault, FaultCode::Unsupported),
+        "an unknown operation is unsupported",
+    );
+    scene.wants(scene.is_clean(), "nothing is left");
+}
