@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// Why an operation of the system layer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -31,9 +33,54 @@ pub enum HostError {
     Invalid(&'static str),
 }
 
+impl HostError {
+    /// What the kernel said, 0 where it was not asked.
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            Self::System { errno, .. } => errno.raw_os_error().unwrap_or(0),
+            Self::NoSpace { .. } => Errno::NOSPC.raw_os_error(),
+            Self::Unsupported { .. } => Errno::OPNOTSUPP.raw_os_error(),
+            Self::Invalid(_) => 0,
+        }
+    }
+
+    /// The call that failed.
+    pub(crate) fn call(&self) -> &'static str {
+        match self {
+            Self::System { call, .. } | Self::NoSpace { call } => call,
+            Self::Unsupported { operation } => operation,
+            Self::Invalid(what) => what,
+        }
+    }
+}
+
 /// A result of the system layer.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-pub(crate) fn unsupported<T>(operation: &'static str) -> Result<T> {
-    Err(HostError::Unsupported { operation })
+/// Names the call that failed.
+pub(crate) trait At<T> {
+    fn at(self, call: &'static str) -> Result<T>;
+}
+
+impl<T> At<T> for rustix::io::Result<T> {
+    fn at(self, call: &'static str) -> Result<T> {
+        self.map_err(|errno| match errno {
+            Errno::NOSPC | Errno::DQUOT => HostError::NoSpace { call },
+            errno => HostError::System {
+                call,
+                errno: errno.into(),
+            },
+        })
+    }
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, call: &'static str) -> Result<T> {
+        self.map_err(|errno| match errno.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                HostError::NoSpace { call }
+            }
+            _ => HostError::System { call, errno },
+        })
+    }
 }

@@ -10,8 +10,11 @@ pub mod cell;
 pub mod dirs;
 mod error;
 pub mod features;
+pub mod netlink;
+pub mod netns;
 pub mod process;
 pub mod signals;
 pub mod storage;
+mod sys;
 
 pub use error::{HostError, Result};

@@ -1,8 +1,15 @@
-//! Processes, named by descriptor.
+//! Processes, named by descriptor (pidfd_open(2)), never by a bare pid.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use crate::error::{Result, unsupported};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+
+use crate::error::{At, HostError, Result};
+use crate::sys;
 
 /// A process, held by its descriptor, which polls readable when it has ended.
 #[derive(Debug)]
@@ -47,52 +54,152 @@ pub struct Program<'a> {
 }
 
 impl Process {
-    /// Starts a program with an empty environment, in a session of its own.
+    /// Starts a program with an empty environment, in a session of its own, and waits (under a
+    /// millisecond) until it runs. The caller must be single-threaded.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn spawn(_program: &Program<'_>) -> Result<Self> {
-        unsupported("process::spawn")
+    /// `System` with what failed in the new process too, `Invalid` for a descriptor number below 3 or
+    /// text with a zero byte.
+    pub fn spawn(program: &Program<'_>) -> Result<Self> {
+        if program.fds.iter().any(|(_, target)| *target < 3) {
+            return Err(HostError::Invalid("descriptor number below 3"));
+        }
+        let mut args = Vec::with_capacity(1 + program.args.len());
+        for text in std::iter::once(&program.name).chain(program.args) {
+            args.push(
+                CString::new(*text).map_err(|_| HostError::Invalid("zero byte in argument"))?,
+            );
+        }
+        let (news, report) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
+        let process = Self::fork(0, None, || {
+            let errno = replace(program, &args).errno().to_le_bytes();
+            // When the parent has gone there is nobody to tell.
+            let _ = rustix::io::write(&report, &errno);
+            127
+        })?;
+        drop(report);
+        let mut errno = [0; 4];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&news, &mut errno))
+            .at("read from child")?
+        {
+            0 => Ok(process),
+            _ => {
+                process.reap()?;
+                Err(Errno::from_raw_os_error(i32::from_le_bytes(errno))).at("start a program")
+            }
+        }
     }
 
-    /// Forks a worker that holds only `keep` and exits with what `job` returns.
+    /// Forks a worker that holds only `keep` (and 0, 1, 2) and exits with what `job` returns. The caller
+    /// must be single-threaded.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn worker(_keep: &[BorrowedFd<'_>], _job: impl FnOnce() -> i32) -> Result<Self> {
-        unsupported("process::worker")
+    /// `System` when fork fails.
+    pub fn worker(keep: &[BorrowedFd<'_>], job: impl FnOnce() -> i32) -> Result<Self> {
+        Self::fork(0, None, || {
+            if sys::close_all_but(keep).is_err() || reset_signals().is_err() {
+                return 126;
+            }
+            job()
+        })
     }
 
-    /// The process with this pid if it started at `start_time`.
+    pub(crate) fn fork(
+        namespaces: libc::c_int,
+        cgroup: Option<BorrowedFd<'_>>,
+        child: impl FnOnce() -> i32,
+    ) -> Result<Self> {
+        let (pid, descriptor) = sys::fork(namespaces, cgroup, child).at("clone3")?;
+        Ok(Self { descriptor, pid })
+    }
+
+    /// The process with this pid if it started at `start_time` and has not ended.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn reopen(_pid: u32, _start_time: u64) -> Result<Option<Self>> {
-        unsupported("process::reopen")
+    /// `System` when the kernel refuses to say.
+    pub fn reopen(pid: u32, start_time: u64) -> Result<Option<Self>> {
+        let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let descriptor = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(errno).at("pidfd_open"),
+        };
+        let process = Self { descriptor, pid };
+        // Read by number, so believed only if the descriptor's process still lives afterwards.
+        let started = process.start_time();
+        if process.has_ended()? || started? != start_time {
+            return Ok(None);
+        }
+        Ok(Some(process))
     }
 
     /// Sends a signal; a process that has ended already is no error.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn signal(&self, _signal: Signal) -> Result<()> {
-        unsupported("process::signal")
+    /// `System`.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let signal = match signal {
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        match rustix::process::pidfd_send_signal(&self.descriptor, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno).at("pidfd_send_signal"),
+        }
     }
 
     /// How it ended, if it has; reaps a child.
     ///
     /// # Errors
-    /// `Unsupported`.
+    /// `System`.
     pub fn try_wait(&self) -> Result<Option<Exit>> {
-        unsupported("process::try_wait")
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match rustix::process::waitid(WaitId::PidFd(self.descriptor.as_fd()), options) {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => Ok(Some(
+                match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => Exit::Unknown,
+                },
+            )),
+            Err(Errno::CHILD) => Ok(self.has_ended()?.then_some(Exit::Unknown)),
+            Err(errno) => Err(errno).at("waitid"),
+        }
     }
 
-    /// When it started.
+    /// Waits for a child that is about to end.
+    pub(crate) fn reap(&self) -> Result<()> {
+        let wait = || {
+            rustix::process::waitid(
+                WaitId::PidFd(self.descriptor.as_fd()),
+                WaitIdOptions::EXITED,
+            )
+        };
+        rustix::io::retry_on_intr(wait).at("waitid").map(drop)
+    }
+
+    pub(crate) fn has_ended(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now))).at("poll")?;
+        Ok(ready > 0)
+    }
+
+    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
     ///
     /// # Errors
-    /// `Unsupported`.
+    /// `System` when it has ended.
     pub fn start_time(&self) -> Result<u64> {
-        unsupported("process::start_time")
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .at("read /proc/PID/stat")?;
+        start_time_in(&text).ok_or(HostError::Invalid("/proc/PID/stat has no start time"))
     }
 
     /// Its number, for logs and the ledger only.
@@ -105,5 +212,66 @@ impl Process {
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+/// Field 22, counted behind the command name, which may hold anything.
+fn start_time_in(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Default actions and an empty mask, as a program expects them.
+pub(crate) fn reset_signals() -> Result<()> {
+    sys::default_sigpipe();
+    sys::mask_signals(libc::SIG_SETMASK, &sys::signal_set(&[])).at("sigprocmask")
+}
+
+/// In the new process: becomes the program. Returns only with the reason why not.
+fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
+    let become_program = || -> Result<()> {
+        reset_signals()?;
+        rustix::process::setsid().at("setsid")?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .at("open /dev/null")?;
+        // Sources move above every target first, so that placing one never overwrites another.
+        let above = 1 + program
+            .fds
+            .iter()
+            .map(|(_, target)| *target)
+            .max()
+            .unwrap_or(2);
+        let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, above).at("dup");
+        let file = lift(program.file)?;
+        let log = lift(program.log)?;
+        let mut lifted = Vec::with_capacity(program.fds.len());
+        for (fd, target) in program.fds {
+            lifted.push((lift(*fd)?, *target));
+        }
+        sys::close_all_on_exec().at("close_range")?;
+        sys::place(null.as_fd(), 0).at("dup2")?;
+        sys::place(null.as_fd(), 1).at("dup2")?;
+        sys::place(log.as_fd(), 2).at("dup2")?;
+        for (fd, target) in &lifted {
+            sys::place(fd.as_fd(), *target).at("dup2")?;
+        }
+        let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
+        Err(sys::exec(file.as_fd(), &args)).at("execveat")
+    };
+    match become_program() {
+        Ok(()) => HostError::Invalid("exec returned"),
+        Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_is_found_behind_any_name() {
+        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(start_time_in(&format!("12 (a) b) {tail}")), Some(4711));
+        assert_eq!(start_time_in("12 (a"), None);
     }
 }

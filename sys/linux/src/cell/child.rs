@@ -1,0 +1,92 @@
+//! The child's way from a fork of privd to the agent. Each step says what it needs from those before.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{Gid, LinkNameSpaceType, Uid, move_into_link_name_space};
+
+use super::controllers::Groups;
+use super::{CellSpec, READY, UserNamespace, filter, mounts, rights};
+use crate::error::{At, HostError, Result};
+use crate::process::reset_signals;
+use crate::sys;
+
+/// Becomes the agent. Returns only with the reason why not.
+pub(crate) fn become_agent(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> HostError {
+    match set_up(spec, groups, reporter) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<Infallible> {
+    let mut keep = vec![
+        spec.users.as_fd(),
+        spec.netns,
+        spec.agent,
+        spec.listener,
+        reporter.as_fd(),
+    ];
+    keep.extend(groups.tasks().iter().map(AsFd::as_fd));
+    sys::close_all_but(&keep).at("close_range")?;
+    // First of all, so that what follows is counted.
+    for tasks in groups.tasks() {
+        rustix::io::write(tasks, b"0").at("enter the cgroup")?;
+    }
+    plain_process()?;
+
+    // As root of the host: the sandbox's network (sysfs shows it), then its root.
+    move_into_link_name_space(spec.netns, Some(LinkNameSpaceType::Network))
+        .at("enter the network namespace")?;
+    mounts::enter_root(spec.root, spec.users, spec.limits)?;
+
+    // From here on root of the sandbox only. The rest of its namespaces are its own.
+    become_root_of(spec.users)?;
+    sys::unshare(libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP).at("unshare")?;
+    rustix::system::sethostname(spec.sandbox.as_str().as_bytes()).at("sethostname")?;
+    rights::limit(spec.limits.pids)?;
+
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .at("open /dev/null")?;
+    // The agent finds nothing but these; the sources move away from 3 first.
+    let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
+    let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
+    let reporter = rustix::io::fcntl_dupfd_cloexec(reporter, 4).at("dup")?;
+    sys::close_all_on_exec().at("close_range")?;
+    for standard in 0..3 {
+        sys::place(null.as_fd(), standard).at("dup2")?;
+    }
+    sys::place(listener.as_fd(), 3).at("dup2")?;
+
+    // Needs CAP_SYS_ADMIN of the user namespace, since without no_new_privs (sudo shall work); exec takes it away.
+    sys::seccomp(&filter::program()).at("seccomp")?;
+    rights::bound()?;
+    rustix::io::write(&reporter, &[READY]).at("report")?;
+    Err(sys::exec(agent.as_fd(), &[c"envd"])).at("exec the agent")
+}
+
+/// Enters a user namespace as its root, with every capability in it and none outside.
+pub(crate) fn become_root_of(users: &UserNamespace) -> Result<()> {
+    move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))
+        .at("enter the user namespace")?;
+    rustix::thread::set_thread_groups(&[]).at("setgroups")?;
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("setresgid")?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("setresuid")
+}
+
+/// Sheds what a daemon may have changed for itself and a fork inherits.
+pub(crate) fn plain_process() -> Result<()> {
+    reset_signals()?;
+    // Or Ctrl-C on the daemon's terminal would reach every sandbox.
+    rustix::process::setsid().at("setsid")?;
+    sys::ordinary_scheduling().at("sched_setscheduler")?;
+    // When the host runs out of memory, sandboxes go before daemons.
+    let mut score = File::options()
+        .write(true)
+        .open("/proc/self/oom_score_adj")
+        .at("open oom_score_adj")?;
+    score.write_all(b"500").at("write oom_score_adj")
+}

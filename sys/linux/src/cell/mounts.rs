@@ -1,0 +1,326 @@
+//! A cell's root: built by host root in the child's own mount namespace, so that nothing of it shows on
+//! the host and all of it goes with the namespace.
+//!
+//! Paths are relative where the kernel shows them in the mount table: no directory of the host appears.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, makedev};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
+};
+use warder_wire::Limits;
+
+use super::UserNamespace;
+use crate::error::{At, HostError, Result};
+use crate::storage::{Root, link_merged_usr};
+use crate::sys;
+
+/// For everything but the root trees, where set-id files (sudo) shall work.
+const INERT: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+/// Files of /proc that read as empty: about the host, not the sandbox, or switches of the host.
+const HIDDEN_FILES: [&str; 12] = [
+    "root/proc/interrupts",
+    "root/proc/kallsyms",
+    "root/proc/kcore",
+    "root/proc/key-users",
+    "root/proc/keys",
+    "root/proc/kmsg",
+    "root/proc/latency_stats",
+    "root/proc/modules",
+    "root/proc/sched_debug",
+    "root/proc/sysrq-trigger",
+    "root/proc/timer_list",
+    "root/proc/timer_stats",
+];
+/// Directories of /proc that are empty.
+const HIDDEN_DIRS: [&str; 4] = [
+    "root/proc/acpi",
+    "root/proc/asound",
+    "root/proc/driver",
+    "root/proc/scsi",
+];
+/// Directories of /proc that can only be read.
+const READ_ONLY_DIRS: [&str; 4] = [
+    "root/proc/bus",
+    "root/proc/fs",
+    "root/proc/irq",
+    "root/proc/sys",
+];
+/// All of /sys there is in a cell.
+const SYS_DIRS: [&str; 4] = [
+    "class/net",
+    "devices/system/cpu",
+    "devices/system/node",
+    "devices/virtual/net",
+];
+
+/// Builds the root of a cell and enters it. The caller is root of the host in a mount and a process-id
+/// namespace of its own, already in the sandbox's network namespace.
+pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) -> Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).at("make mounts private")?;
+    rustix::process::chdir(root.state_dir()).at("enter the state directory")?;
+    let lower = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
+    attach(&root.tree(), "stage/low", lower, Some(users))?;
+    attach(&root.cell(), "stage/cell", libc::MOUNT_ATTR_NODEV, None)?;
+    if let Some(mask) = root.mask() {
+        attach("/usr", "stage/usr", lower, Some(users))?;
+        attach(&mask, "stage/mask", lower, Some(users))?;
+    }
+    rustix::process::chdir("stage").at("enter the stage")?;
+    overlay("root", c"low", "up", "wk")?;
+    if root.mask().is_some() {
+        overlay("root/usr", c"mask:usr", "usr-up", "usr-wk")?;
+    }
+    mount_points_are_directories()?;
+    // Modes below are meant as they stand.
+    let umask = rustix::process::umask(Mode::empty());
+    let first = users.range().first;
+    dev(first, limits)?;
+    proc()?;
+    let run = format!("mode=0755,uid={first},gid={first},size=64m");
+    tmpfs("root/run", INERT - MountFlags::NOEXEC, run)?;
+    sys()?;
+    rustix::process::umask(umask);
+
+    rustix::process::chdir("root").at("enter the root")?;
+    pivot()
+}
+
+/// Builds the root in which an archive is unpacked, and enters it: the host's /usr with the rights of everyone,
+/// and `tree`, whose files get the ids that `users` maps. The caller as for [`enter_root`].
+pub(crate) fn enter_unpacking_root(
+    state_dir: &Path,
+    tree: &str,
+    users: &UserNamespace,
+) -> Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).at("make mounts private")?;
+    rustix::process::chdir(state_dir).at("enter the state directory")?;
+    tmpfs(
+        "stage/root",
+        INERT,
+        "mode=0755,size=64k,nr_inodes=32".to_owned(),
+    )?;
+    for path in ["stage/root/usr", "stage/root/template"] {
+        rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).at("make a mount point")?;
+    }
+    link_merged_usr(CWD, "stage/root/")?;
+    let inert = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    attach(
+        "/usr",
+        "stage/root/usr",
+        inert | libc::MOUNT_ATTR_RDONLY,
+        None,
+    )?;
+    attach(
+        tree,
+        "stage/root/template",
+        inert | libc::MOUNT_ATTR_NOEXEC,
+        Some(users),
+    )?;
+    rustix::process::chdir("stage/root").at("enter the root")?;
+    pivot()
+}
+
+/// Makes the working directory the root, and takes off the old one.
+fn pivot() -> Result<()> {
+    // Puts the old root on top of the new one, from where it is taken off; see pivot_root(2), NOTES.
+    rustix::process::pivot_root(".", ".").at("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).at("unmount the old root")?;
+    rustix::process::chdir("/").at("enter the new root")?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// Refuses a template, or a tree a guest left, that would lead the mounts below elsewhere by symbolic links.
+/// No process that could change the tree runs meanwhile.
+fn mount_points_are_directories() -> Result<()> {
+    for path in ["root/dev", "root/proc", "root/run", "root/sys"] {
+        let stat = rustix::fs::lstat(path).at("look at a mount point")?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(HostError::Invalid(
+                "a mount point in the template is not a directory",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Attaches the tree at `from` (without mounts below it) at `to`, in this namespace only; with `users`, its
+/// files have the ids of the sandbox.
+fn attach(
+    from: &str,
+    to: &'static str,
+    attributes: u64,
+    users: Option<&UserNamespace>,
+) -> Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, from, flags).at("open a tree")?;
+    sys::set_mount(tree.as_fd(), attributes, users.map(AsFd::as_fd)).at("map the ids of a tree")?;
+    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
+}
+
+/// Mounts `lower` under this sandbox's `upper` at `target`.
+fn overlay(target: &str, lower: &CStr, upper: &str, work: &str) -> Result<()> {
+    // A volatile overlay leaves this mark, against mounting it again after the host crashed. Trees that
+    // outlived a boot are discarded by privd, so here it only tells of an earlier try.
+    match rustix::fs::unlinkat(
+        CWD,
+        format!("cell/{work}/work/incompat/volatile"),
+        AtFlags::REMOVEDIR,
+    ) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno).at("remove the mark of a volatile overlay"),
+    }
+    // volatile: nothing of a sandbox must survive power loss, and unmounting does not wait for the disk.
+    // redirect_dir: directories of the template can be renamed. Only host root can write what it trusts.
+    let options = format!(
+        "lowerdir={},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off",
+        lower.to_string_lossy()
+    );
+    mount(
+        "overlay",
+        target,
+        "overlay",
+        MountFlags::NODEV,
+        text(options)?.as_c_str(),
+    )
+    .at("mount the root overlay")
+}
+
+fn tmpfs(target: &'static str, flags: MountFlags, options: String) -> Result<()> {
+    mount("tmpfs", target, "tmpfs", flags, text(options)?.as_c_str()).at("mount a tmpfs")
+}
+
+fn text(options: String) -> Result<CString> {
+    CString::new(options).map_err(|_| HostError::Invalid("zero byte in mount options"))
+}
+
+/// /dev with the devices that every program may use, a terminal name space and shared memory.
+fn dev(first: u32, limits: &Limits) -> Result<()> {
+    const DEVICES: [(&str, u32, u32); 6] = [
+        ("root/dev/null", 1, 3),
+        ("root/dev/zero", 1, 5),
+        ("root/dev/full", 1, 7),
+        ("root/dev/random", 1, 8),
+        ("root/dev/urandom", 1, 9),
+        ("root/dev/tty", 5, 0),
+    ];
+    const LINKS: [(&str, &str); 5] = [
+        ("/proc/self/fd", "root/dev/fd"),
+        ("/proc/self/fd/0", "root/dev/stdin"),
+        ("/proc/self/fd/1", "root/dev/stdout"),
+        ("/proc/self/fd/2", "root/dev/stderr"),
+        ("pts/ptmx", "root/dev/ptmx"),
+    ];
+    let owner = format!("uid={first},gid={first}");
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    tmpfs(
+        "root/dev",
+        flags,
+        format!("mode=0755,{owner},size=64k,nr_inodes=256"),
+    )?;
+    for (path, major, minor) in DEVICES {
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(
+            CWD,
+            path,
+            FileType::CharacterDevice,
+            mode,
+            makedev(major, minor),
+        )
+        .at("make a device")?;
+    }
+    for (to, path) in LINKS {
+        rustix::fs::symlink(to, path).at("make a link in /dev")?;
+    }
+    for path in ["root/dev/pts", "root/dev/shm"] {
+        rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)).at("make a directory in /dev")?;
+    }
+    // Group 5 is tty in every template.
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={}", first + 5);
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount(
+        "devpts",
+        "root/dev/pts",
+        "devpts",
+        flags,
+        text(options)?.as_c_str(),
+    )
+    .at("mount devpts")?;
+    let half = (limits.memory_mib / 2).max(1);
+    tmpfs(
+        "root/dev/shm",
+        INERT - MountFlags::NOEXEC,
+        format!("mode=1777,{owner},size={half}m"),
+    )
+}
+
+/// /proc of this process-id namespace, without what is about the host.
+fn proc() -> Result<()> {
+    mount("proc", "root/proc", "proc", INERT, None).at("mount proc")?;
+    for path in READ_ONLY_DIRS {
+        match mount_bind(path, path) {
+            Ok(()) => mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | INERT, c"")
+                .at("make /proc read-only")?,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).at("bind in /proc"),
+        }
+    }
+    for path in HIDDEN_FILES {
+        hide("root/dev/null", path)?;
+    }
+    tmpfs(
+        "void",
+        INERT | MountFlags::RDONLY,
+        "mode=0555,size=4k,nr_inodes=2".to_owned(),
+    )?;
+    for path in HIDDEN_DIRS {
+        hide("void", path)?;
+    }
+    Ok(())
+}
+
+/// Covers `path`, if this kernel has it.
+fn hide(by: &'static str, path: &'static str) -> Result<()> {
+    match mount_bind(by, path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).at("cover a part of /proc"),
+    }
+}
+
+/// /sys, read-only and only what is listed: the sandbox's network devices and the processors.
+fn sys() -> Result<()> {
+    let read_only = INERT | MountFlags::RDONLY;
+    mount("sysfs", "sys", "sysfs", read_only, None).at("mount sysfs")?;
+    tmpfs(
+        "root/sys",
+        INERT,
+        "mode=0755,size=4k,nr_inodes=64".to_owned(),
+    )?;
+    for dir in SYS_DIRS {
+        let mut made = String::from("root/sys");
+        for name in dir.split('/') {
+            made.push('/');
+            made.push_str(name);
+            match rustix::fs::mkdir(made.as_str(), Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).at("make a directory in /sys"),
+            }
+        }
+        match mount_bind(format!("sys/{dir}"), made.as_str()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).at("bind in /sys"),
+        }
+    }
+    mount_remount("root/sys", MountFlags::BIND | read_only, c"").at("make /sys read-only")
+}

@@ -1,0 +1,313 @@
+//! Root trees of sandboxes, and the templates they are cloned from.
+//!
+//! In the state directory, all of it root's alone (guests' set-id files lie here):
+//!
+//! - `cells/<id>/`: `up` and `wk`, the upper and work directory of the root overlay; `usr-up` and
+//!   `usr-wk` where /usr is an overlay of its own;
+//! - `templates/<name>/`: `tree`; for `base` also `mask`, whiteouts for parts of the host's /usr;
+//! - `stage/`: empty mount points, used by each cell in its own mount namespace;
+//! - `trash/`: what waits to be removed; `retired/`: old versions of `base` under live sandboxes.
+
+mod base;
+mod import;
+mod trash;
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
+use warder_wire::gateway_priv::Template;
+use warder_wire::{SandboxId, TemplateName};
+
+pub(crate) use base::link_merged_usr;
+
+use crate::cell::IdRange;
+use crate::error::{At, HostError, Result};
+
+/// The state directory's storage.
+#[derive(Debug)]
+pub struct Store {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+/// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
+#[derive(Clone, Debug)]
+pub struct Root {
+    state_dir: PathBuf,
+    cell: String,
+    template: String,
+    shares_usr: bool,
+}
+
+impl Root {
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Where the writable directories are, below the state directory.
+    pub(crate) fn cell(&self) -> String {
+        self.cell.clone()
+    }
+
+    /// The template's tree, below the state directory.
+    pub(crate) fn tree(&self) -> String {
+        format!("{}/tree", self.template)
+    }
+
+    /// For a template that shares the host's /usr: the layer that hides parts of it.
+    pub(crate) fn mask(&self) -> Option<String> {
+        self.shares_usr.then(|| format!("{}/mask", self.template))
+    }
+}
+
+pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::RDONLY)
+    .union(OFlags::CLOEXEC);
+const STAGE: [&str; 7] = ["low", "usr", "mask", "cell", "root", "sys", "void"];
+
+impl Store {
+    /// Opens, and where needed makes, the storage in `state_dir`, which must exist.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn open(state_dir: &Path) -> Result<Self> {
+        let path = std::fs::canonicalize(state_dir).at("find the state directory")?;
+        let directory =
+            rustix::fs::open(&path, DIRECTORY, Mode::empty()).at("open the state directory")?;
+        let store = Self { directory, path };
+        for name in ["cells", "templates", "trash", "retired", "stage"] {
+            store.make_dir(name)?;
+        }
+        for name in STAGE {
+            store.make_dir(&format!("stage/{name}"))?;
+        }
+        Ok(store)
+    }
+
+    fn make_dir(&self, name: &str) -> Result<()> {
+        match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno).at("make a directory of the store"),
+        }
+    }
+
+    pub(crate) fn open_dir(&self, name: &str) -> Result<OwnedFd> {
+        rustix::fs::openat(&self.directory, name, DIRECTORY, Mode::empty())
+            .at("open a directory of the store")
+    }
+
+    fn has(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Makes a sandbox's writable tree over a template: empty but for the names it is known by. On failure
+    /// nothing is left outside the trash.
+    ///
+    /// # Errors
+    /// `NoSpace`, `System`; `Invalid` when there is no such template.
+    pub fn clone_template(
+        &self,
+        sandbox: &SandboxId,
+        template: &TemplateName,
+        ids: IdRange,
+        resolvers: &[Ipv4Addr],
+    ) -> Result<()> {
+        let root = self.root(sandbox, template)?;
+        let cells = self.open_dir("cells")?;
+        rustix::fs::mkdirat(&cells, sandbox.as_str(), Mode::RWXU)
+            .at("make a sandbox's directory")?;
+        let filled = (|| {
+            let cell = rustix::fs::openat(&cells, sandbox.as_str(), DIRECTORY, Mode::empty())
+                .at("open a sandbox's directory")?;
+            let owner = Owner::from(ids);
+            let up = owner.make_dir(cell.as_fd(), "up")?;
+            rustix::fs::mkdirat(&cell, "wk", Mode::RWXU).at("make a work directory")?;
+            if root.shares_usr {
+                owner.make_dir(cell.as_fd(), "usr-up")?;
+                rustix::fs::mkdirat(&cell, "usr-wk", Mode::RWXU).at("make a work directory")?;
+            }
+            let etc = owner.make_dir(up.as_fd(), "etc")?;
+            owner.make_file(etc.as_fd(), "hostname", &format!("{sandbox}\n"))?;
+            owner.make_file(etc.as_fd(), "hosts", &hosts(sandbox))?;
+            owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))
+        })();
+        if filled.is_err() {
+            self.discard(sandbox)?;
+        }
+        filled
+    }
+
+    /// The tree of a sandbox made from `template`.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such template.
+    pub fn root(&self, sandbox: &SandboxId, template: &TemplateName) -> Result<Root> {
+        let template = format!("templates/{template}");
+        if !self.has(&format!("{template}/tree")) {
+            return Err(HostError::Invalid("no such template"));
+        }
+        Ok(Root {
+            state_dir: self.path.clone(),
+            cell: format!("cells/{sandbox}"),
+            shares_usr: self.has(&format!("{template}/mask")),
+            template,
+        })
+    }
+
+    /// Takes a sandbox's tree out of use, by moving it to the trash; false if there is none.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn discard(&self, sandbox: &SandboxId) -> Result<bool> {
+        self.move_away(&format!("cells/{sandbox}"), "trash")
+    }
+
+    /// Takes a template out of use; false if there is none. No sandbox may be running on it.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn discard_template(&self, template: &TemplateName) -> Result<bool> {
+        self.move_away(&format!("templates/{template}"), "trash")
+    }
+
+    /// Moves a tree, under a name of its own, to another directory of the store; false if there is none.
+    fn move_away(&self, from: &str, to: &str) -> Result<bool> {
+        let name = from.rsplit('/').next().unwrap_or(from);
+        loop {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_nanos();
+            let to = format!("{to}/{name}.{now}");
+            let moved = rustix::fs::renameat_with(
+                &self.directory,
+                from,
+                &self.directory,
+                to,
+                RenameFlags::NOREPLACE,
+            );
+            match moved {
+                Ok(()) => return Ok(true),
+                Err(Errno::NOENT) => return Ok(false),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).at("move a tree away"),
+            }
+        }
+    }
+
+    /// Sandboxes that have a tree.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn list(&self) -> Result<Vec<SandboxId>> {
+        self.names("cells", |name| SandboxId::new(name).ok())
+    }
+
+    /// Templates there are, in order of name.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn templates(&self) -> Result<Vec<Template>> {
+        let mut templates = Vec::new();
+        for name in self.names("templates", |name| TemplateName::new(name).ok())? {
+            let path = format!("templates/{name}");
+            // Its directory is not changed any more once it has its name.
+            let Ok(stat) = rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW)
+            else {
+                continue;
+            };
+            templates.push(Template {
+                name,
+                created_unix: u64::try_from(stat.st_mtime).unwrap_or(0),
+            });
+        }
+        Ok(templates)
+    }
+
+    /// Names in a directory of the store that `parse` takes, in order.
+    fn names<T: Ord>(&self, directory: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        let mut names = Vec::new();
+        for entry in Dir::new(self.open_dir(directory)?).at("list a directory of the store")? {
+            let entry = entry.at("list a directory of the store")?;
+            names.extend(entry.file_name().to_str().ok().and_then(&parse));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Bytes free for unprivileged use and in all, where the state directory is.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn room(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::fstatvfs(&self.directory).at("statvfs")?;
+        Ok((
+            stat.f_bavail.saturating_mul(stat.f_frsize),
+            stat.f_blocks.saturating_mul(stat.f_frsize),
+        ))
+    }
+}
+
+impl AsFd for Store {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Root of a sandbox, on disk.
+#[derive(Clone, Copy)]
+struct Owner(Uid, Gid);
+
+impl From<IdRange> for Owner {
+    fn from(ids: IdRange) -> Self {
+        Self(Uid::from_raw(ids.first), Gid::from_raw(ids.first))
+    }
+}
+
+impl Owner {
+    fn make_dir(self, parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+        rustix::fs::mkdirat(parent, name, Mode::RWXU).at("make a directory")?;
+        let dir =
+            rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()).at("open a directory")?;
+        self.finish(&dir, 0o755)?;
+        Ok(dir)
+    }
+
+    fn make_file(self, parent: BorrowedFd<'_>, name: &str, text: &str) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).at("make a file")?;
+        write_all(&file, text.as_bytes())?;
+        self.finish(&file, 0o644)
+    }
+
+    fn finish(self, file: &OwnedFd, mode: u32) -> Result<()> {
+        rustix::fs::fchown(file, Some(self.0), Some(self.1)).at("fchown")?;
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).at("fchmod")
+    }
+}
+
+pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let written =
+            rustix::io::retry_on_intr(|| rustix::io::write(file, bytes)).at("write a file")?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+fn hosts(sandbox: &SandboxId) -> String {
+    format!("127.0.0.1 localhost\n127.0.1.1 {sandbox}\n")
+}
+
+fn resolv_conf(resolvers: &[Ipv4Addr]) -> String {
+    resolvers
+        .iter()
+        .map(|resolver| format!("nameserver {resolver}\n"))
+        .collect()
+}

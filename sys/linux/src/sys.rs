@@ -1,0 +1,234 @@
+//! System calls that rustix does not wrap, and nothing else.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::io::{Errno, Result};
+
+/// linux/sched.h; the constant in libc is too narrow.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The answer of a raw system call as a result.
+fn checked(answer: libc::c_long) -> Result<libc::c_long> {
+    if answer < 0 {
+        let errno = std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO);
+        return Err(Errno::from_raw_os_error(errno));
+    }
+    Ok(answer)
+}
+
+/// Forks with the namespace flags given, into the cgroup of version 2 given; `child` runs in the new
+/// process, which exits with what it returns. Answers pid and pidfd. See clone3(2).
+///
+/// The caller must be single-threaded: the child goes on in a copy of this address space.
+pub(crate) fn fork(
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> Result<(u32, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain integers, for which all zeroes is a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // The flags are bit masks: no sign is meant.
+    args.flags = u64::from(namespaces.cast_unsigned() | libc::CLONE_PIDFD.cast_unsigned());
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: args is a valid clone_args of the size given, and no stack is shared: the child has a
+    // copy of everything, as after fork(2).
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            std::ptr::from_mut(&mut args),
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if answer == 0 {
+        // Nothing of the parent's frames may run again here: no unwinding, no destructors.
+        let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(code) }
+    }
+    let pid = checked(answer)?;
+    // SAFETY: the kernel stored a new descriptor, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((u32::try_from(pid).map_err(|_| Errno::INVAL)?, pidfd))
+}
+
+/// Replaces this process by the program in `file`, with an empty environment. Returns only on failure.
+/// See execveat(2).
+pub(crate) fn exec(file: BorrowedFd<'_>, args: &[&CStr]) -> Errno {
+    let mut argv: Vec<*const libc::c_char> = args.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: the path, both arrays and every string in them end with a null and outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    checked(answer).err().unwrap_or(Errno::IO)
+}
+
+/// Sets attributes of the mount (not of the mounts below it) that `mount` is the root of; with `users`,
+/// maps the ids of its files by that user namespace. See mount_setattr(2).
+pub(crate) fn set_mount(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let mut attr = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    if let Some(users) = users {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attr.userns_fd = users.as_raw_fd() as u64;
+    }
+    // SAFETY: the path ends with a null and attr is a mount_attr of the size given.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            std::ptr::from_ref(&attr),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    checked(answer).map(drop)
+}
+
+/// Closes every descriptor but 0, 1, 2 and `keep`. See close_range(2).
+pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd().cast_unsigned())
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd < first {
+            continue;
+        }
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX, 0)
+}
+
+/// Marks every descriptor from 3 up to be closed by the next exec.
+pub(crate) fn close_all_on_exec() -> Result<()> {
+    close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
+    // SAFETY: takes three integers. The callers run in a process of their own just before an exec or
+    // exit, where no owner of a closed descriptor runs any more.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    checked(answer).map(drop)
+}
+
+/// Makes `target` another number of `fd`, open across exec.
+pub(crate) fn place(fd: BorrowedFd<'_>, target: RawFd) -> Result<()> {
+    // SAFETY: takes two integers. As for close_range: whoever owned `target` does not run any more.
+    let answer = unsafe { libc::dup2(fd.as_raw_fd(), target) };
+    checked(answer.into()).map(drop)
+}
+
+/// Blocks the signals given, or those no more.
+pub(crate) fn mask_signals(how: libc::c_int, set: &libc::sigset_t) -> Result<()> {
+    // SAFETY: set is valid and no old mask is asked for.
+    let answer = unsafe { libc::sigprocmask(how, std::ptr::from_ref(set), std::ptr::null_mut()) };
+    checked(answer.into()).map(drop)
+}
+
+/// A set of these signals.
+pub(crate) fn signal_set(signals: &[libc::c_int]) -> libc::sigset_t {
+    // SAFETY: a sigset_t is plain integers, for which all zeroes is a value: the empty set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in signals {
+        // SAFETY: set is valid; a wrong number is refused.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    set
+}
+
+/// Gives SIGPIPE its default action back: Rust ignores it, and that would outlast exec.
+pub(crate) fn default_sigpipe() {
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// A descriptor that reads as the signals of `set`. See signalfd(2).
+pub(crate) fn signalfd(set: &libc::sigset_t) -> Result<OwnedFd> {
+    // SAFETY: set is valid; -1 asks for a new descriptor.
+    let fd = unsafe {
+        libc::signalfd(
+            -1,
+            std::ptr::from_ref(set),
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        )
+    };
+    let fd = checked(fd.into())?;
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Moves this process into new namespaces. See unshare(2).
+pub(crate) fn unshare(namespaces: libc::c_int) -> Result<()> {
+    // SAFETY: takes an integer; never called with CLONE_FILES or CLONE_FS, on which Rust code could rely.
+    let answer = unsafe { libc::unshare(namespaces) };
+    checked(answer.into()).map(drop)
+}
+
+/// Installs a seccomp filter on this thread; without no_new_privs this takes CAP_SYS_ADMIN in the
+/// user namespace. See seccomp(2).
+pub(crate) fn seccomp(program: &[libc::sock_filter]) -> Result<()> {
+    let program = libc::sock_fprog {
+        len: program.len().try_into().map_err(|_| Errno::TOOBIG)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: program names a filter of the length given, which the kernel only reads.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            std::ptr::from_ref(&program),
+        )
+    };
+    checked(answer).map(drop)
+}
+
+/// Keeps set-id bits and file capabilities from giving anything in this process and its descendants.
+pub(crate) fn no_new_privileges() -> Result<()> {
+    // SAFETY: takes integers.
+    let answer = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    checked(answer.into()).map(drop)
+}
+
+/// Gives this process the ordinary scheduling class, whatever the daemon's own is.
+pub(crate) fn ordinary_scheduling() -> Result<()> {
+    // SAFETY: sched_param is plain integers; zero is its value for SCHED_OTHER.
+    let param: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: param is valid; 0 names the caller.
+    let answer =
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, std::ptr::from_ref(&param)) };
+    checked(answer.into()).map(drop)
+}
