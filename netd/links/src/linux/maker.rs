@@ -1,0 +1,92 @@
+//! Slots: a namespace, its pair, and everything that cannot be set from inside.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use warder_linux::netns;
+
+use super::rtnl::{End, Rtnl};
+use super::sysctls;
+use crate::LinksError;
+use crate::plan::{FIRST_INDEX, INSIDE, SlotSpec, port_index, port_name};
+
+/// The loopback device's number in every namespace.
+const LO: u32 = 1;
+
+/// Makes slots. Its work waits for the kernel's lock of all links, so it belongs in a worker.
+#[derive(Debug)]
+pub struct Maker {
+    router: Rtnl,
+    mtu: u32,
+}
+
+impl Maker {
+    /// For slots of the router in `ns`.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn new(ns: BorrowedFd<'_>, mtu: u32) -> Result<Self, LinksError> {
+        Ok(Self {
+            router: Rtnl::open_in(ns)?,
+            mtu,
+        })
+    }
+
+    /// Makes one, ready for a cell. Nothing is left of one that failed once its namespace is closed.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn make(&mut self, spec: &SlotSpec) -> Result<OwnedFd, LinksError> {
+        let (first, last) = spec.ping_groups;
+        let (ns, inner) = netns::make(|_| {
+            sysctls(&[
+                ("net/ipv6/conf/all/disable_ipv6", "1"),
+                ("net/ipv6/conf/default/disable_ipv6", "1"),
+                ("net/ipv4/ip_unprivileged_port_start", "0"),
+                ("net/ipv4/ping_group_range", &format!("{first} {last}")),
+                ("net/ipv4/conf/all/arp_ignore", "8"),
+                ("net/ipv4/conf/all/accept_redirects", "0"),
+            ])?;
+            Rtnl::open()
+        })
+        .map_err(|e| LinksError::io("make a namespace", e))?;
+        let mut inner = inner?;
+        let name = port_name(spec.counter);
+        let index = port_index(spec.counter)
+            .ok_or_else(|| LinksError::io("interface numbers", rustix::io::Errno::OVERFLOW))?;
+        let pair = spec.pair;
+        self.router.add_pair(
+            End {
+                name: &name,
+                mac: pair.gateway_mac(),
+                index,
+            },
+            End {
+                name: INSIDE,
+                mac: pair.mac(),
+                index: FIRST_INDEX,
+            },
+            ns.as_fd(),
+            self.mtu,
+        )?;
+        inner.up(LO)?;
+        inner.up(FIRST_INDEX)?;
+        inner.add_address(FIRST_INDEX, pair.address, 32)?;
+        inner.add_neighbour(FIRST_INDEX, pair.gateway, pair.gateway_mac())?;
+        inner.add_host_route(FIRST_INDEX, pair.gateway, pair.address)?;
+        inner.add_default(FIRST_INDEX, pair.gateway)?;
+        self.router.up(index)?;
+        self.router.add_address(index, pair.gateway, 32)?;
+        self.router.add_neighbour(index, pair.address, pair.mac())?;
+        self.router
+            .add_host_route(index, pair.address, pair.gateway)?;
+        Ok(ns)
+    }
+
+    /// Removes a port that belongs to nobody; waits for grace periods.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn remove(&mut self, port: &str) -> Result<(), LinksError> {
+        self.router.remove(port)
+    }
+}
