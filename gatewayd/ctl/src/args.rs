@@ -1,0 +1,238 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Runs code that nobody has reviewed, in sandboxes on this machine, behind the E2B API.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not found, 4 refused, 5 no server or no room
+/// now, 77 root needed. `exec` and `shell` return the command's own code, 124 after --timeout, 125 when
+/// Warder failed.
+#[derive(Debug, Parser)]
+#[command(name = "warder", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// Directory that holds the instance's state and names it [default: /var/lib/warder].
+    #[arg(long, global = true, value_name = "DIR", env = "WARDER_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Write results as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve until Ctrl-C; prints the lines to export for E2B's SDKs.
+    Up(Up),
+    /// Start a server of its own, do the whole job with a timing beside each step, leave nothing behind.
+    Demo(Demo),
+    /// Create a sandbox and print its id.
+    Create(Create),
+    /// List sandboxes.
+    List(List),
+    /// Run a command in a sandbox; returns its exit code.
+    Exec(Exec),
+    /// Open a terminal in a sandbox.
+    Shell(ShellArgs),
+    /// Copy a file into a sandbox or out of it.
+    Cp(Cp),
+    /// End sandboxes.
+    Kill(Kill),
+    /// API keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Templates.
+    #[command(subcommand)]
+    Template(Template),
+    /// What this host offers, what it lacks, and how to get it.
+    Doctor,
+    /// Print a completion script.
+    Completions { shell: Shell },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Up {
+    /// Where to serve HTTP; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
+    /// Write the export lines to this file (0600) once it serves.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// The API key to accept; else one is made.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "WARDER_API_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Option<String>,
+    /// Leave sandboxes running at the end.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Keep the directory with the logs.
+    #[arg(long)]
+    pub(crate) keep_logs: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// The template.
+    #[arg(default_value = "base")]
+    pub(crate) template: String,
+    /// Seconds to live.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+    /// Let nothing out of the sandbox.
+    #[arg(long)]
+    pub(crate) no_internet: bool,
+    /// A variable for every process in it.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) env: Vec<(String, String)>,
+    /// A note kept with it.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only those with this note.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
+    /// Print ids only.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The sandbox.
+    pub(crate) id: String,
+    /// The user in the sandbox.
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The directory in the sandbox.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+    /// A variable for the command.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) env: Vec<(String, String)>,
+    /// Kill it after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Pass standard input on, also from a terminal.
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// The command and its arguments, passed on as they are, without a shell.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShellArgs {
+    /// The sandbox.
+    pub(crate) id: String,
+    /// The user in the sandbox.
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// The directory in the sandbox.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cp {
+    /// A file here, `-` for standard input, or SANDBOX:PATH.
+    pub(crate) from: String,
+    /// A file or directory here, `-` for standard output, or SANDBOX:PATH.
+    pub(crate) to: String,
+    /// The user in the sandbox.
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Kill {
+    /// The sandboxes.
+    #[arg(required_unless_present = "all")]
+    pub(crate) ids: Vec<String>,
+    /// Every sandbox of the instance.
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key and print it; it is shown this once.
+    Create {
+        /// What it is for.
+        #[arg(default_value = "operator")]
+        name: String,
+    },
+    /// List keys, without the keys themselves.
+    List,
+    /// Refuse a key from now on.
+    Revoke {
+        /// As `key list` shows it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Template {
+    /// List templates.
+    List,
+    /// Make a template from a directory that holds a root file system.
+    ImportDir { name: String, dir: PathBuf },
+    /// Make a template from a tar file, or from standard input with `-`.
+    ImportTar {
+        name: String,
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Remove a template that no sandbox uses.
+    Remove { name: String },
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let args = Args::try_parse_from([
+            "warder", "exec", "i1", "--user", "root", "ls", "-l", "--json",
+        ]);
+        let Ok(Args {
+            command: Command::Exec(exec),
+            json,
+            ..
+        }) = args
+        else {
+            panic!("parses");
+        };
+        assert_eq!(exec.command, ["ls", "-l", "--json"]);
+        assert!(!json);
+    }
+}

@@ -1,0 +1,281 @@
+//! The job itself, over the public endpoint with the key, as an SDK does it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::api::{Api, Sandbox};
+use crate::demo::leaks::Traces;
+use crate::demo::server::Server;
+use crate::demo::steps::Steps;
+use crate::demo::who;
+use crate::error::Error;
+use crate::http::full;
+use crate::output::field;
+use crate::process::{Agent, Start, exit_code};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const FILE: &str = "/home/user/note.txt";
+const WEB_PORT: u16 = 8000;
+
+pub(crate) async fn run(
+    api: &Api,
+    steps: &mut Steps,
+    server: &Server,
+    traces: &mut Traces,
+    table: &mut Option<Vec<Value>>,
+) -> Result<(), Error> {
+    let first = steps.step("create a sandbox", create(api)).await?;
+    let agent = Agent::new(&api.target, &first, None);
+    steps
+        .step(
+            "run a command",
+            says(&agent, "echo hello from $(id -un)", "hello from user\n"),
+        )
+        .await?;
+    steps
+        .step("run one that takes a while, streaming", streams(&agent))
+        .await?;
+    steps
+        .step("write a file and read it back", files(&agent))
+        .await?;
+    steps
+        .step("start an HTTP server on 127.0.0.1 inside", web(&agent))
+        .await?;
+    steps
+        .step("reach it through the gateway", reach(&agent))
+        .await?;
+    steps
+        .step("open a terminal and echo", terminal(&agent))
+        .await?;
+    steps.step("list", listed(api, &first, true)).await?;
+    let second = steps.step("create another sandbox", create(api)).await?;
+    let other = Agent::new(&api.target, &second, None);
+    steps
+        .step("the other sees nothing of the first", blind(&agent, &other))
+        .await?;
+    traces.record(server);
+    *table = Some(who::look(server.pid()));
+    for sandbox in [&first, &second] {
+        steps.step("kill", within(api.kill(&sandbox.id))).await?;
+    }
+    steps.step("list: gone", listed(api, &first, false)).await?;
+    steps
+        .step("a killed sandbox answers `not found`", not_found(&agent))
+        .await
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Failed(format!("took longer than {} s", PATIENCE.as_secs()));
+    timeout(PATIENCE, work).await.map_err(late)?
+}
+
+fn want(holds: bool, otherwise: impl Into<String>) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Failed(otherwise.into()))
+    }
+}
+
+async fn create(api: &Api) -> Result<Sandbox, Error> {
+    let request =
+        json!({ "templateID": "base", "timeout": 120, "metadata": { "made-by": "demo" } });
+    Ok(within(api.create(&request)).await?.0)
+}
+
+fn shell(script: &str) -> Start {
+    Start {
+        command: ["/bin/bash", "-l", "-c", script]
+            .map(str::to_owned)
+            .to_vec(),
+        timeout_ms: Some(20_000),
+        ..Start::default()
+    }
+}
+
+/// Runs a script: its output on both streams, and its exit code.
+async fn output(agent: &Agent, script: &str) -> Result<(String, u8), Error> {
+    within(async {
+        let mut events = agent.start(&shell(script)).await?;
+        let (mut text, mut code) = (Vec::new(), 255);
+        while let Some(event) = events.next().await? {
+            for bytes in event
+                .data
+                .into_iter()
+                .flat_map(|d| [d.stdout, d.stderr])
+                .flatten()
+            {
+                text.extend(bytes);
+            }
+            if let Some(end) = event.end {
+                code = exit_code(&end);
+            }
+        }
+        Ok((String::from_utf8_lossy(&text).into_owned(), code))
+    })
+    .await
+}
+
+async fn says(agent: &Agent, script: &str, wanted: &str) -> Result<(), Error> {
+    let (text, code) = output(agent, script).await?;
+    want(
+        text == wanted && code == 0,
+        format!("`{script}` said {text:?} and ended with {code}"),
+    )
+}
+
+/// Output must come while the command runs, not at its end.
+async fn streams(agent: &Agent) -> Result<(), Error> {
+    within(async {
+        let script = "for i in 1 2 3; do echo line $i; sleep 0.3; done; exit 7";
+        let mut events = agent.start(&shell(script)).await?;
+        let (began, mut first, mut text) = (Instant::now(), None, String::new());
+        while let Some(event) = events.next().await? {
+            if let Some(bytes) = event.data.and_then(|d| d.stdout) {
+                first.get_or_insert(began.elapsed());
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            if let Some(end) = event.end {
+                want(
+                    exit_code(&end) == 7,
+                    format!("ended with {}", exit_code(&end)),
+                )?;
+            }
+        }
+        want(text == "line 1\nline 2\nline 3\n", format!("said {text:?}"))?;
+        let (first, all) = (first.unwrap_or_default(), began.elapsed());
+        want(
+            first + Duration::from_millis(400) < all,
+            format!("first output after {first:?} of {all:?}"),
+        )
+    })
+    .await
+}
+
+async fn files(agent: &Agent) -> Result<(), Error> {
+    use http_body_util::BodyExt as _;
+    const TEXT: &str = "written through the gateway\n";
+    within(async {
+        agent.write_file(FILE, None, full(TEXT)).await?;
+        let (_connection, body) = agent.read_file(FILE, None).await?;
+        let read = body.collect().await?.to_bytes();
+        want(
+            read == TEXT.as_bytes(),
+            "read something else than was written",
+        )
+    })
+    .await?;
+    says(agent, "cat note.txt", TEXT).await
+}
+
+async fn web(agent: &Agent) -> Result<(), Error> {
+    // It goes on when the call that started it has ended.
+    let script = format!(
+        "mkdir -p www && echo served >www/index.html && \
+         (setsid python3 -m http.server {WEB_PORT} --bind 127.0.0.1 --directory www >/dev/null 2>&1 &) && \
+         for i in $(seq 100); do curl -sf http://127.0.0.1:{WEB_PORT}/ && exit 0; sleep 0.05; done; exit 1"
+    );
+    says(agent, &script, "served\n").await
+}
+
+async fn reach(agent: &Agent) -> Result<(), Error> {
+    let (status, body) = within(agent.get(WEB_PORT, "/")).await?;
+    let text = String::from_utf8_lossy(&body);
+    want(
+        status == 200 && text == "served\n",
+        format!("{status}: {text}"),
+    )?;
+    let (status, body) = within(agent.get(WEB_PORT + 1, "/")).await?;
+    let text = String::from_utf8_lossy(&body);
+    want(
+        status == 502 && text.contains("port is not open"),
+        format!("a closed port: {status}: {text}"),
+    )
+}
+
+async fn terminal(agent: &Agent) -> Result<(), Error> {
+    within(async {
+        let start = Start {
+            command: ["/bin/bash", "-i", "-l"].map(str::to_owned).to_vec(),
+            envs: vec![("TERM".to_owned(), "xterm-256color".to_owned())],
+            stdin: true,
+            terminal: Some((80, 24)),
+            ..Start::default()
+        };
+        let mut events = agent.start(&start).await?;
+        let pid = events.started().await?;
+        let mut line = agent.line().await?;
+        // The sum is worked out inside, so the echo of what is typed does not pass for the answer.
+        line.input(pid, b"test -t 0 && echo sum $((40 + 2))\n", true)
+            .await?;
+        let mut text = String::new();
+        while !text.contains("sum 42") {
+            match events.next().await? {
+                Some(event) => {
+                    let bytes = event.data.and_then(|d| d.pty).unwrap_or_default();
+                    text.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                None => return Err(Error::Failed(format!("the terminal said {text:?}"))),
+            }
+        }
+        line.input(pid, b"exit\n", true).await?;
+        while events.next().await?.is_some() {}
+        Ok(())
+    })
+    .await
+}
+
+async fn listed(api: &Api, sandbox: &Sandbox, wanted: bool) -> Result<(), Error> {
+    let all = within(api.list("")).await?;
+    let there = all.iter().any(|s| field(s, "sandboxID") == sandbox.id);
+    want(
+        there == wanted,
+        format!(
+            "{} sandboxes listed, this one among them: {there}",
+            all.len()
+        ),
+    )
+}
+
+/// Files, processes and servers of the first must not be there for the second.
+async fn blind(first: &Agent, second: &Agent) -> Result<(), Error> {
+    // A server on every address of the first, a process to be seen, a secret to be found.
+    let script = "(setsid python3 -m http.server 8010 --directory www >/dev/null 2>&1 &); \
+                  (setsid bash -c 'exec -a planted-process sleep 600' >/dev/null 2>&1 &); \
+                  echo secret-of-the-first | sudo tee /secret /tmp/secret /etc/secret /dev/shm/secret >/dev/null; \
+                  for i in $(seq 100); do curl -sf http://127.0.0.1:8010/ >/dev/null && break; sleep 0.05; done; \
+                  hostname -I";
+    let (address, code) = output(first, script).await?;
+    let address = address.trim().to_owned();
+    let plain = address.parse::<std::net::Ipv4Addr>().is_ok();
+    want(
+        code == 0 && plain,
+        format!("no address of the first sandbox: {address:?}"),
+    )?;
+    let script = format!(
+        "for f in {FILE} /secret /tmp/secret /etc/secret /dev/shm/secret; do [ -e $f ] && echo file $f; done; \
+         sudo grep -al -e planted-process -e http.server /proc/[0-9]*/cmdline | \
+             grep -v -e /self/ -e /$$/ | while read f; do tr '\\0' ' ' <$f | grep -v -e grep -e bash; done; \
+         curl -s -m 2 http://127.0.0.1:{WEB_PORT}/ && echo loopback; \
+         curl -s -m 2 http://{address}:8010/ && echo network; exit 0"
+    );
+    says(second, &script, "").await
+}
+
+async fn not_found(agent: &Agent) -> Result<(), Error> {
+    let began = Instant::now();
+    loop {
+        let (status, body) = within(agent.get(crate::process::AGENT_PORT, "/health")).await?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if status == 502 && text.contains("was not found") {
+            return Ok(());
+        }
+        want(
+            began.elapsed() < Duration::from_secs(2),
+            format!("{status}: {text}"),
+        )?;
+        sleep(Duration::from_millis(10)).await;
+    }
+}

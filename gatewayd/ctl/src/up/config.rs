@@ -1,0 +1,74 @@
+//! privd's configuration for this instance.
+
+use std::fmt::Write as _;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::place::Place;
+use crate::up::programs::Programs;
+
+/// The log's name below the state directory.
+pub(crate) const LOG: &str = "log";
+const FILE: &str = "privd.conf";
+
+/// Writes it below the state directory; its path.
+pub(crate) fn write(
+    place: &Place,
+    programs: &Programs,
+    listener: RawFd,
+    keep: bool,
+) -> Result<PathBuf, Error> {
+    let text = render(place, programs, listener, keep)?;
+    let path = place.state_dir().join(FILE);
+    super::env_file::replace(&path, &text, None)?;
+    Ok(path)
+}
+
+fn render(
+    place: &Place,
+    programs: &Programs,
+    listener: RawFd,
+    keep: bool,
+) -> Result<String, Error> {
+    let state = place.state_dir();
+    let lines = [
+        ("state_dir", line(state)?),
+        ("run_dir", line(&place.run_dir())?),
+        ("listen_fd", listener.to_string()),
+        ("libexec_dir", line(&programs.libexec)?),
+        ("plugin_dir", line(&programs.plugins)?),
+        ("agent", line(&programs.libexec.join("envd"))?),
+        ("backend", "namespace".to_owned()),
+        ("on_stop", if keep { "keep" } else { "remove" }.to_owned()),
+        ("log_file", line(&state.join(LOG))?),
+    ];
+    let mut text = String::from("# Written by `warder up` at each start.\n");
+    for (keyword, value) in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{keyword} {value}");
+    }
+    Ok(text)
+}
+
+/// A path that is one line of a configuration file.
+fn line(path: &Path) -> Result<String, Error> {
+    match path.to_str() {
+        Some(text) if !text.contains(['\n', '\r']) && text.trim() == text => Ok(text.to_owned()),
+        _ => Err(Error::Usage(format!(
+            "{} cannot be written into a configuration file",
+            path.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_smuggle_a_line() {
+        assert!(line(Path::new("/a\nagent /b")).is_err());
+        assert_eq!(line(Path::new("/a b")).expect("one line"), "/a b");
+    }
+}
