@@ -1,0 +1,377 @@
+//! The table: what was measured, the budget of the design, the peers.
+
+use std::fmt::Write as _;
+
+use crate::stats::{Figures, Samples};
+
+/// How a series is shown.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    /// Taken in microseconds, shown in milliseconds.
+    Milliseconds,
+    /// Taken in KiB, shown in MiB.
+    Mebibytes,
+    /// Shown as taken.
+    PerSecond,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Milliseconds => format!("{:.2}", value / 1000.0),
+            Self::Mebibytes => format!("{:.2}", value / 1024.0),
+            Self::PerSecond => format!("{value:.0}"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "ms",
+            Self::Mebibytes => "MiB",
+            Self::PerSecond => "/s",
+        }
+    }
+}
+
+/// Which percentile a budget binds, and the most it may be, in the unit shown.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    P50(f64),
+    P95(f64),
+    P99(f64),
+}
+
+impl Bound {
+    fn met(self, figures: &Figures, unit: Unit) -> bool {
+        let (value, most) = match self {
+            Self::P50(most) => (figures.p50, most),
+            Self::P95(most) => (figures.p95, most),
+            Self::P99(most) => (figures.p99, most),
+        };
+        let shown = match unit {
+            Unit::Milliseconds => value / 1000.0,
+            Unit::Mebibytes => value / 1024.0,
+            Unit::PerSecond => value,
+        };
+        shown <= most
+    }
+
+    fn show(self) -> String {
+        match self {
+            Self::P50(most) => format!("p50<={most}"),
+            Self::P95(most) => format!("p95<={most}"),
+            Self::P99(most) => format!("p99<={most}"),
+        }
+    }
+}
+
+/// A line of the table.
+struct Row {
+    what: &'static str,
+    series: &'static str,
+    unit: Unit,
+    bounds: &'static [Bound],
+    peers: [&'static str; 2],
+}
+
+const fn row(
+    what: &'static str,
+    series: &'static str,
+    unit: Unit,
+    bounds: &'static [Bound],
+) -> Row {
+    Row {
+        what,
+        series,
+        unit,
+        bounds,
+        peers: ["", ""],
+    }
+}
+
+const fn beside(row: Row, bubblewrap: &'static str, runc: &'static str) -> Row {
+    Row {
+        peers: [bubblewrap, runc],
+        ..row
+    }
+}
+
+const ROWS: [Row; 26] = [
+    beside(
+        row(
+            "create to first output, 1 at a time",
+            "warder first output echo at 1",
+            Unit::Milliseconds,
+            &[Bound::P50(4.0), Bound::P99(12.0)],
+        ),
+        "bubblewrap first output at 1",
+        "runc first output at 1",
+    ),
+    row(
+        "  the same by bash -l -c, as SDKs do",
+        "warder first output shell at 1",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  create alone", "warder create", Unit::Milliseconds, &[]),
+    beside(
+        row(
+            "  16 at once",
+            "warder first output echo at 16",
+            Unit::Milliseconds,
+            &[Bound::P95(55.0)],
+        ),
+        "bubblewrap first output at 16",
+        "runc first output at 16",
+    ),
+    beside(
+        row(
+            "  50 at once",
+            "warder first output echo at 50",
+            Unit::Milliseconds,
+            &[Bound::P95(150.0)],
+        ),
+        "bubblewrap first output at 50",
+        "runc first output at 50",
+    ),
+    beside(
+        row(
+            "command in a live sandbox, start to end",
+            "warder command echo",
+            Unit::Milliseconds,
+            &[Bound::P50(1.5)],
+        ),
+        "",
+        "runc command",
+    ),
+    row(
+        "  the same by bash -l -c",
+        "warder command shell",
+        Unit::Milliseconds,
+        &[],
+    ),
+    beside(
+        row(
+            "kill",
+            "warder kill",
+            Unit::Milliseconds,
+            &[Bound::P50(2.0)],
+        ),
+        "",
+        "runc kill",
+    ),
+    beside(
+        row(
+            "idle sandbox: its agent, proportional",
+            "warder memory agent",
+            Unit::Mebibytes,
+            &[Bound::P50(0.7)],
+        ),
+        "",
+        "runc memory",
+    ),
+    row(
+        "  whole, by the host's available memory",
+        "warder memory whole",
+        Unit::Mebibytes,
+        &[],
+    ),
+    row(
+        "  of it kernel slab",
+        "warder memory slab",
+        Unit::Mebibytes,
+        &[],
+    ),
+    row(
+        "filling up: first output, all",
+        "warder filling up",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  the first tenth",
+        "warder first of many",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  the last tenth",
+        "warder last of many",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  health of each when all live",
+        "warder health among many",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  kill while all live",
+        "warder kill among many",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "proxied HTTP request, 8 clients",
+        "warder proxied request",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  requests", "warder proxied rate", Unit::PerSecond, &[]),
+    row(
+        "  the same server without a proxy",
+        "direct rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  the same behind nginx",
+        "nginx rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "Python SDK: create to first output",
+        "sdk first output at 1",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  create alone", "sdk create", Unit::Milliseconds, &[]),
+    row(
+        "  16 at once",
+        "sdk first output at 16",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  50 at once",
+        "sdk first output at 50",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  commands.run in a live sandbox",
+        "sdk command",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  kill", "sdk kill", Unit::Milliseconds, &[]),
+];
+
+/// The whole table, with the notes under it.
+pub(crate) fn table(samples: &Samples) -> String {
+    let mut text = format!(
+        "{:<40} {:>4} {:>6} {:>9} {:>9} {:>9} {:>9}  {:<18} {:<6} {:>15} {:>15}\n",
+        "what", "unit", "n", "p50", "p95", "p99", "max", "budget", "", "bubblewrap", "runc"
+    );
+    let _ = writeln!(text, "{:>130}", "p50 / p95       p50 / p95");
+    for row in &ROWS {
+        let peers = row.peers.map(|series| samples.figures(series));
+        let figures = samples.figures(row.series);
+        if figures.is_some() || peers.iter().any(Option::is_some) {
+            line(&mut text, row, figures, peers);
+        }
+    }
+    growth(&mut text, samples);
+    let host = samples.figures("host first output at 1");
+    if let Some(host) = host {
+        let _ = writeln!(
+            text,
+            "\n/bin/echo without any sandbox, by the same clock: p50 {:.2} ms, p95 {:.2} ms",
+            host.p50 / 1000.0,
+            host.p95 / 1000.0
+        );
+    }
+    for note in samples.notes() {
+        let _ = writeln!(text, "{note}");
+    }
+    text
+}
+
+fn line(text: &mut String, row: &Row, figures: Option<Figures>, peers: [Option<Figures>; 2]) {
+    let budget: Vec<String> = row.bounds.iter().map(|bound| bound.show()).collect();
+    let verdict = match (row.bounds, figures) {
+        ([], _) | (_, None) => "",
+        (bounds, Some(f)) if bounds.iter().all(|bound| bound.met(&f, row.unit)) => "met",
+        _ => "MISSED",
+    };
+    let shown = figures.map_or_else(
+        || vec!["-".to_owned(); 4],
+        |f| {
+            [f.p50, f.p95, f.p99, f.max]
+                .map(|value| row.unit.show(value))
+                .to_vec()
+        },
+    );
+    let peers = peers.map(|figures| {
+        figures.map_or(String::new(), |f| {
+            format!("{} / {}", row.unit.show(f.p50), row.unit.show(f.p95))
+        })
+    });
+    let _ = writeln!(
+        text,
+        "{:<40} {:>4} {:>6} {:>9} {:>9} {:>9} {:>9}  {:<18} {:<6} {:>15} {:>15}",
+        row.what,
+        row.unit.name(),
+        figures.map_or(0, |f| f.n),
+        shown[0],
+        shown[1],
+        shown[2],
+        shown[3],
+        budget.join(" "),
+        verdict,
+        peers[0],
+        peers[1],
+    );
+}
+
+/// Create latency with all others alive, against that with hardly any.
+fn growth(text: &mut String, samples: &Samples) {
+    const MOST: f64 = 1.7;
+    let (first, last) = (
+        samples.figures("warder first of many"),
+        samples.figures("warder last of many"),
+    );
+    if let (Some(first), Some(last)) = (first, last) {
+        let ratio = last.p50 / first.p50;
+        let verdict = if ratio <= MOST { "met" } else { "MISSED" };
+        let _ = writeln!(
+            text,
+            "{:<40} {:>4} {:>6} {ratio:>9.2} {:>9} {:>9} {:>9}  {:<18} {verdict}",
+            "  last tenth against the first, p50",
+            "x",
+            "",
+            "",
+            "",
+            "",
+            format!("<={MOST}")
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_met_or_missed_by_its_own_percentile() {
+        let mut samples = Samples::default();
+        for value in [3000.0, 3000.0, 13_000.0] {
+            samples.value("warder first output echo at 1", value);
+            samples.value("warder kill", value / 2.0);
+        }
+        let text = table(&samples);
+        let row = |what: &str| {
+            text.lines()
+                .find(|l| l.starts_with(what))
+                .unwrap_or_default()
+        };
+        assert!(row("create to first output").contains("MISSED"), "{text}");
+        assert!(row("kill").contains(" met"), "{text}");
+        assert!(
+            row("idle").is_empty(),
+            "nothing is shown that was not measured"
+        );
+    }
+}

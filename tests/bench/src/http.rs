@@ -1,0 +1,128 @@
+//! A small HTTP/1.1 client on one kept connection: the load generator must cost less than what it measures.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Nothing measured may take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    reader: BufReader<TcpStream>,
+    request: Vec<u8>,
+}
+
+/// The head of an answer; its body is read next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    length: Length,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Length {
+    Known(usize),
+    Chunked,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let reader = BufReader::with_capacity(64 * 1024, stream);
+        Ok(Self {
+            reader,
+            request: Vec::with_capacity(1024),
+        })
+    }
+
+    /// Sends a request in one write and reads the head of the answer.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Head> {
+        self.request.clear();
+        write!(
+            self.request,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+        )?;
+        for (name, value) in headers {
+            write!(self.request, "{name}: {value}\r\n")?;
+        }
+        write!(self.request, "Content-Length: {}\r\n\r\n", body.len())?;
+        self.request.extend_from_slice(body);
+        self.reader.get_mut().write_all(&self.request)?;
+        self.head()
+    }
+
+    fn head(&mut self) -> io::Result<Head> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
+        let status = status.ok_or_else(|| bad(format!("no status line: {line:?}")))?;
+        let mut length = Length::Known(0);
+        loop {
+            line.clear();
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err(bad("the head was cut".to_owned()));
+            }
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                return Ok(Head { status, length });
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                let value = value.trim().parse();
+                length = Length::Known(value.map_err(|_| bad(format!("length {line:?}")))?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                length = Length::Chunked;
+            }
+        }
+    }
+
+    /// The next piece of the body, as it came: nothing at its end.
+    pub(crate) fn piece(&mut self, head: &mut Head, into: &mut Vec<u8>) -> io::Result<bool> {
+        let size = match &mut head.length {
+            Length::Known(0) => return Ok(false),
+            Length::Known(left) => {
+                let size = (*left).min(64 * 1024);
+                *left -= size;
+                size
+            }
+            Length::Chunked => {
+                let mut line = String::new();
+                self.reader.read_line(&mut line)?;
+                let size = usize::from_str_radix(line.trim_end(), 16);
+                size.map_err(|_| bad(format!("chunk {line:?}")))?
+            }
+        };
+        let before = into.len();
+        into.resize(before + size, 0);
+        self.reader.read_exact(&mut into[before..])?;
+        if matches!(head.length, Length::Chunked) {
+            self.reader.read_exact(&mut [0; 2])?;
+            if size == 0 {
+                head.length = Length::Known(0);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The whole body.
+    pub(crate) fn body(&mut self, mut head: Head) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        while self.piece(&mut head, &mut body)? {}
+        Ok(body)
+    }
+}
+
+/// An error about what was received.
+pub(crate) fn bad(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,111 @@
+//! Trust: none; a client of the server it measures, run by whoever wants figures.
+//! Input: answers of the server, output of the peers.
+//! May: speak HTTP to the server, run bubblewrap, runc and a Python, read /proc.
+//! Unsafe: forbidden.
+//!
+//! Measures a running Warder, bubblewrap and runc by one clock in one process, and prints one table with the
+//! budgets beside the figures. `tests/bench/run` starts the server and this.
+#![forbid(unsafe_code)]
+
+mod budget;
+mod burst;
+mod http;
+mod idle;
+mod memory;
+mod one;
+mod peers;
+mod proxied;
+mod sdk;
+mod stats;
+mod upstream;
+mod warder;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::stats::Samples;
+use crate::warder::Server;
+
+/// What one part of the benchmark may fail with: whatever, it is printed and the next part runs.
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        // Started inside a sandbox, where this very program is the server to be proxied to.
+        Some("upstream") => upstream::serve(arguments.get(1)),
+        Some("--help" | "-h") => {
+            println!(
+                "usage: warder-bench [PART...]   parts: {}",
+                PARTS.map(|p| p.0).join(" ")
+            );
+            println!("E2B_API_URL, E2B_SANDBOX_URL and E2B_API_KEY name the server.");
+            println!(
+                "BENCH_FULL=1 goes to 1,000 sandboxes; BENCH_OUT names the file of raw samples;"
+            );
+            println!(
+                "BENCH_PYTHON and BENCH_SDK name a Python with e2b and the script that uses it."
+            );
+            ExitCode::SUCCESS
+        }
+        _ => measure(&arguments),
+    }
+}
+
+type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
+
+const PARTS: [Part; 8] = [
+    ("one", one::measure),
+    ("burst", burst::measure),
+    ("memory", memory::measure),
+    ("idle", idle::measure),
+    ("proxied", proxied::measure),
+    ("sdk", sdk::measure),
+    ("bubblewrap", peers::bubblewrap),
+    ("runc", peers::runc),
+];
+
+fn measure(wanted: &[String]) -> ExitCode {
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|w| PARTS.iter().all(|(name, _)| name != w))
+    {
+        eprintln!("bench: no part {unknown}");
+        return ExitCode::from(2);
+    }
+    let server = match Server::from_environment() {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut samples = Samples::default();
+    let mut failed = false;
+    for (name, part) in PARTS {
+        if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
+            continue;
+        }
+        eprintln!("bench: {name}");
+        if let Err(error) = part(&server, &mut samples) {
+            eprintln!("bench: {name}: {error}");
+            samples.note(format!("{name}: not measured: {error}"));
+            failed = true;
+        }
+    }
+    print!("{}", budget::table(&samples));
+    if let Ok(path) = std::env::var("BENCH_OUT") {
+        match samples.write(&path) {
+            Ok(()) => println!("\nraw samples: {path}"),
+            Err(error) => {
+                eprintln!("bench: {path}: {error}");
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,60 @@
+//! One sandbox at a time: create, first output, command, kill.
+
+use std::time::Instant;
+
+use crate::Outcome;
+use crate::stats::Samples;
+use crate::warder::{ECHO, Program, SHELL_ECHO, Server};
+
+const ROUNDS: usize = 200;
+const COMMANDS: usize = 500;
+
+pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
+    // Page cache, pools and the allocator of every daemon: not part of any budget.
+    for _ in 0..10 {
+        cycle(server, &mut Samples::default(), "warm-up", ECHO)?;
+    }
+    for _ in 0..ROUNDS {
+        cycle(server, samples, "echo", ECHO)?;
+    }
+    for _ in 0..ROUNDS {
+        cycle(server, samples, "shell", SHELL_ECHO)?;
+    }
+    commands(server, samples, "echo", ECHO)?;
+    commands(server, samples, "shell", SHELL_ECHO)
+}
+
+/// Create, run, kill. The sandbox is reached over a connection of its own, as an SDK would.
+fn cycle(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {
+    let mut api = server.connect()?;
+    let start = Instant::now();
+    let sandbox = server.create(&mut api)?;
+    let created = start.elapsed();
+    let mut edge = server.connect_edge()?;
+    let connected = start.elapsed();
+    let ran = sandbox.run(&mut edge, program)?;
+    samples.time("warder create", created);
+    samples.time(
+        &format!("warder first output {name} at 1"),
+        connected + ran.output,
+    );
+    let start = Instant::now();
+    server.kill(&mut api, &sandbox)?;
+    samples.time("warder kill", start.elapsed());
+    Ok(())
+}
+
+fn commands(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {
+    let mut api = server.connect()?;
+    let mut edge = server.connect_edge()?;
+    let sandbox = server.create(&mut api)?;
+    for _ in 0..20 {
+        sandbox.run(&mut edge, program)?;
+    }
+    for _ in 0..COMMANDS {
+        let ran = sandbox.run(&mut edge, program)?;
+        samples.time(&format!("warder command {name}"), ran.end);
+    }
+    server.kill(&mut api, &sandbox)?;
+    Ok(())
+}
