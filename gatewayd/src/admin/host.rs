@@ -1,0 +1,92 @@
+//! The host, the instance, the audit.
+
+use http::StatusCode;
+use serde_json::{Value, json as value};
+use warder_wire::LimitState;
+
+use crate::clock::Micros;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::http_io::{Answer, json};
+use crate::limits;
+use crate::text::query_pairs;
+
+fn word(state: LimitState) -> &'static str {
+    match state {
+        LimitState::Enforced => "enforced",
+        LimitState::StandIn => "stand-in",
+        LimitState::Absent => "absent",
+    }
+}
+
+pub(super) async fn report(gateway: &Gateway) -> Result<Answer, ApiError> {
+    let report = gateway.peers.host_report().await?;
+    let features: Vec<Value> = report
+        .features
+        .iter()
+        .map(|feature| value!({ "name": feature.name, "present": feature.present, "note": feature.note }))
+        .collect();
+    let limits = report.limits;
+    Ok(json(
+        StatusCode::OK,
+        &value!({
+            "tag": report.tag.to_string(),
+            "limits": {
+                "memory": word(limits.memory),
+                "cpu": word(limits.cpu),
+                "pids": word(limits.pids),
+                "disk": word(limits.disk),
+            },
+            "sandboxes": { "most": report.sandboxes.0, "now": report.sandboxes.1 },
+            "storage": { "free": report.storage.0, "total": report.storage.1 },
+            "features": features,
+        }),
+    ))
+}
+
+pub(super) fn audit(gateway: &Gateway, query: Option<&str>) -> Result<Answer, ApiError> {
+    let pairs = query_pairs(query.unwrap_or_default()).unwrap_or_default();
+    let limit = match pairs.iter().find(|(name, _)| name == "limit") {
+        None => 100,
+        Some((_, text)) => text
+            .parse()
+            .map_err(|_| ApiError::bad("limit must be a number"))?,
+    };
+    let most = usize::try_from(limits::AUDIT_LINES).unwrap_or(usize::MAX);
+    let lines = gateway
+        .registry
+        .audit_lines(limit.min(most))
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let shown: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            value!({
+                "at": Micros::from(line.at),
+                "who": line.who,
+                "what": line.what,
+                "on": line.on,
+                "note": line.note,
+            })
+        })
+        .collect();
+    Ok(json(StatusCode::OK, &shown))
+}
+
+pub(super) fn instance(gateway: &Gateway) -> Answer {
+    let (net, plugin) = gateway.peers.present();
+    let creating = limits::PENDING_CREATES - gateway.creates.available_permits();
+    json(
+        StatusCode::OK,
+        &value!({
+            "tag": gateway.tag.to_string(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "domain": gateway.domain(),
+            "backend": gateway.backend.as_str(),
+            "since": gateway.since,
+            "sandboxes": gateway.registry.all().len(),
+            "creating": creating,
+            "netd": net,
+            "pluginHost": plugin,
+        }),
+    )
+}

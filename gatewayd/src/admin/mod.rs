@@ -1,0 +1,64 @@
+//! Administration: HTTP on the Unix listener, for root and the operator's group only.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /admin/keys` | `[{id, name, tail, createdAt}]` |
+//! | `POST /admin/keys` `{name, key?}` | 201 `{id, name, key, tail, createdAt}`, the key in the clear this once |
+//! | `DELETE /admin/keys/{id}` | 204 |
+//! | `GET /admin/templates` | `[{name, createdAt}]` |
+//! | `PUT /admin/templates/{name}` tar stream | 201 `{name}` |
+//! | `DELETE /admin/templates/{name}` | 204 |
+//! | `GET /admin/host` | what this host offers |
+//! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
+//! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost}` |
+//!
+//! Everything else is E2B's API and sandbox traffic, as on the network, without a key or token.
+
+mod host;
+mod keys;
+mod templates;
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::http_io::{self, Answer, Request};
+use crate::text::percent_decode;
+
+/// Whether the request is administrative.
+pub(crate) fn is_one(request: &Request) -> bool {
+    request.uri().path().starts_with("/admin/")
+}
+
+/// Answers it. Only requests from the Unix listener come here.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, request: Request) -> Answer {
+    match route(gateway, request).await {
+        Ok(answer) => answer,
+        Err(error) => http_io::error(&error),
+    }
+}
+
+async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiError> {
+    let path = request.uri().path().to_owned();
+    let segments: Option<Vec<String>> = path.split('/').skip(2).map(percent_decode).collect();
+    let segments = segments.ok_or_else(|| ApiError::bad("the path has a broken escape"))?;
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let method = request.method().clone();
+    match (&method, path.as_slice()) {
+        (&Method::GET, ["keys"]) => Ok(keys::list(gateway)),
+        (&Method::POST, ["keys"]) => keys::create(gateway, request).await,
+        (&Method::DELETE, ["keys", id]) => keys::revoke(gateway, id).await,
+        (&Method::GET, ["templates"]) => templates::list(gateway).await,
+        (&Method::PUT, ["templates", name]) => templates::import(gateway, name, request).await,
+        (&Method::DELETE, ["templates", name]) => templates::remove(gateway, name).await,
+        (&Method::GET, ["host"]) => host::report(gateway).await,
+        (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),
+        (&Method::GET, ["instance"]) => Ok(host::instance(gateway)),
+        _ => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "there is no such administrative request",
+        )),
+    }
+}

@@ -1,0 +1,331 @@
+//! `POST /v2/sandboxes` and `POST /sandboxes`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use warder_wire::TemplateName;
+
+use super::{parse, view};
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::http_io::{self, Answer, Request};
+use crate::lifecycle::{self, Begun, NewSandbox};
+use crate::limits;
+
+/// Which form of the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Version {
+    /// SDK up to 2.50; 15 seconds unless said otherwise.
+    V1,
+    /// SDK 2.51 and later; 300 seconds.
+    V2,
+}
+
+/// The request. What is not understood here is kept as a value, so that it can be refused by name.
+/// `secure` (v1) changes nothing: every sandbox has a token.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(rename = "templateID")]
+    template_id: String,
+    timeout: Option<i64>,
+    #[serde(rename = "allow_internet_access")]
+    allow_internet_access: Option<bool>,
+    metadata: Option<BTreeMap<String, String>>,
+    env_vars: Option<BTreeMap<String, String>>,
+    mcp: Option<Value>,
+    network: Option<serde_json::Map<String, Value>>,
+    auto_pause: Option<Value>,
+    auto_resume: Option<Value>,
+    iam: Option<Value>,
+    volume_mounts: Option<Value>,
+}
+
+/// Handles both.
+///
+/// # Errors
+/// [`ApiError`].
+pub(super) async fn create(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    version: Version,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let key = match request
+        .headers()
+        .get("idempotency-key")
+        .map(|value| value.to_str())
+    {
+        None => None,
+        Some(Ok(key)) => Some(key.to_owned()),
+        Some(Err(_)) => return Err(ApiError::bad("Idempotency-Key is not ASCII")),
+    };
+    let bytes = http_io::read_body(request.into_body()).await?;
+    let new = check(version, parse(&bytes)?)?;
+    let claim = match key {
+        None => None,
+        Some(key) => match gateway
+            .idempotency
+            .begin(caller, &key, Sha256::digest(&bytes).into())?
+        {
+            Begun::New(claim) => Some(claim),
+            Begun::Done(id) => {
+                let made = gateway
+                    .registry
+                    .get(&id)
+                    .ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
+                return Ok(http_io::json(
+                    StatusCode::CREATED,
+                    &view::sandbox(gateway, &made.record()),
+                ));
+            }
+        },
+    };
+    let sandbox = lifecycle::create(gateway, caller.clone(), new).await?;
+    if let Some(claim) = claim {
+        claim.made(&sandbox.id);
+    }
+    Ok(http_io::json(
+        StatusCode::CREATED,
+        &view::sandbox(gateway, &sandbox.record()),
+    ))
+}
+
+fn check(version: Version, body: Body) -> Result<NewSandbox, ApiError> {
+    for (name, value) in [
+        ("autoPause", &body.auto_pause),
+        ("autoResume", &body.auto_resume),
+        ("iam", &body.iam),
+        ("volumeMounts", &body.volume_mounts),
+    ] {
+        if value.as_ref().is_some_and(asks_for_something) {
+            return Err(refused(name));
+        }
+    }
+    let public_traffic = check_network(body.network.as_ref())?;
+    let default = match version {
+        Version::V1 => 15,
+        Version::V2 => 300,
+    };
+    let metadata = body.metadata.unwrap_or_default();
+    let variables = body.env_vars.unwrap_or_default();
+    if metadata.len() > limits::MAP_ENTRIES || variables.len() > limits::MAP_ENTRIES {
+        return Err(ApiError::bad(format!(
+            "metadata and envVars may have {} entries each",
+            limits::MAP_ENTRIES
+        )));
+    }
+    for name in variables.keys() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(ApiError::bad(
+                "a name in envVars is empty or has '=' or NUL in it",
+            ));
+        }
+    }
+    if variables.values().any(|value| value.contains('\0')) {
+        return Err(ApiError::bad("a value in envVars has NUL in it"));
+    }
+    Ok(NewSandbox {
+        template: template(&body.template_id)?,
+        timeout: seconds(body.timeout.unwrap_or(default), 1)?,
+        metadata,
+        variables,
+        internet: body.allow_internet_access,
+        public_traffic,
+        mcp: body
+            .mcp
+            .filter(|value| !value.is_null())
+            .map(|value| value.to_string()),
+    })
+}
+
+/// A time to live in seconds, from `least` up.
+///
+/// # Errors
+/// 400.
+pub(super) fn seconds(asked: i64, least: u64) -> Result<u64, ApiError> {
+    match u64::try_from(asked) {
+        Ok(seconds) if seconds > limits::MAX_TIMEOUT_S => Err(ApiError::bad(format!(
+            "Timeout cannot be greater than {} hours",
+            limits::MAX_TIMEOUT_S / 3600
+        ))),
+        Ok(seconds) if seconds >= least => Ok(seconds),
+        _ => Err(ApiError::bad(format!(
+            "Timeout must be at least {least} seconds"
+        ))),
+    }
+}
+
+/// A template's name, with the only tag there is left off.
+///
+/// # Errors
+/// 404: what is no name of ours names no template.
+pub(super) fn template(asked: &str) -> Result<TemplateName, ApiError> {
+    let name = asked.strip_suffix(":default").unwrap_or(asked);
+    TemplateName::new(&name.to_ascii_lowercase()).map_err(|_| ApiError::no_template(asked))
+}
+
+/// Only `allowPublicTraffic` is understood yet. A rule that would be ignored is never accepted.
+fn check_network(
+    network: Option<&serde_json::Map<String, Value>>,
+) -> Result<Option<bool>, ApiError> {
+    let mut public = None;
+    for (name, value) in network.into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("allowPublicTraffic", Value::Bool(asked)) => public = Some(*asked),
+            ("allowPublicTraffic", Value::Null) => {}
+            ("allowPublicTraffic", _) => {
+                return Err(ApiError::bad(
+                    "network.allowPublicTraffic must be a boolean",
+                ));
+            }
+            // Unknown ones too: it may be a rule of a newer version.
+            (name, value) if asks_for_something(value) => {
+                let name: String = name
+                    .chars()
+                    .filter(char::is_ascii_graphic)
+                    .take(40)
+                    .collect();
+                return Err(refused(&format!("network.{name}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(public)
+}
+
+/// Whether a value differs from saying nothing: null, false, and what is empty. `{"enabled": false}` too.
+fn asks_for_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) | Value::Number(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => all.values().any(asks_for_something),
+    }
+}
+
+fn refused(name: &str) -> ApiError {
+    ApiError::bad(format!(
+        "{name} is not supported by this server yet; leave it out"
+    ))
+    .code("sandbox_create_refused")
+    .retry(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(body: Value) -> Result<NewSandbox, ApiError> {
+        check(
+            Version::V2,
+            serde_json::from_value(body).map_err(|e| ApiError::bad(e.to_string()))?,
+        )
+    }
+
+    #[test]
+    fn what_the_sdks_send_without_options_is_accepted() {
+        let v1 = json!({"templateID": "base", "timeout": 300, "autoPause": false, "autoPauseMemory": true, "secure": true,
+            "allow_internet_access": true, "network": {"allowPublicTraffic": true}, "metadata": {}, "envVars": {},
+            "mcp": null, "autoResume": {"enabled": false}, "volumeMounts": [], "somethingNew": {"a": 1}});
+        let new = checked(v1).expect("plain");
+        assert_eq!(
+            (new.timeout, new.internet, new.public_traffic),
+            (300, Some(true), Some(true))
+        );
+        let new = checked(json!({"templateID": "base:default"})).expect("shortest");
+        assert_eq!(
+            (new.timeout, new.internet, new.template.as_str()),
+            (300, None, "base")
+        );
+        let body = serde_json::from_value(json!({"templateID": "base"})).expect("shortest");
+        assert_eq!(check(Version::V1, body).expect("shortest").timeout, 15);
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused_by_name() {
+        for (field, value) in [
+            ("allowOut", json!(["8.8.8.8"])),
+            ("denyOut", json!(["0.0.0.0/0"])),
+            ("dnsServers", json!(["1.1.1.1"])),
+            ("egressProxy", json!({"address": "a:1"})),
+            ("maskRequestHost", json!("x")),
+            ("httpsPorts", json!([8443])),
+            (
+                "rules",
+                json!({"a.b": [{"transform": {"headers": {"a": "b"}}}]}),
+            ),
+            ("allowIn", json!(["10.0.0.0/8"])),
+        ] {
+            let error =
+                checked(json!({"templateID": "base", "network": {field: value}})).expect_err(field);
+            assert_eq!(error.status, 400);
+            assert!(
+                error.message.contains(&format!("network.{field}")),
+                "{}",
+                error.message
+            );
+            checked(json!({"templateID": "base", "network": {field: null}}))
+                .expect("null says nothing");
+            checked(json!({"templateID": "base", "network": {field: []}}))
+                .expect("empty says nothing");
+        }
+        for (field, value) in [
+            ("autoPause", json!(true)),
+            ("autoResume", json!({"enabled": true})),
+            (
+                "iam",
+                json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}}),
+            ),
+            ("volumeMounts", json!([{"name": "a", "path": "/b"}])),
+        ] {
+            let error = checked(json!({"templateID": "base", field: value})).expect_err(field);
+            assert!(
+                error.status == 400 && error.message.contains(field),
+                "{}",
+                error.message
+            );
+        }
+    }
+
+    #[test]
+    fn times_and_names_have_bounds() {
+        for bad in [0, -1, 30 * 24 * 3600 + 1] {
+            assert_eq!(
+                checked(json!({"templateID": "base", "timeout": bad}))
+                    .expect_err("bound")
+                    .status,
+                400
+            );
+        }
+        for bad in ["", "a/b", "../x", "base:v2"] {
+            assert_eq!(
+                checked(json!({"templateID": bad}))
+                    .expect_err("name")
+                    .status,
+                404,
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            checked(json!({"templateID": "base", "envVars": {"A=B": "c"}}))
+                .expect_err("name")
+                .status,
+            400
+        );
+        assert_eq!(
+            checked(json!({"timeout": 5}))
+                .expect_err("no template")
+                .status,
+            400
+        );
+    }
+}

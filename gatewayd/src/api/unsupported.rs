@@ -1,0 +1,52 @@
+//! What E2B has and this server has not yet: said plainly, so that nobody takes it for a broken server.
+
+use http::StatusCode;
+
+use crate::error::ApiError;
+
+/// The answer to whatever no other file serves.
+pub(super) fn explain(path: &[&str]) -> ApiError {
+    let what = match path {
+        ["sandboxes", _, "pause"] => "Pausing",
+        ["sandboxes", _, "snapshots"] | ["snapshots", ..] => "Making and listing snapshots",
+        ["sandboxes", _, "fork"] => "Forking",
+        ["sandboxes", _, "network"] => "Changing the network of a running sandbox",
+        ["sandboxes" | "v2", .., "logs"] => "Reading logs of a sandbox",
+        ["volumes" | "volumecontent", ..] => "Volumes",
+        ["secrets", ..] => "Secrets",
+        ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
+        ["teams", ..] => "Teams",
+        ["sandboxes"] | ["v2", "sandboxes"] | ["sandboxes", _] => return super::wrong_method(),
+        _ => {
+            let mut error = ApiError::new(StatusCode::NOT_FOUND, "there is no such path");
+            error.retry = Some(false);
+            return error;
+        }
+    };
+    ApiError::unsupported(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_named_and_not_worth_a_retry() {
+        for path in [
+            &["sandboxes", "i", "pause"][..],
+            &["sandboxes", "i", "network"],
+            &["volumes"],
+            &["v3", "templates"],
+            &["snapshots"],
+        ] {
+            let error = explain(path);
+            assert_eq!(
+                (error.status.as_u16(), error.retry),
+                (501, Some(false)),
+                "{path:?}"
+            );
+        }
+        assert_eq!(explain(&["sandboxes"]).status, 405);
+        assert_eq!(explain(&["etc", "passwd"]).status, 404);
+    }
+}

@@ -1,0 +1,194 @@
+//! Bodies and answers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::error::ApiError;
+use crate::limits;
+use crate::proxy::GuestBody;
+
+/// What goes back to a client.
+pub(crate) type Answer = Response<Body>;
+/// What comes from a client.
+pub(crate) type Request = http::Request<Incoming>;
+
+/// A body of our own, or one passed on from a sandbox; and a note that the exchange ends with it.
+#[derive(Debug)]
+pub(crate) struct Body {
+    source: Source,
+    over: Option<Over>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Full<Bytes>),
+    Guest(Box<GuestBody>),
+}
+
+/// Runs when the body has been sent or thrown away.
+#[derive(Debug)]
+pub(crate) struct Over(pub(crate) Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Body {
+    /// Our own.
+    pub(crate) fn own(body: Full<Bytes>) -> Self {
+        Self {
+            source: Source::Own(body),
+            over: None,
+        }
+    }
+
+    /// Passed on.
+    pub(crate) fn guest(body: GuestBody) -> Self {
+        Self {
+            source: Source::Guest(Box::new(body)),
+            over: None,
+        }
+    }
+
+    /// Nothing.
+    pub(crate) fn empty() -> Self {
+        Self::own(Full::default())
+    }
+
+    /// The same, with something to do at its end.
+    pub(crate) fn then(mut self, over: Over) -> Self {
+        self.over = Some(over);
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.get_mut().source {
+            Source::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Source::Guest(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(body) => body.is_end_stream(),
+            Source::Guest(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(body) => body.size_hint(),
+            Source::Guest(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+    // Our own types always serialise; should one not, the client is told so rather than lied to.
+    let (status, text) = match serde_json::to_vec(value) {
+        Ok(text) => (status, text),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            br#"{"code":500,"message":"unserialisable answer"}"#.to_vec(),
+        ),
+    };
+    let mut answer = Response::new(Body::own(Full::from(text)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer
+}
+
+/// An answer without body.
+pub(crate) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: u16,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'a str>,
+}
+
+/// E2B's error body, with the headers its SDKs read.
+pub(crate) fn error(error: &ApiError) -> Answer {
+    let body = ErrorBody {
+        code: error.status.as_u16(),
+        message: &error.message,
+        error_code: error.error_code,
+    };
+    let mut answer = json(error.status, &body);
+    let headers = answer.headers_mut();
+    if let Some(retry) = error.retry {
+        headers.insert(
+            "should-retry",
+            HeaderValue::from_static(if retry { "true" } else { "false" }),
+        );
+    }
+    let may_retry = matches!(
+        error.status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    );
+    if may_retry && error.retry != Some(false) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+/// Lets a page of any origin read an answer that no sandbox wrote itself.
+pub(crate) fn allow_origins(answer: &mut Answer) {
+    const ANY: HeaderValue = HeaderValue::from_static("*");
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ANY);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+}
+
+/// Reads a whole API body, bounded in size and time.
+///
+/// # Errors
+/// 413, 408, or 400 when it breaks off.
+pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    let limited = Limited::new(body, limits::BODY_BYTES);
+    match tokio::time::timeout(limits::BODY_TIMEOUT, limited.collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body may have {} bytes at most", limits::BODY_BYTES),
+        )),
+        Ok(Err(_)) => Err(ApiError::bad("the body broke off")),
+        Err(_) => Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took too long",
+        )),
+    }
+}

@@ -1,0 +1,290 @@
+//! Making a sandbox.
+//!
+//! privd opens the lease; then netd gets the policy while the plugin host makes the cell (the slot is
+//! closed until netd has the policy, so their order does not matter); then the agent gets its variables
+//! and token. Whatever fails, the lease is ended, and with it everything that was made under it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, header};
+use http_body_util::{Either, Full};
+use serde::Serialize;
+use tokio::time::Instant;
+use warder_wire::gateway_net::Policy;
+use warder_wire::link::Role;
+use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
+
+use crate::auth::Caller;
+use crate::auth::key::hex;
+use crate::clock::Micros;
+use crate::error::{ApiError, AskError};
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::proxy::{Outgoing, converse};
+use crate::random;
+use crate::registry::record::SandboxRecord;
+use crate::sandbox::{Phase, Sandbox};
+
+/// What was asked for, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSandbox {
+    /// The template.
+    pub(crate) template: TemplateName,
+    /// Seconds to live.
+    pub(crate) timeout: u64,
+    /// As given.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// For every process inside; handed to the agent and not kept.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// As given; `None` means yes.
+    pub(crate) internet: Option<bool>,
+    /// As given; `None` means yes.
+    pub(crate) public_traffic: Option<bool>,
+    /// As given, as JSON text.
+    pub(crate) mcp: Option<String>,
+}
+
+/// Makes the sandbox. It goes on to its end, or is undone, also when the caller stops waiting; as nobody
+/// learns its id then, it is ended again.
+///
+/// # Errors
+/// [`ApiError`]; no trace is left then.
+pub(crate) async fn create(
+    gateway: &Arc<Gateway>,
+    caller: Caller,
+    new: NewSandbox,
+) -> Result<Arc<Sandbox>, ApiError> {
+    let permit = Arc::clone(&gateway.creates)
+        .try_acquire_owned()
+        .map_err(|_| {
+            ApiError::new(
+                http::StatusCode::TOO_MANY_REQUESTS,
+                "too many sandboxes are being created at once",
+            )
+        })?;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let gateway = Arc::clone(gateway);
+    tokio::spawn(async move {
+        let _permit = permit;
+        let result = make(&gateway, &caller, new).await;
+        if let Err(Ok(sandbox)) = sender.send(result) {
+            let _ = super::kill(&gateway, &sandbox.id, &caller).await;
+        }
+    });
+    receiver
+        .await
+        .map_err(|_| ApiError::internal("the create was lost"))?
+}
+
+async fn make(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    new: NewSandbox,
+) -> Result<Arc<Sandbox>, ApiError> {
+    let id = SandboxId::from_random(&random::bytes()?);
+    let envd_token = hex(&random::bytes::<20>()?);
+    let traffic_token = if new.public_traffic == Some(false) {
+        Some(hex(&random::bytes::<20>()?))
+    } else {
+        None
+    };
+    let op = OpId(random::bytes()?);
+    let started = Micros::now();
+    let record = SandboxRecord {
+        id: id.clone(),
+        template: new.template.clone(),
+        owner: caller.key_id(),
+        envd_token,
+        traffic_token,
+        started: started.into(),
+        end: started.plus_seconds(new.timeout).into(),
+        metadata: new.metadata,
+        internet: new.internet,
+        public_traffic: new.public_traffic,
+        limits: limits::SANDBOX,
+        mcp: new.mcp,
+        generation: 1,
+    };
+    let deadline = Instant::now() + limits::CREATE_TIMEOUT;
+    let opened = gateway
+        .peers
+        .lease_open(
+            id.clone(),
+            gateway.backend.clone(),
+            record.template.clone(),
+            record.limits,
+            new.timeout.saturating_mul(1000),
+        )
+        .await;
+    match opened {
+        Ok(()) => {}
+        Err(error) if error.fault() == Some(FaultCode::NotFound) => {
+            return Err(ApiError::no_template(record.template.as_str()));
+        }
+        // privd said no: there is no lease. Any other end leaves that open.
+        Err(error @ AskError::Fault(_)) => return Err(error.into()),
+        Err(error) => {
+            undo(gateway, &id).await;
+            return Err(error.into());
+        }
+    }
+    let sandbox = Sandbox::new(record, Phase::Creating, &gateway.peers, &gateway.reaper);
+    // Entered, so that its end is noticed; not visible yet.
+    gateway.registry.enter(Arc::clone(&sandbox));
+    let result = furnish(gateway, &sandbox, op, new.variables, deadline).await;
+    if let Err(error) = result {
+        gateway.registry.leave(&id);
+        sandbox.end();
+        undo(gateway, &id).await;
+        gateway.registry.audit(
+            caller.name(),
+            "sandbox.create_failed",
+            id.as_str(),
+            error.to_string(),
+        );
+        return Err(error);
+    }
+    gateway.registry.audit(
+        caller.name(),
+        "sandbox.create",
+        id.as_str(),
+        sandbox.record().template.as_str(),
+    );
+    Ok(sandbox)
+}
+
+async fn furnish(
+    gateway: &Gateway,
+    sandbox: &Arc<Sandbox>,
+    op: OpId,
+    variables: BTreeMap<String, String>,
+    deadline: Instant,
+) -> Result<(), ApiError> {
+    let record = sandbox.record();
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let cell = async {
+        let ask = gateway_plugin::Ask::Create {
+            op,
+            deadline_ms: u32::try_from(left().as_millis()).unwrap_or(u32::MAX),
+            sandbox: record.id.clone(),
+            template: record.template.clone(),
+            limits: record.limits,
+        };
+        match gateway.peers.plugin(ask, left()).await? {
+            gateway_plugin::Answer::Created { .. } => Ok(()),
+            _ => Err(AskError::Answer("the plugin host")),
+        }
+    };
+    // What netd holds without being told is closed, so there is nothing to tell it then.
+    let policy = async {
+        let policy = Policy {
+            internet: record.internet != Some(false),
+        };
+        match policy {
+            Policy::CLOSED => Ok(()),
+            open => {
+                gateway
+                    .peers
+                    .policy_set(record.id.clone(), record.generation, open, left())
+                    .await
+            }
+        }
+    };
+    tokio::try_join!(policy, cell).map_err(create_failed)?;
+    init(sandbox, variables).await?;
+    // Written down before anybody can see it; it is forgotten again if the rest fails.
+    gateway.registry.save(sandbox).map_err(|error| {
+        let text = format!("the sandbox could not be written down: {error}");
+        ApiError::new(http::StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
+    })?;
+    if !sandbox.made() {
+        gateway.registry.forget(&sandbox.id);
+        return Err(ApiError::internal("the sandbox ended at once").code("sandbox_create_failed"));
+    }
+    Ok(())
+}
+
+/// A template that privd has and the backend cannot find, say, is a fault of this server, not of the request.
+fn create_failed(error: AskError) -> ApiError {
+    match error.fault() {
+        Some(FaultCode::NotFound | FaultCode::Conflict) => {
+            ApiError::internal(error.to_string()).code("sandbox_create_failed")
+        }
+        _ => error.into(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Init<'a> {
+    env_vars: &'a BTreeMap<String, String>,
+    access_token: &'a str,
+    timestamp: String,
+}
+
+/// Tells the agent its variables and its token, on a stream that only the gateway gets.
+async fn init(sandbox: &Arc<Sandbox>, variables: BTreeMap<String, String>) -> Result<(), ApiError> {
+    let failed = |what: &str| {
+        ApiError::new(
+            http::StatusCode::GATEWAY_TIMEOUT,
+            format!("the sandbox was made and its agent {what}"),
+        )
+        .code("sandbox_create_failed")
+    };
+    let told = async {
+        let stream = sandbox
+            .api(Role::Control)
+            .await
+            .map_err(|_| failed("did not take a link"))?;
+        let mut connection = converse(sandbox, stream)
+            .await
+            .map_err(|_| failed("does not speak HTTP"))?;
+        let body = Init {
+            env_vars: &variables,
+            access_token: &sandbox.envd_token,
+            timestamp: Micros::now().rfc3339(),
+        };
+        let body =
+            serde_json::to_vec(&body).map_err(|_| ApiError::internal("variables are no JSON"))?;
+        let request: http::Request<Outgoing> = http::Request::builder()
+            .method(Method::POST)
+            .uri("/init")
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Either::Right(Full::new(Bytes::from(body))))
+            .map_err(|_| ApiError::internal("the agent's request could not be put together"))?;
+        let answer = connection
+            .send_request(request)
+            .await
+            .map_err(|_| failed("closed its stream"))?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(failed("refused its variables"))
+        }
+    };
+    match tokio::time::timeout(limits::INIT_TIMEOUT, told).await {
+        Ok(result) => result,
+        Err(_) => Err(failed("did not answer in time")),
+    }
+}
+
+/// Ends the lease, and with it all that was made under it. It is tried until privd has heard it: the
+/// lease would otherwise live until its deadline.
+async fn undo(gateway: &Gateway, id: &SandboxId) {
+    for pause in [10, 100, 1000] {
+        match gateway
+            .peers
+            .lease_end(id.clone(), limits::KILL_TIMEOUT)
+            .await
+        {
+            Ok(()) => return,
+            Err(error) if error.fault() == Some(FaultCode::NotFound) => return,
+            Err(error) => eprintln!("gatewayd: {id}: lease not ended: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}

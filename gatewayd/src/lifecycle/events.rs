@@ -1,0 +1,82 @@
+//! What privd and the plugin host tell unasked.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use warder_wire::gateway_priv::{EndReason, Event};
+use warder_wire::{SandboxId, gateway_plugin};
+
+use crate::gateway::Gateway;
+use crate::peers::Events;
+use crate::sandbox::Phase;
+
+/// Follows privd's events until its channel ends, which ends this process: privd is gone or has replaced us.
+pub(crate) async fn follow(gateway: Arc<Gateway>, mut events: Events<Event>) {
+    while let Some((event, fds)) = events.recv().await {
+        handle(&gateway, event, fds);
+    }
+}
+
+/// Handles one event; also used before there is anything else to do.
+fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
+    match (event, one(fds)) {
+        (Event::Ended { sandbox, reason }, None) => ended(gateway, &sandbox, reason),
+        (Event::NetChannel, Some(fd)) => match gateway.peers.net_started(fd) {
+            Ok((number, mut events)) => {
+                let gateway = Arc::clone(gateway);
+                tokio::spawn(async move {
+                    // netd tells nothing unasked; the end of its channel is all there is to see.
+                    while events.recv().await.is_some() {}
+                    gateway.peers.net_ended(number);
+                });
+            }
+            Err(error) => eprintln!("gatewayd: netd's channel is none: {error}"),
+        },
+        (Event::PluginChannel { backend }, Some(fd)) if backend == gateway.backend => {
+            match gateway.peers.plugin_started(fd) {
+                Ok((number, mut events)) => {
+                    let gateway = Arc::clone(gateway);
+                    tokio::spawn(async move {
+                        while let Some((gateway_plugin::Event::Ended { sandbox, reason }, _)) =
+                            events.recv().await
+                        {
+                            ended(&gateway, &sandbox, reason);
+                        }
+                        gateway.peers.plugin_ended(number);
+                    });
+                }
+                Err(error) => eprintln!("gatewayd: the plugin host's channel is none: {error}"),
+            }
+        }
+        (Event::PluginChannel { .. }, Some(_)) => {}
+        (event, _) => eprintln!("gatewayd: event with a wrong number of descriptors: {event:?}"),
+    }
+}
+
+/// The only descriptor; more than one counts as none.
+fn one(mut fds: Vec<OwnedFd>) -> Option<OwnedFd> {
+    let fd = fds.pop()?;
+    fds.is_empty().then_some(fd)
+}
+
+/// A sandbox is gone.
+fn ended(gateway: &Gateway, id: &SandboxId, reason: EndReason) {
+    let Some(sandbox) = gateway.registry.get_any(id) else {
+        return;
+    };
+    sandbox.end();
+    // Whoever makes or kills it sees to the rest.
+    if sandbox.now().phase != Phase::Running {
+        return;
+    }
+    gateway.registry.remove(id);
+    let what = match reason {
+        EndReason::Expired => "its time was over",
+        EndReason::Removed => "it was removed",
+        EndReason::GuestEnded => "its first process ended",
+        EndReason::Lost => "it was not whole after a restart",
+    };
+    gateway
+        .registry
+        .audit("privd", "sandbox.ended", id.as_str(), what);
+}

@@ -1,0 +1,77 @@
+//! Ending a sandbox because it was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use warder_wire::{FaultCode, OpId, SandboxId, gateway_plugin};
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::random;
+use crate::sandbox::{Phase, Sandbox};
+
+/// How long the backend may take before privd is asked to do it without it.
+const BACKEND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ends the sandbox; when this returns, no process of it can run any more. It goes on also when the
+/// caller stops waiting.
+///
+/// # Errors
+/// 404 when nobody knows it, 409 while it is being ended.
+pub(crate) async fn kill(
+    gateway: &Arc<Gateway>,
+    id: &SandboxId,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    let sandbox = gateway
+        .registry
+        .get(id)
+        .ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
+    {
+        let mut now = sandbox.now();
+        if now.phase == Phase::Killing {
+            return Err(ApiError::being_killed(id));
+        }
+        now.phase = Phase::Killing;
+    }
+    let (gateway, who) = (Arc::clone(gateway), caller.name().to_owned());
+    let ending = tokio::spawn(async move { end(&gateway, &sandbox, &who).await });
+    ending
+        .await
+        .map_err(|_| ApiError::internal("the kill was lost"))?
+}
+
+async fn end(gateway: &Gateway, sandbox: &Arc<Sandbox>, who: &str) -> Result<(), ApiError> {
+    sandbox.end();
+    let id = &sandbox.id;
+    let op = OpId(random::bytes()?);
+    let ask = gateway_plugin::Ask::Destroy {
+        op,
+        deadline_ms: u32::try_from(BACKEND_PATIENCE.as_millis()).unwrap_or(u32::MAX),
+        sandbox: id.clone(),
+    };
+    // A backend that fails or is gone is not needed: ending the lease removes what is left.
+    if let Err(error) = gateway.peers.plugin(ask, BACKEND_PATIENCE).await
+        && error.fault() != Some(FaultCode::NotFound)
+    {
+        eprintln!("gatewayd: {id}: backend did not end it: {error}");
+    }
+    match gateway
+        .peers
+        .lease_end(id.clone(), limits::KILL_TIMEOUT)
+        .await
+    {
+        Err(error) if error.fault() != Some(FaultCode::NotFound) => {
+            // It still exists: say so, and let the next try begin.
+            sandbox.now().phase = Phase::Running;
+            return Err(error.into());
+        }
+        _ => {}
+    }
+    if gateway.registry.remove(id).is_some() {
+        gateway.registry.audit(who, "sandbox.kill", id.as_str(), "");
+    }
+    Ok(())
+}

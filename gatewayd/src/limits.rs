@@ -1,0 +1,69 @@
+//! Every bound of the front door in one place, so that they can be read and documented together.
+
+use std::time::Duration;
+
+/// Longest request head (request line and headers) in bytes; hyper answers 431 beyond it.
+pub(crate) const HEAD_BYTES: usize = 64 * 1024;
+/// Most header lines in a request.
+pub(crate) const HEADERS: usize = 128;
+/// How long a head may take, from its first byte (or from the start of the connection) to its end.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may be idle between requests: longer than the SDKs keep theirs (300 s), so that
+/// the client closes first and no request meets a closing connection.
+pub(crate) const IDLE_CLIENT: Duration = Duration::from_secs(330);
+/// Longest body of an API request in bytes.
+pub(crate) const BODY_BYTES: usize = 1024 * 1024;
+/// How long the body of an API request may take.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most client connections, also bounded by a third of the descriptors this process may have.
+pub(crate) const CONNECTIONS: usize = 16 * 1024;
+/// Most requests and upgraded streams at once towards one sandbox; beyond it 429.
+pub(crate) const EXCHANGES_PER_SANDBOX: usize = 1024;
+/// Most creates at once; beyond it 429.
+pub(crate) const PENDING_CREATES: usize = 256;
+/// How long a create may take in all.
+pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a kill may take in all.
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long any other question to privd or netd may take.
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new link, or a connection to a port through it, may take.
+pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the agent may take to answer `/init`.
+pub(crate) const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most connections to ports asked for and not answered, for each sandbox.
+pub(crate) const PENDING_TICKETS: usize = 256;
+/// Idle connections kept for each sandbox and purpose.
+pub(crate) const IDLE_CONNECTIONS: usize = 16;
+/// How long an idle connection to a sandbox is kept.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest life a sandbox may be given in one request, in seconds: 30 days.
+pub(crate) const MAX_TIMEOUT_S: u64 = 30 * 24 * 3600;
+/// Most metadata entries, and most variables.
+pub(crate) const MAP_ENTRIES: usize = 256;
+/// Most keys.
+pub(crate) const KEYS: usize = 1000;
+/// Signature checks for file URLs without a sandbox id: this many a second.
+pub(crate) const SIGNATURE_RATE: f64 = 50.0;
+/// And this many at once.
+pub(crate) const SIGNATURE_BURST: f64 = 100.0;
+/// Audit lines kept.
+pub(crate) const AUDIT_LINES: u64 = 10_000;
+/// Idempotency keys remembered.
+pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
+/// How long an idempotency key is remembered.
+pub(crate) const IDEMPOTENCY_LIFE: Duration = Duration::from_secs(3600);
+
+/// What a sandbox gets. One size for now; templates will carry their own.
+pub(crate) const SANDBOX: warder_wire::Limits = warder_wire::Limits {
+    memory_mib: 1024,
+    cpu_percent: 200,
+    pids: 1024,
+    disk_mib: 10_240,
+};
+/// Version of the agent interface that clients are told.
+pub(crate) const ENVD_VERSION: &str = "0.6.13";
+/// Deprecated, and demanded by clients.
+pub(crate) const CLIENT_ID: &str = "warder";
+/// The agent's port.
+pub(crate) const AGENT_PORT: u16 = 49983;

@@ -1,0 +1,232 @@
+//! The link to one sandbox's agent: how every byte gets in and out.
+//!
+//! The other end is hostile. Each answer must belong to a question, carry exactly the descriptor it
+//! should and of the right kind; anything else ends the link, and the next use makes a new one.
+//! Every descriptor that came from there is closed by the reaper, off the event loop.
+
+mod tickets;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+use tokio_util::sync::CancellationToken;
+use warder_ipc::aio::{AsyncChannel, GuestStream, Reaper};
+use warder_ipc::{Channel, IpcError, check};
+use warder_wire::link::{Ask, Refusal, Reply, Role};
+
+use crate::limits::LINK_TIMEOUT;
+use tickets::{Taken, Tickets};
+
+/// Why there is no stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// Nothing listens on the port.
+    #[error("nothing listens there")]
+    Closed,
+    /// The guest did not answer in time, or has too many questions waiting.
+    #[error("the sandbox does not answer")]
+    Unresponsive,
+    /// The link ended meanwhile.
+    #[error("the link ended")]
+    Broken,
+    /// This process has no descriptor left, say.
+    #[error("no stream could be made")]
+    Local,
+}
+
+/// One connection to the agent's listener.
+#[derive(Debug)]
+pub(crate) struct Link {
+    channel: AsyncChannel,
+    tickets: Mutex<Tickets>,
+    reaper: Reaper,
+    over: CancellationToken,
+}
+
+impl Link {
+    /// Takes over a connected descriptor from privd and starts reading answers.
+    ///
+    /// # Errors
+    /// When it is no channel.
+    pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, IpcError> {
+        let channel = AsyncChannel::new(Channel::from_fd(fd)?)?;
+        let link = Arc::new(Self {
+            channel,
+            tickets: Mutex::new(Tickets::default()),
+            reaper: reaper.clone(),
+            over: CancellationToken::new(),
+        });
+        tokio::spawn(read(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    /// Whether it can still be used.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Ends it: waiting questions fail.
+    pub(crate) fn end(&self) {
+        self.over.cancel();
+    }
+
+    /// A stream on which the agent serves its API.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`] or [`LinkError::Local`].
+    pub(crate) fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
+        if self.is_over() {
+            return Err(LinkError::Broken);
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(|_| LinkError::Local)?;
+        let stream = GuestStream::new(ours, &self.reaper).map_err(|_| LinkError::Local)?;
+        // Queued and bounded: an agent that does not read its link ends it.
+        if self
+            .channel
+            .post(&Ask::Serve { role }, vec![theirs])
+            .is_err()
+        {
+            self.end();
+            return Err(LinkError::Broken);
+        }
+        Ok(stream)
+    }
+
+    /// Sends on what is queued; only needed when the agent was slow.
+    pub(crate) async fn flushed(&self) {
+        if self.channel.flushed().await.is_err() {
+            self.end();
+        }
+    }
+
+    /// A connection to a TCP port inside the sandbox.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn port(&self, port: u16) -> Result<GuestStream, LinkError> {
+        if self.is_over() {
+            return Err(LinkError::Broken);
+        }
+        let (ticket, answer) = self.tickets().issue(port).ok_or(LinkError::Unresponsive)?;
+        let _given_up = GiveUp { link: self, ticket };
+        let asked = async {
+            if self
+                .channel
+                .send(&Ask::Connect { ticket, port }, Vec::new())
+                .await
+                .is_err()
+            {
+                self.end();
+                return Err(LinkError::Broken);
+            }
+            match answer.await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(Refusal::Closed)) => Err(LinkError::Closed),
+                Ok(Err(Refusal::TimedOut | Refusal::Exhausted)) => Err(LinkError::Unresponsive),
+                Err(_) => Err(LinkError::Broken),
+            }
+        };
+        match tokio::time::timeout(LINK_TIMEOUT, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(LinkError::Unresponsive),
+        }
+    }
+
+    fn tickets(&self) -> std::sync::MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles one answer. False: it was none, the link must end.
+    fn answered(&self, reply: Reply, mut fds: Vec<OwnedFd>) -> bool {
+        let (ticket, answer) = match reply {
+            Reply::Connected { ticket } => (ticket, Ok(fds.pop())),
+            Reply::Refused { ticket, reason } => (ticket, Err(reason)),
+        };
+        let surplus = !fds.is_empty();
+        for fd in fds {
+            self.reaper.close(fd);
+        }
+        let answer = match answer {
+            Ok(Some(fd)) => Ok(fd),
+            Ok(None) => return false,
+            Err(reason) => Err(reason),
+        };
+        match self.tickets().take(ticket) {
+            _ if surplus => {
+                if let Ok(fd) = answer {
+                    self.reaper.close(fd);
+                }
+                false
+            }
+            Taken::Waiting { port, sender } => match answer {
+                Ok(fd) => match self.admit(fd, port) {
+                    Some(stream) => {
+                        // Nobody waits any more: the stream's own drop goes to the reaper.
+                        let _ = sender.send(Ok(stream));
+                        true
+                    }
+                    None => false,
+                },
+                Err(reason) => {
+                    let _ = sender.send(Err(reason));
+                    true
+                }
+            },
+            Taken::GivenUp => {
+                if let Ok(fd) = answer {
+                    self.reaper.close(fd);
+                }
+                true
+            }
+            Taken::Unknown => {
+                if let Ok(fd) = answer {
+                    self.reaper.close(fd);
+                }
+                false
+            }
+        }
+    }
+
+    fn admit(&self, fd: OwnedFd, port: u16) -> Option<GuestStream> {
+        if check::connected_tcp(fd.as_fd(), port).is_err() {
+            self.reaper.close(fd);
+            return None;
+        }
+        // Without it small answers wait for acknowledgements; the guest may turn it off again, at its own cost.
+        let _ = sockopt::set_tcp_nodelay(&fd, true);
+        GuestStream::new(fd, &self.reaper).ok()
+    }
+}
+
+/// A question whose asker is gone keeps its ticket until the answer comes, so that it is recognised.
+struct GiveUp<'a> {
+    link: &'a Link,
+    ticket: u64,
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        self.link.tickets().give_up(self.ticket);
+    }
+}
+
+async fn read(link: Arc<Link>) {
+    loop {
+        let message = tokio::select! {
+            message = link.channel.recv::<Reply>() => message,
+            () = link.over.cancelled() => break,
+        };
+        let Ok((reply, fds)) = message else {
+            break;
+        };
+        if !link.answered(reply, fds) {
+            break;
+        }
+    }
+    link.end();
+    // Dropping the senders wakes every waiting question with `Broken`.
+    link.tickets().clear();
+}

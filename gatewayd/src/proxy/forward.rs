@@ -1,0 +1,175 @@
+//! One exchange with a sandbox.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, Version, header};
+use http_body::Body as _;
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+use warder_ipc::aio::GuestStream;
+use warder_wire::link::Role;
+
+use super::body::GuestBody;
+use super::headers;
+use super::pool::{Connection, Outgoing, Purpose};
+use crate::http_io::{Answer, Body};
+use crate::limits;
+use crate::link::LinkError;
+use crate::sandbox::Sandbox;
+
+/// Why a sandbox gave no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum ForwardError {
+    /// No stream to it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// It closed the connection or sent what is no HTTP.
+    #[error("the server in the sandbox gave no proper answer")]
+    NoAnswer,
+    /// Too many exchanges at once.
+    #[error("too many connections to this sandbox")]
+    TooMany,
+}
+
+/// Wants both: the client's end, and the protocol it asks for.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    /// The client's end, once answered.
+    pub(crate) client: OnUpgrade,
+    /// The protocol.
+    pub(crate) protocol: HeaderValue,
+}
+
+/// Speaks HTTP/1.1 on a stream; the connection lives on a task of its own until either end closes it or
+/// the sandbox ends.
+pub(crate) async fn converse(
+    sandbox: &Arc<Sandbox>,
+    stream: GuestStream,
+) -> Result<Connection, ForwardError> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(limits::HEAD_BYTES)
+        .max_headers(limits::HEADERS)
+        .handshake::<_, Outgoing>(TokioIo::new(stream))
+        .await
+        .map_err(|_| ForwardError::NoAnswer)?;
+    let ended = sandbox.ended.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            // What went wrong is known to whoever waits for the answer.
+            _ = connection.with_upgrades() => {}
+            () = ended.cancelled() => {}
+        }
+    });
+    Ok(sender)
+}
+
+async fn connect(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Result<Connection, ForwardError> {
+    let stream = match purpose {
+        Purpose::Agent => sandbox.api(Role::Client).await?,
+        Purpose::Port(port) => sandbox.port(port).await?,
+    };
+    converse(sandbox, stream).await
+}
+
+/// Passes a request on and its answer back. The request is stripped already; `upgrade` puts its lines back.
+///
+/// # Errors
+/// [`ForwardError`]; the client has seen nothing then.
+pub(crate) async fn forward(
+    sandbox: &Arc<Sandbox>,
+    purpose: Purpose,
+    mut request: http::Request<Outgoing>,
+    upgrade: Option<Upgrade>,
+) -> Result<Answer, ForwardError> {
+    let permit = Arc::clone(&sandbox.exchanges)
+        .try_acquire_owned()
+        .map_err(|_| ForwardError::TooMany)?;
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(upgrade) = &upgrade {
+        let lines = request.headers_mut();
+        lines.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        lines.insert(header::UPGRADE, upgrade.protocol.clone());
+    }
+    let (connection, answer) = exchange(sandbox, purpose, request).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(sandbox, answer, upgrade, permit);
+    }
+    let (mut parts, incoming) = answer.into_parts();
+    headers::strip(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let body = if incoming.is_end_stream() {
+        sandbox.pools.give_back(purpose, connection);
+        Body::empty()
+    } else {
+        Body::guest(GuestBody::new(
+            incoming,
+            connection,
+            purpose,
+            Arc::clone(sandbox),
+            permit,
+        ))
+    };
+    Ok(Answer::from_parts(parts, body))
+}
+
+async fn exchange(
+    sandbox: &Arc<Sandbox>,
+    purpose: Purpose,
+    mut request: http::Request<Outgoing>,
+) -> Result<(Connection, http::Response<hyper::body::Incoming>), ForwardError> {
+    while let Some(mut waiting) = sandbox.pools.take(purpose) {
+        match waiting.try_send_request(request).await {
+            Ok(answer) => return Ok((waiting, answer)),
+            // It was closed at this moment, and not a byte of the request had been sent: the next one.
+            Err(mut error) => request = error.take_message().ok_or(ForwardError::NoAnswer)?,
+        }
+    }
+    let mut fresh = connect(sandbox, purpose).await?;
+    match fresh.send_request(request).await {
+        Ok(answer) => Ok((fresh, answer)),
+        Err(_) => Err(ForwardError::NoAnswer),
+    }
+}
+
+/// Both sides change to the other protocol: from here bytes pass through unread.
+fn switch(
+    sandbox: &Arc<Sandbox>,
+    answer: http::Response<hyper::body::Incoming>,
+    upgrade: Option<Upgrade>,
+    permit: OwnedSemaphorePermit,
+) -> Result<Answer, ForwardError> {
+    // A switch nobody asked for.
+    let upgrade = upgrade.ok_or(ForwardError::NoAnswer)?;
+    let (mut parts, protocol) = {
+        let protocol = answer.headers().get(header::UPGRADE).cloned();
+        let mut answer = answer;
+        let inside = hyper::upgrade::on(&mut answer);
+        let ended = sandbox.ended.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let pass = async {
+                let (client, inside) = tokio::try_join!(upgrade.client, inside).ok()?;
+                let (mut client, mut inside) = (TokioIo::new(client), TokioIo::new(inside));
+                tokio::io::copy_bidirectional(&mut client, &mut inside)
+                    .await
+                    .ok()
+            };
+            tokio::select! {
+                _ = pass => {}
+                () = ended.cancelled() => {}
+            }
+        });
+        (answer.into_parts().0, protocol)
+    };
+    headers::strip(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts
+        .headers
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts
+        .headers
+        .insert(header::UPGRADE, protocol.unwrap_or(upgrade.protocol));
+    Ok(Answer::from_parts(parts, Body::empty()))
+}

@@ -1,0 +1,141 @@
+//! What is taken out and put in on the way through.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Fields that concern one connection only (RFC 9110, 7.6.1), beside those `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The protocol a request wants to upgrade to.
+pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let wants = tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|_| wants).cloned()
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+/// Takes out everything that concerns only the connection it came on. The message is framed anew, so no
+/// disagreement about its length can pass through.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers)
+            .filter_map(|token| token.parse().ok())
+            .collect();
+        for name in named {
+            // A sender cannot take these from the next hop by naming them.
+            if name != header::HOST && name != header::CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// What a sandbox must not learn: the key to the API, sent along by mistake, and the token that guards its ports.
+pub(crate) fn withhold(headers: &mut HeaderMap) {
+    headers.remove("e2b-traffic-access-token");
+    if headers
+        .get("x-api-key")
+        .is_some_and(|key| key.as_bytes().starts_with(b"e2b_"))
+    {
+        headers.remove("x-api-key");
+    }
+}
+
+/// Tells the server inside who asked and by what name.
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: Option<IpAddr>) {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    if let Some(client) = client {
+        let chain = match headers.get(FOR).and_then(|value| value.to_str().ok()) {
+            Some(before) => format!("{before}, {client}"),
+            None => client.to_string(),
+        };
+        if let Ok(chain) = chain.parse() {
+            headers.insert(FOR, chain);
+        }
+    }
+    if !headers.contains_key(HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(HOST, host);
+    }
+    headers
+        .entry(PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_there() {
+        let mut headers = map(&[
+            ("connection", "close, X-Private, host, content-length"),
+            ("x-private", "1"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("x-kept", "1"),
+        ]);
+        strip(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn upgrades_need_both_lines() {
+        assert!(
+            upgrade_of(&map(&[
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "websocket")
+            ]))
+            .is_some()
+        );
+        assert!(upgrade_of(&map(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade_of(&map(&[("connection", "upgrade")])).is_none());
+    }
+
+    #[test]
+    fn the_api_key_does_not_reach_a_sandbox_and_an_apps_own_does() {
+        let mut headers = map(&[("x-api-key", "e2b_00"), ("e2b-traffic-access-token", "t")]);
+        withhold(&mut headers);
+        assert!(headers.is_empty());
+        let mut headers = map(&[("x-api-key", "the-apps-own")]);
+        withhold(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}

@@ -1,0 +1,220 @@
+//! Sandbox traffic: from a client to the agent or to any port inside, and back.
+
+mod answer;
+mod body;
+mod forward;
+pub(crate) mod headers;
+pub(crate) mod host;
+mod pool;
+pub(crate) mod signed;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http_body_util::Either;
+use subtle::ConstantTimeEq;
+use warder_wire::SandboxId;
+
+pub(crate) use answer::malformed;
+pub(crate) use body::GuestBody;
+pub(crate) use forward::converse;
+pub(crate) use pool::{Outgoing, Pools};
+
+use crate::gateway::Gateway;
+use crate::http_io::{Answer, Request};
+use crate::limits::AGENT_PORT;
+use crate::link::LinkError;
+use crate::sandbox::Sandbox;
+use crate::text::percent_decode;
+use forward::{ForwardError, Upgrade, forward};
+use pool::Purpose;
+
+/// The agent's routes that only the gateway itself may call. The agent refuses them too on streams it
+/// was told are a client's.
+const CONTROL_ROUTES: [&str; 7] = [
+    "init", "freeze", "unfreeze", "collapse", "fsfreeze", "fsthaw", "upgrade",
+];
+
+/// Who sends sandbox traffic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sender {
+    /// Anyone on the network; the sandbox's own tokens decide.
+    Network(IpAddr),
+    /// The operator, over the Unix listener: needs no token.
+    Operator,
+}
+
+/// Passes a request to port `port` of sandbox `id`.
+pub(crate) async fn to_sandbox(
+    gateway: &Gateway,
+    sender: Sender,
+    id: &str,
+    port: u16,
+    request: Request,
+) -> Answer {
+    let found = SandboxId::new(id)
+        .ok()
+        .and_then(|id| gateway.registry.get(&id))
+        .filter(|sandbox| sandbox.runs());
+    let Some(sandbox) = found else {
+        return answer::not_found(request.headers(), id);
+    };
+    if sender != Sender::Operator
+        && port != AGENT_PORT
+        && !has_traffic_token(&sandbox, request.headers())
+    {
+        return answer::forbidden(request.headers(), id);
+    }
+    pass(&sandbox, sender, port, request).await
+}
+
+/// Passes a request on; who may send it was decided before.
+pub(crate) async fn pass(
+    sandbox: &Arc<Sandbox>,
+    sender: Sender,
+    port: u16,
+    mut request: Request,
+) -> Answer {
+    let id = sandbox.id.as_str();
+    if request.method() == Method::CONNECT {
+        return malformed(request.headers(), "CONNECT is not served here");
+    }
+    if port == AGENT_PORT && is_control_route(request.uri()) {
+        return answer::no_route(request.headers(), id);
+    }
+    let upgrade = headers::upgrade_of(request.headers()).map(|protocol| Upgrade {
+        client: hyper::upgrade::on(&mut request),
+        protocol,
+    });
+    // Only what an answer of our own needs is kept.
+    let asked: HeaderMap = request
+        .headers()
+        .get(header::ACCEPT)
+        .map(|accept| (header::ACCEPT, accept.clone()))
+        .into_iter()
+        .collect();
+    let (mut parts, body) = request.into_parts();
+    headers::strip(&mut parts.headers);
+    headers::withhold(&mut parts.headers);
+    // The server has answered it already, or will when the body is first read.
+    parts.headers.remove(header::EXPECT);
+    match sender {
+        Sender::Network(client) => headers::forwarded(&mut parts.headers, Some(client)),
+        Sender::Operator => operator_lines(sandbox, port, &mut parts.headers),
+    }
+    parts.uri = origin_form(&parts.uri);
+    let purpose = if port == AGENT_PORT {
+        Purpose::Agent
+    } else {
+        Purpose::Port(port)
+    };
+    let request = http::Request::from_parts(parts, Either::Left(body));
+    match forward(sandbox, purpose, request, upgrade).await {
+        Ok(answer) => answer,
+        // Whatever failed, the reason is that it has ended meanwhile.
+        Err(_) if !sandbox.runs() => answer::not_found(&asked, id),
+        Err(ForwardError::TooMany) => answer::too_many(&asked, id),
+        Err(ForwardError::Link(LinkError::Closed)) => answer::port_closed(&asked, id, port),
+        Err(error) => answer::broken(&asked, id, port, &error.to_string()),
+    }
+}
+
+/// The operator needs to know no token: the gateway adds the agent's.
+fn operator_lines(sandbox: &Sandbox, port: u16, headers: &mut HeaderMap) {
+    headers
+        .entry(header::HOST)
+        .or_insert(HeaderValue::from_static("localhost"));
+    if port == AGENT_PORT
+        && let Ok(token) = HeaderValue::from_str(&sandbox.envd_token)
+    {
+        headers.insert("x-access-token", token);
+    }
+}
+
+fn has_traffic_token(sandbox: &Sandbox, headers: &HeaderMap) -> bool {
+    let Some(token) = &sandbox.traffic_token else {
+        return true;
+    };
+    let given = headers
+        .get("e2b-traffic-access-token")
+        .map_or(&[][..], HeaderValue::as_bytes);
+    given.ct_eq(token.as_bytes()).into()
+}
+
+/// However it is spelt: escapes, doubled slashes, dots, capitals, parameters.
+fn is_control_route(uri: &Uri) -> bool {
+    let mut path = uri.path().to_owned();
+    // Decoded until nothing changes, so that no number of layers hides it.
+    while let Some(decoded) = percent_decode(&path).filter(|decoded| *decoded != path) {
+        path = decoded;
+    }
+    let mut plain: Vec<String> = Vec::new();
+    for segment in path.split(['/', '\\']) {
+        let name = segment
+            .split(';')
+            .next()
+            .unwrap_or(segment)
+            .trim()
+            .to_ascii_lowercase();
+        match name.as_str() {
+            "" | "." => {}
+            ".." => {
+                plain.pop();
+            }
+            _ => plain.push(name),
+        }
+    }
+    plain
+        .first()
+        .is_some_and(|first| CONTROL_ROUTES.contains(&first.as_str()))
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
+    Uri::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_routes_in_every_spelling() {
+        for hidden in [
+            "/init",
+            "/init/",
+            "//init",
+            "/./init",
+            "/x/../init",
+            "/%69nit",
+            "/%2569nit",
+            "/INIT",
+            "/init;a=b",
+            "/init?x=1",
+            "/upgrade",
+            "/fsfreeze",
+        ] {
+            assert!(is_control_route(&hidden.parse().expect("uri")), "{hidden}");
+        }
+        for open in [
+            "/health",
+            "/files?path=/init",
+            "/initial",
+            "/process.Process/Start",
+            "/",
+            "/a/init",
+        ] {
+            assert!(!is_control_route(&open.parse().expect("uri")), "{open}");
+        }
+    }
+
+    #[test]
+    fn absolute_form_is_not_passed_on() {
+        assert_eq!(origin_form(&"http://h:1/a?b".parse().expect("uri")), "/a?b");
+        assert_eq!(origin_form(&Uri::from_static("*")).path(), "*");
+    }
+}

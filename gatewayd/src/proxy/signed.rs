@@ -1,0 +1,179 @@
+//! File URLs that name no sandbox: `<one url>/files?path=…&signature=…`.
+//!
+//! The signature says which sandbox is meant: the one whose token it was made with (section 6.2 of
+//! E2B's contract). Every live sandbox is tried, each comparison in constant time, no shortcut at a match.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use http::{Method, StatusCode};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::{Sender, pass};
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::http_io::{self, Answer, Request, allow_origins};
+use crate::limits;
+use crate::sandbox::Sandbox;
+use crate::text::query_pairs;
+
+/// What a signed URL says.
+#[derive(Debug, Eq, PartialEq)]
+struct Signed {
+    path: String,
+    user: String,
+    signature: String,
+    expiration: Option<String>,
+}
+
+/// Whether the request is one of these: the path is `/files`, whatever follows.
+pub(crate) fn is_one(request: &Request) -> bool {
+    request.uri().path() == "/files"
+}
+
+/// Finds the sandbox and passes the request on.
+pub(crate) async fn serve(gateway: &Gateway, sender: Sender, request: Request) -> Answer {
+    if request.method() == Method::OPTIONS {
+        // A page's preflight carries no signature and asks nothing of the sandbox.
+        let mut answer = http_io::empty(StatusCode::NO_CONTENT);
+        allow_origins(&mut answer);
+        return answer;
+    }
+    match find(gateway, &request) {
+        Ok(sandbox) => pass(&sandbox, sender, limits::AGENT_PORT, request).await,
+        Err(error) => {
+            let mut answer = http_io::error(&error);
+            allow_origins(&mut answer);
+            answer
+        }
+    }
+}
+
+fn find(gateway: &Gateway, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
+    let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, message);
+    let operation = match *request.method() {
+        Method::GET | Method::HEAD => "read",
+        Method::POST => "write",
+        _ => {
+            return Err(ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "files are read with GET and written with POST",
+            ));
+        }
+    };
+    let signed = parse(request.uri().query().unwrap_or_default())
+        .ok_or_else(|| unauthorized("missing signature query parameter"))?;
+    if !gateway.signatures.admit() {
+        return Err(ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many signed requests without a sandbox id",
+        ));
+    }
+    let mut found = None;
+    let mut matches = 0_u32;
+    for sandbox in gateway.registry.all() {
+        let made = signature(&signed, operation, &sandbox.envd_token);
+        if made.as_bytes().ct_eq(signed.signature.as_bytes()).into() {
+            matches += 1;
+            found = Some(sandbox);
+        }
+    }
+    found
+        .filter(|sandbox| matches == 1 && sandbox.runs())
+        .ok_or_else(|| unauthorized("invalid signature"))
+}
+
+/// `None` when there is no signature, or a parameter twice: then it is not clear what was signed.
+fn parse(query: &str) -> Option<Signed> {
+    let pairs = query_pairs(query)?;
+    let one = |name: &str| {
+        let mut all = pairs
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value.clone());
+        (all.next(), all.next().is_none())
+    };
+    let [(path, a), (user, b), (signature, c), (expiration, d)] =
+        ["path", "username", "signature", "signature_expiration"].map(one);
+    let signed = Signed {
+        path: path.unwrap_or_default(),
+        user: user.unwrap_or_default(),
+        signature: signature?,
+        expiration,
+    };
+    (a && b && c && d).then_some(signed)
+}
+
+fn signature(signed: &Signed, operation: &str, token: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!(
+        "{}:{operation}:{}:{token}",
+        signed.path, signed.user
+    ));
+    if let Some(expiration) = &signed.expiration {
+        hash.update(format!(":{expiration}"));
+    }
+    format!("v1_{}", STANDARD_NO_PAD.encode(hash.finalize()))
+}
+
+/// Lets a bounded number of checks through: each costs one hash for every sandbox.
+#[derive(Debug)]
+pub(crate) struct Rate(Mutex<(f64, Instant)>);
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self(Mutex::new((limits::SIGNATURE_BURST, Instant::now())))
+    }
+}
+
+impl Rate {
+    fn admit(&self) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gained = state.1.elapsed().as_secs_f64() * limits::SIGNATURE_RATE;
+        state.0 = (state.0 + gained).min(limits::SIGNATURE_BURST);
+        state.1 = Instant::now();
+        let admitted = state.0 >= 1.0;
+        if admitted {
+            state.0 -= 1.0;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_vector() {
+        let signed = parse("path=hello.txt&username=user&signature=x").expect("signed");
+        assert_eq!(
+            signature(&signed, "read", "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0"),
+            "v1_gUtH/s9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E"
+        );
+    }
+
+    #[test]
+    fn doubled_parameters_sign_nothing() {
+        assert_eq!(parse("path=a&path=b&signature=x"), None);
+        assert_eq!(parse("path=a"), None);
+        let signed =
+            parse("path=%2Fa%20b&signature=v1_a%2Fb%2B&signature_expiration=7").expect("signed");
+        assert_eq!(
+            (signed.path.as_str(), signed.signature.as_str()),
+            ("/a b", "v1_a/b+")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_bounded() {
+        let rate = Rate::default();
+        let admitted = (0..1000).filter(|_| rate.admit()).count();
+        assert_eq!(admitted, 100);
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert_eq!((0..1000).filter(|_| rate.admit()).count(), 50);
+    }
+}

@@ -1,0 +1,103 @@
+//! What is kept of a sandbox and of a key, and the changes that are written down.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use warder_wire::{Limits, SandboxId, TemplateName};
+
+use crate::clock::Micros;
+
+/// Version of the stored forms. A file of another version is not read.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A sandbox as stored. Variables are not kept: they are the agent's.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct SandboxRecord {
+    /// Its id.
+    pub(crate) id: SandboxId,
+    /// Its template.
+    pub(crate) template: TemplateName,
+    /// The key that made it; `None` for the operator.
+    pub(crate) owner: Option<String>,
+    /// What the agent demands as `X-Access-Token`.
+    pub(crate) envd_token: String,
+    /// What other ports demand, if they do.
+    pub(crate) traffic_token: Option<String>,
+    /// When it was made.
+    pub(crate) started: MicrosRaw,
+    /// When its lease runs out.
+    pub(crate) end: MicrosRaw,
+    /// As given.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// `allow_internet_access` as given.
+    pub(crate) internet: Option<bool>,
+    /// `network.allowPublicTraffic` as given.
+    pub(crate) public_traffic: Option<bool>,
+    /// What it may use.
+    pub(crate) limits: Limits,
+    /// `mcp` as given, as JSON text.
+    pub(crate) mcp: Option<String>,
+    /// Generation of its network policy.
+    pub(crate) generation: u64,
+}
+
+/// Microseconds since 1970 as a plain number, whatever the encoding.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) struct MicrosRaw(u64);
+
+impl From<Micros> for MicrosRaw {
+    fn from(time: Micros) -> Self {
+        Self(time.0)
+    }
+}
+
+impl From<MicrosRaw> for Micros {
+    fn from(time: MicrosRaw) -> Self {
+        Self(time.0)
+    }
+}
+
+/// An API key as stored: never the key itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct KeyRecord {
+    /// Names the key in administration.
+    pub(crate) id: String,
+    /// For people.
+    pub(crate) name: String,
+    /// SHA-256 of the key. Keys hold 160 random bits, so a slow hash would add nothing.
+    pub(crate) hash: [u8; 32],
+    /// Its last characters, for people.
+    pub(crate) tail: String,
+    /// When it was made.
+    pub(crate) created: MicrosRaw,
+}
+
+/// One line of the audit.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct AuditRecord {
+    /// When.
+    pub(crate) at: MicrosRaw,
+    /// Who: a key's id, `operator`, or a daemon's name.
+    pub(crate) who: String,
+    /// What: `sandbox.create`, `key.revoke` and the like.
+    pub(crate) what: String,
+    /// On what: an id or name.
+    pub(crate) on: String,
+    /// Anything else worth keeping.
+    pub(crate) note: String,
+}
+
+/// One change. Applying it twice is applying it once, so a journal may be replayed from any earlier state.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum Change {
+    /// This is the sandbox now.
+    Sandbox(SandboxRecord),
+    /// The sandbox is gone.
+    SandboxGone(SandboxId),
+    /// This is the key now.
+    Key(KeyRecord),
+    /// The key is gone.
+    KeyGone(String),
+    /// Something happened.
+    Audit(AuditRecord),
+}

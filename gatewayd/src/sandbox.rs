@@ -1,0 +1,175 @@
+//! A live sandbox as the gateway holds it: its record, its link, its connections.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use warder_ipc::aio::{GuestStream, Reaper};
+use warder_wire::link::Role;
+use warder_wire::{FaultCode, SandboxId};
+
+use crate::error::AskError;
+use crate::limits;
+use crate::link::{Link, LinkError};
+use crate::peers::Peers;
+use crate::proxy::Pools;
+use crate::registry::record::SandboxRecord;
+
+/// What a sandbox is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// It is being made; nobody has its id yet.
+    Creating,
+    /// It runs.
+    Running,
+    /// It is being ended.
+    Killing,
+}
+
+/// What may change.
+#[derive(Debug)]
+pub(crate) struct Now {
+    /// As it is (to be) stored.
+    pub(crate) record: SandboxRecord,
+    /// What it is doing.
+    pub(crate) phase: Phase,
+    /// Processor time at an earlier look, for rates: when (microseconds since 1970) and how much (microseconds).
+    pub(crate) cpu_seen: Option<(u64, u64)>,
+}
+
+/// A live sandbox.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    /// Its id.
+    pub(crate) id: SandboxId,
+    /// What the agent demands.
+    pub(crate) envd_token: String,
+    /// What other ports demand, if they do.
+    pub(crate) traffic_token: Option<String>,
+    /// Connections waiting for their next request.
+    pub(crate) pools: Pools,
+    /// One permit for each request and upgraded stream under way.
+    pub(crate) exchanges: Arc<Semaphore>,
+    /// Cancelled when it has ended: every stream to it is dropped.
+    pub(crate) ended: CancellationToken,
+    /// Held while its end is moved.
+    pub(crate) moving: tokio::sync::Mutex<()>,
+    now: Mutex<Now>,
+    peers: Arc<Peers>,
+    reaper: Reaper,
+    // Held while a new link is made, so that only one is.
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+}
+
+impl Sandbox {
+    /// From its record.
+    pub(crate) fn new(
+        record: SandboxRecord,
+        phase: Phase,
+        peers: &Arc<Peers>,
+        reaper: &Reaper,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: record.id.clone(),
+            envd_token: record.envd_token.clone(),
+            traffic_token: record.traffic_token.clone(),
+            pools: Pools::default(),
+            exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
+            ended: CancellationToken::new(),
+            moving: tokio::sync::Mutex::new(()),
+            now: Mutex::new(Now {
+                record,
+                phase,
+                cpu_seen: None,
+            }),
+            peers: Arc::clone(peers),
+            reaper: reaper.clone(),
+            link: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    /// What may change; never held across an await.
+    pub(crate) fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record as it is.
+    pub(crate) fn record(&self) -> SandboxRecord {
+        self.now().record.clone()
+    }
+
+    /// Whether it runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.now().phase == Phase::Running && !self.ended.is_cancelled()
+    }
+
+    /// It is made. False: it has ended before.
+    pub(crate) fn made(&self) -> bool {
+        let mut now = self.now();
+        now.phase = Phase::Running;
+        !self.ended.is_cancelled()
+    }
+
+    /// It has ended: drops every stream and the link.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+        self.pools.clear();
+        // Held only while a link is made, and whoever makes it looks at `ended` afterwards.
+        if let Ok(mut link) = self.link.try_lock()
+            && let Some(link) = link.take()
+        {
+            link.end();
+        }
+    }
+
+    /// A stream on which the agent serves its API.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
+        let link = self.link().await?;
+        let stream = match link.api(role) {
+            Err(LinkError::Broken) => self.link().await?.api(role)?,
+            other => other?,
+        };
+        link.flushed().await;
+        Ok(stream)
+    }
+
+    /// A connection to a TCP port inside.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn port(&self, port: u16) -> Result<GuestStream, LinkError> {
+        match self.link().await?.port(port).await {
+            Err(LinkError::Broken) => self.link().await?.port(port).await,
+            other => other,
+        }
+    }
+
+    /// The link there is, or a new one.
+    async fn link(&self) -> Result<Arc<Link>, LinkError> {
+        let mut slot = self.link.lock().await;
+        if let Some(link) = slot.as_ref().filter(|link| !link.is_over()) {
+            return Ok(Arc::clone(link));
+        }
+        let fd = self
+            .peers
+            .link_open(self.id.clone())
+            .await
+            .map_err(|error| match error {
+                AskError::TimedOut(_) => LinkError::Unresponsive,
+                error if error.fault() == Some(FaultCode::GuestUnresponsive) => {
+                    LinkError::Unresponsive
+                }
+                _ => LinkError::Broken,
+            })?;
+        let link = Link::new(fd, &self.reaper).map_err(|_| LinkError::Local)?;
+        if self.ended.is_cancelled() {
+            link.end();
+            return Err(LinkError::Broken);
+        }
+        *slot = Some(Arc::clone(&link));
+        Ok(link)
+    }
+}

@@ -1,0 +1,185 @@
+//! A client's connection, watched while a request's head is read.
+//!
+//! Two things hyper does not do: end a connection whose head has begun and does not end (its own time-out
+//! also covers idle connections, which may stay), and refuse a request with both Content-Length and
+//! Transfer-Encoding (it drops the first and closes afterwards; a client that sends both is mistaken or
+//! hostile, and is told so).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits;
+
+/// Shared between the connection and its service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// A request is being answered: what is read now is a body.
+    pub(super) busy: Arc<AtomicBool>,
+    /// The last head had both lengths.
+    pub(super) two_lengths: Arc<AtomicBool>,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct ClientIo<S> {
+    stream: S,
+    state: State,
+    head: Vec<u8>,
+    deadline: Pin<Box<Sleep>>,
+    // Whether a head must have come by the deadline.
+    due: bool,
+}
+
+impl<S> ClientIo<S> {
+    /// On a new connection; its first head is due at once.
+    pub(super) fn new(stream: S) -> Self {
+        let deadline = Box::pin(sleep_until(Instant::now() + limits::HEAD_TIMEOUT));
+        Self {
+            stream,
+            state: State::default(),
+            head: Vec::new(),
+            deadline,
+            due: true,
+        }
+    }
+
+    /// What its service shares.
+    pub(super) fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// Bytes of a head. Those after its end are the body's.
+    fn saw(&mut self, bytes: &[u8]) {
+        if self.head.is_empty() && !self.due {
+            self.due = true;
+            self.deadline
+                .as_mut()
+                .reset(Instant::now() + limits::HEAD_TIMEOUT);
+        }
+        // Three bytes back: the end may straddle two reads.
+        let from = self.head.len().saturating_sub(3);
+        self.head.extend_from_slice(bytes);
+        let end = self.head[from..]
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map(|at| from + at);
+        if let Some(end) = end {
+            if both_lengths(&self.head[..end]) {
+                self.state.two_lengths.store(true, Ordering::Release);
+            }
+            self.head.clear();
+            self.due = false;
+        } else if self.head.len() > limits::HEAD_BYTES {
+            // hyper refuses it by itself.
+            self.head.clear();
+        }
+    }
+}
+
+/// Whether a head has both fields. Field names cannot be escaped or folded, so looking at line starts is exact.
+fn both_lengths(head: &[u8]) -> bool {
+    let has = |name: &[u8]| {
+        head.split(|b| *b == b'\n').any(|line| {
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+                && line.get(name.len()) == Some(&b':')
+        })
+    };
+    has(b"transfer-encoding") && has(b"content-length")
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.state.busy.load(Ordering::Acquire) {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        if this.due && this.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if let Some(new) = buf.filled().get(before..).filter(|new| !new.is_empty()) {
+            this.saw(new);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn both_lengths_in_any_order_and_case() {
+        assert!(both_lengths(
+            b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTRANSFER-ENCODING: chunked"
+        ));
+        assert!(both_lengths(
+            b"POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\ncontent-length:3"
+        ));
+        assert!(!both_lengths(
+            b"POST /content-length: HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 3"
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_cut_and_an_idle_connection_is_not() {
+        let (client, server) = tokio::io::duplex(1024);
+        let (mut client, mut server) = (client, ClientIo::new(server));
+        client
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("open");
+        let mut bytes = [0; 100];
+        assert_eq!(server.read(&mut bytes).await.expect("open"), 18);
+        let idle = tokio::time::timeout(limits::HEAD_TIMEOUT * 2, server.read(&mut bytes)).await;
+        assert!(idle.is_err(), "idle is allowed");
+        client.write_all(b"GET").await.expect("open");
+        assert_eq!(server.read(&mut bytes).await.expect("open"), 3);
+        let error = server.read(&mut bytes).await.expect_err("slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,170 @@
+//! Listeners, connections, and the first decision about each request.
+
+mod client_io;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admin;
+use crate::api;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::http_io::{self, Answer, Over, Request};
+use crate::limits;
+use crate::proxy::host::{Target, target};
+use crate::proxy::{self, Sender, signed};
+use client_io::ClientIo;
+
+/// Pause after an accept that failed for want of descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Serves a TCP listener for ever.
+pub(crate) async fn tcp(gateway: Arc<Gateway>, listener: TcpListener, room: Arc<Semaphore>) {
+    loop {
+        let permit = admit(&room).await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                let sender = Sender::Network(peer.ip());
+                tokio::spawn(connection(Arc::clone(&gateway), stream, sender, permit));
+            }
+            Err(error) => accept_failed(&error).await,
+        }
+    }
+}
+
+/// Serves the administrator's listener for ever. The kernel has checked the socket file's mode already;
+/// the peer's credentials are looked at once more.
+pub(crate) async fn unix(
+    gateway: Arc<Gateway>,
+    listener: UnixListener,
+    operators: Option<u32>,
+    room: Arc<Semaphore>,
+) {
+    loop {
+        let permit = admit(&room).await;
+        match listener.accept().await {
+            Ok((stream, _)) => match stream.peer_cred() {
+                Ok(peer)
+                    if peer.uid() == 0 || operators.is_some_and(|group| peer.gid() == group) =>
+                {
+                    tokio::spawn(connection(
+                        Arc::clone(&gateway),
+                        stream,
+                        Sender::Operator,
+                        permit,
+                    ));
+                }
+                Ok(peer) => {
+                    let who = format!("uid {} gid {}", peer.uid(), peer.gid());
+                    gateway.registry.audit(&who, "admin.refused", "", "");
+                }
+                Err(error) => accept_failed(&error).await,
+            },
+            Err(error) => accept_failed(&error).await,
+        }
+    }
+}
+
+async fn admit(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    // Never closed; were it, nothing is admitted beyond what the descriptors allow.
+    Arc::clone(room).acquire_owned().await.ok()
+}
+
+async fn accept_failed(error: &io::Error) {
+    eprintln!("gatewayd: accept: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+async fn connection<S>(
+    gateway: Arc<Gateway>,
+    stream: S,
+    sender: Sender,
+    _permit: Option<OwnedSemaphorePermit>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let stream = ClientIo::new(stream);
+    let state = stream.state();
+    let service = service_fn(move |request: Request| {
+        let (gateway, state) = (Arc::clone(&gateway), state.clone());
+        async move {
+            let refused = state.begin();
+            let over = Over(Arc::clone(&state.busy));
+            let mut answer = if refused {
+                two_lengths()
+            } else {
+                serve(&gateway, sender, request).await
+            };
+            if refused {
+                answer
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer.map(|body| body.then(over)))
+        }
+    });
+    // Errors here are the client's: it broke off, or spoke no HTTP and was told so.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::IDLE_CLIENT)
+        .max_headers(limits::HEADERS)
+        .max_buf_size(limits::HEAD_BYTES)
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+}
+
+fn two_lengths() -> Answer {
+    http_io::error(&ApiError::bad(
+        "a request must not have both Transfer-Encoding and Content-Length",
+    ))
+}
+
+async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {
+    if sender == Sender::Operator && admin::is_one(&request) {
+        return admin::serve(gateway, request).await;
+    }
+    match target(request.uri(), request.headers(), &gateway.domain) {
+        Ok(Target::Sandbox { id, port }) => {
+            proxy::to_sandbox(gateway, sender, &id, port, request).await
+        }
+        Ok(Target::Api | Target::Unnamed) if signed::is_one(&request) => {
+            signed::serve(gateway, sender, request).await
+        }
+        Ok(Target::Api) => {
+            api::serve(
+                gateway,
+                (sender == Sender::Operator).then_some(Caller::Operator),
+                request,
+            )
+            .await
+        }
+        Ok(Target::Unnamed) => proxy::malformed(
+            request.headers(),
+            "say which sandbox: E2b-Sandbox-Id and E2b-Sandbox-Port are missing",
+        ),
+        Err(error) => proxy::malformed(request.headers(), error.0),
+    }
+}
+
+impl client_io::State {
+    /// A request's head has been read. True: it must be refused.
+    fn begin(&self) -> bool {
+        self.busy.store(true, Ordering::Release);
+        self.two_lengths.swap(false, Ordering::AcqRel)
+    }
+}
