@@ -35,11 +35,11 @@ test-crash:
 bench:
 	@scripts/prepare run test bench
 	@scripts/build
-	@scripts/bench $(ARGS)
+	@tests/bench/run $(ARGS)
 
-# FUZZ_SECONDS (default 60) for each decoder.
+# Every decoder of foreign bytes, for a while.
 fuzz:
-	@scripts/fuzz $(ARGS)
+	@tests/fuzz/run $(ARGS)
 
 # Lints and links everything for FreeBSD.
 freebsd-check:

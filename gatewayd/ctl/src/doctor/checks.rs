@@ -133,6 +133,7 @@ fn kernel_features() -> Vec<Check> {
     let most = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
     let overlay = lists("/proc/filesystems", "overlay") || module("overlay");
     let seccomp = lists("/proc/sys/kernel/seccomp/actions_avail", "errno");
+    let seen = Path::new("/sys/kernel/security/lsm").exists();
     let landlock = lists("/sys/kernel/security/lsm", "landlock");
     let (v2, v1) = controllers();
     vec![
@@ -170,12 +171,18 @@ fn kernel_features() -> Vec<Check> {
             "Landlock",
             Need::Useful,
             landlock,
-            if landlock {
-                ""
-            } else {
-                "not among the security modules listed; the daemons' second wall"
+            match (landlock, seen) {
+                (true, _) => "",
+                (false, true) => {
+                    "not among the kernel's security modules: the daemons lack their second wall"
+                }
+                (false, false) => "cannot be seen from here; a running server reports it",
             },
-            "boot with lsm=landlock,... (mount -t securityfs none /sys/kernel/security shows the list)",
+            if seen {
+                "boot with lsm=landlock,... in front of the modules listed in /sys/kernel/security/lsm"
+            } else {
+                "mount -t securityfs none /sys/kernel/security, then look again"
+            },
         ),
         check(
             "cgroup controllers",
