@@ -12,8 +12,10 @@ pub mod cell;
 pub mod dirs;
 mod error;
 pub mod features;
+pub mod own;
 pub mod process;
 pub mod signals;
 pub mod storage;
+pub mod watch;
 
 pub use error::{HostError, Result};

@@ -11,4 +11,6 @@
 #[cfg(target_os = "freebsd")]
 pub use warder_freebsd::*;
 #[cfg(target_os = "linux")]
-pub use warder_linux::{HostError, Result, cell, dirs, features, process, signals, storage};
+pub use warder_linux::{
+    HostError, Result, cell, dirs, features, own, process, signals, storage, watch,
+};

@@ -12,9 +12,11 @@ mod error;
 pub mod features;
 pub mod netlink;
 pub mod netns;
+pub mod own;
 pub mod process;
 pub mod signals;
 pub mod storage;
 mod sys;
+pub mod watch;
 
 pub use error::{HostError, Result};
