@@ -1,0 +1,333 @@
+//! The configuration file: `keyword value` lines as in `sshd_config`(5). `#` begins a comment line.
+//! A keyword that is not known, given twice, or whose value is wrong stops the start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use warder_wire::{BackendName, InstanceTag};
+
+/// Most TCP listeners; they ride with two more descriptors in one frame of at most 16.
+const MAX_LISTENERS: usize = 8;
+/// Most backends; each has a plugin host and one of the instance's own ids.
+const MAX_BACKENDS: usize = 8;
+/// Most resolvers that resolv.conf(5) takes.
+const MAX_RESOLVERS: usize = 3;
+/// Longest `run_dir` in bytes, so that `links/<id>` below it fits `sun_path` (unix(7): 108, unix(4): 104).
+const MAX_RUN_DIR: usize = 72;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Config {
+    /// Ledgers, templates, sandboxes. Its canonical path names the instance.
+    pub state_dir: PathBuf,
+    /// Sockets; made at start. None: `/run/warder/<tag>`.
+    pub run_dir: Option<PathBuf>,
+    /// Addresses to serve HTTP on.
+    pub listen: Vec<SocketAddr>,
+    /// Bound listeners inherited from whoever started privd.
+    pub listen_fds: Vec<i32>,
+    /// Where `netd`, `gatewayd` and `pluginhost` are.
+    pub libexec_dir: PathBuf,
+    /// Where plugins are: root's, and nobody else may write it.
+    pub plugin_dir: PathBuf,
+    /// The backends to load; the first one makes sandboxes.
+    pub backends: Vec<BackendName>,
+    /// What sandbox host names end in.
+    pub domain: String,
+    /// Group whose members may administer.
+    pub operator_group: Option<String>,
+    /// The static agent that becomes pid 1 of every sandbox.
+    pub agent: PathBuf,
+    /// Sandboxes at most; the id range may allow fewer.
+    pub max_sandboxes: u32,
+    /// Network slots kept ready.
+    pub ready_slots: u32,
+    /// Below this many MiB free, nothing new is stored.
+    pub storage_reserve_mib: u32,
+    /// Whether sandboxes live on when privd is stopped cleanly.
+    pub keep_on_stop: bool,
+    /// What sandboxes resolve names with; none: those of the host that they can reach.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// Where log lines go instead of standard error.
+    pub log_file: Option<PathBuf>,
+}
+
+/// Why a configuration is not one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// A line is wrong.
+    #[error("line {line}: {problem}")]
+    Line {
+        /// Counted from one.
+        line: usize,
+        /// What to change.
+        problem: String,
+    },
+    /// The file as a whole is wrong.
+    #[error("{0}")]
+    Whole(String),
+}
+
+impl Config {
+    /// Parses the text of a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the number of the line.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut draft = Draft::default();
+        for (at, line) in text.lines().enumerate() {
+            let line_no = at + 1;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (keyword, value) = line
+                .split_once(|c: char| c.is_ascii_whitespace())
+                .unwrap_or((line, ""));
+            draft
+                .set(keyword, value.trim())
+                .map_err(|problem| ConfigError::Line {
+                    line: line_no,
+                    problem,
+                })?;
+        }
+        draft.finish().map_err(ConfigError::Whole)
+    }
+
+    /// The run directory of the instance `tag`.
+    #[must_use]
+    pub(crate) fn run_dir_of(&self, tag: InstanceTag) -> PathBuf {
+        self.run_dir
+            .clone()
+            .unwrap_or_else(|| Path::new("/run/warder").join(tag.to_string()))
+    }
+}
+
+#[derive(Default)]
+struct Draft {
+    state_dir: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    listen: Vec<SocketAddr>,
+    listen_fds: Vec<i32>,
+    libexec_dir: Option<PathBuf>,
+    plugin_dir: Option<PathBuf>,
+    backends: Vec<BackendName>,
+    domain: Option<String>,
+    operator_group: Option<String>,
+    agent: Option<PathBuf>,
+    max_sandboxes: Option<u32>,
+    ready_slots: Option<u32>,
+    storage_reserve_mib: Option<u32>,
+    keep_on_stop: Option<bool>,
+    resolvers: Vec<Ipv4Addr>,
+    log_file: Option<PathBuf>,
+}
+
+impl Draft {
+    fn set(&mut self, keyword: &str, value: &str) -> Result<(), String> {
+        if value.is_empty() {
+            return Err(format!("`{keyword}` needs a value"));
+        }
+        match keyword {
+            "state_dir" => once(&mut self.state_dir, path(value)?),
+            "run_dir" => once(&mut self.run_dir, path(value)?),
+            "libexec_dir" => once(&mut self.libexec_dir, path(value)?),
+            "plugin_dir" => once(&mut self.plugin_dir, path(value)?),
+            "agent" => once(&mut self.agent, path(value)?),
+            "log_file" => once(&mut self.log_file, path(value)?),
+            "domain" => once(&mut self.domain, domain(value)?),
+            "operator_group" => once(&mut self.operator_group, value.to_owned()),
+            "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
+            "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
+            "storage_reserve_mib" => {
+                once(&mut self.storage_reserve_mib, number(value, 0, u32::MAX)?)
+            }
+            "on_stop" => match value {
+                "keep" => once(&mut self.keep_on_stop, true),
+                "remove" => once(&mut self.keep_on_stop, false),
+                _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
+            },
+            "listen" => {
+                let address = value
+                    .parse()
+                    .map_err(|_| format!("`{value}` is not ADDRESS:PORT"))?;
+                many(&mut self.listen, address, MAX_LISTENERS)
+            }
+            "resolver" => {
+                let address = value
+                    .parse()
+                    .map_err(|_| format!("`{value}` is not an IPv4 address"))?;
+                many(&mut self.resolvers, address, MAX_RESOLVERS)
+            }
+            "listen_fd" => {
+                let fd = number(value, 3, 1023)?.cast_signed();
+                many(&mut self.listen_fds, fd, MAX_LISTENERS)
+            }
+            "backend" => {
+                let name = BackendName::new(value).map_err(|e| format!("`{value}`: {e}"))?;
+                many(&mut self.backends, name, MAX_BACKENDS)
+            }
+            _ => Err(format!("unknown keyword `{keyword}`")),
+        }
+    }
+
+    fn finish(self) -> Result<Config, String> {
+        let need = |value: Option<PathBuf>, name: &str| {
+            value.ok_or_else(|| format!("`{name}` is missing"))
+        };
+        if self.backends.is_empty() {
+            return Err("`backend` is missing".to_owned());
+        }
+        let listeners = self.listen.len() + self.listen_fds.len();
+        if listeners == 0 || listeners > MAX_LISTENERS {
+            return Err(format!(
+                "between 1 and {MAX_LISTENERS} of `listen` and `listen_fd` are needed"
+            ));
+        }
+        if self
+            .run_dir
+            .as_ref()
+            .is_some_and(|dir| dir.as_os_str().len() > MAX_RUN_DIR)
+        {
+            return Err(format!(
+                "`run_dir` is longer than {MAX_RUN_DIR} bytes: sockets below it could not be bound"
+            ));
+        }
+        Ok(Config {
+            state_dir: need(self.state_dir, "state_dir")?,
+            run_dir: self.run_dir,
+            listen: self.listen,
+            listen_fds: self.listen_fds,
+            libexec_dir: need(self.libexec_dir, "libexec_dir")?,
+            plugin_dir: need(self.plugin_dir, "plugin_dir")?,
+            backends: self.backends,
+            domain: self.domain.unwrap_or_else(|| "localhost".to_owned()),
+            operator_group: self.operator_group,
+            agent: need(self.agent, "agent")?,
+            max_sandboxes: self.max_sandboxes.unwrap_or(1000),
+            ready_slots: self.ready_slots.unwrap_or(8),
+            storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
+            keep_on_stop: self.keep_on_stop.unwrap_or(false),
+            resolvers: self.resolvers,
+            log_file: self.log_file,
+        })
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err("given twice".to_owned()),
+    }
+}
+
+fn many<T: PartialEq>(list: &mut Vec<T>, value: T, most: usize) -> Result<(), String> {
+    if list.contains(&value) {
+        return Err("given twice".to_owned());
+    }
+    if list.len() >= most {
+        return Err(format!("more than {most}"));
+    }
+    list.push(value);
+    Ok(())
+}
+
+fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
+    match value.parse() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(format!("`{value}` is not a number from {least} to {most}")),
+    }
+}
+
+fn path(value: &str) -> Result<PathBuf, String> {
+    let path = Path::new(value);
+    if !path.is_absolute()
+        || path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+    {
+        return Err(format!("`{value}` is not an absolute path without `..`"));
+    }
+    Ok(path.to_owned())
+}
+
+fn domain(value: &str) -> Result<String, String> {
+    let label = |l: &str| {
+        !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if value.len() > 200 || !value.split('.').all(label) {
+        return Err(format!("`{value}` is not a domain name"));
+    }
+    Ok(value.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "# comment\nstate_dir /var/lib/warder\nlisten 127.0.0.1:3000\n\nlisten [::1]:3000\n\
+        libexec_dir /usr/libexec/warder\nplugin_dir /usr/lib/warder\nbackend namespace\nagent /usr/libexec/warder/envd\n\
+        on_stop keep\n";
+
+    #[test]
+    fn a_good_file_is_read() {
+        let config = Config::parse(GOOD).expect("good");
+        assert_eq!(config.listen.len(), 2);
+        assert!(config.keep_on_stop);
+        assert_eq!(
+            config.run_dir_of(InstanceTag::of_state_dir(b"")),
+            Path::new("/run/warder/811c9dc5")
+        );
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        for bad in [
+            "colour red",
+            "listen 3000",
+            "listen_fd 2",
+            "on_stop maybe",
+            "state_dir relative",
+            "agent /a/../b",
+            "backend a/b",
+            "max_sandboxes 0",
+            "state_dir",
+            "domain a..b",
+            "state_dir /other",
+        ] {
+            let text = format!("{GOOD}{bad}\n");
+            let error = Config::parse(&text).expect_err(bad).to_string();
+            assert!(error.starts_with("line 11: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_there_must_be_there() {
+        for keyword in ["state_dir", "libexec_dir", "plugin_dir", "agent", "backend"] {
+            let text: String = GOOD
+                .lines()
+                .filter(|l| !l.starts_with(keyword))
+                .map(|l| format!("{l}\n"))
+                .collect();
+            assert!(
+                Config::parse(&text)
+                    .expect_err(keyword)
+                    .to_string()
+                    .contains(keyword)
+            );
+        }
+        let text: String = GOOD
+            .lines()
+            .filter(|l| !l.starts_with("listen"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert!(Config::parse(&text).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).{0,300}") {
+            let _ = Config::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! privd as netd's client: leases, slots, adoption after a restart of either.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use warder_host::cell::netns_of;
+use warder_wire::gateway_priv::EndReason;
+use warder_wire::priv_net::{Answer, Ask, Event};
+use warder_wire::{Fault, FaultCode, Message, Request, SandboxId};
+
+use crate::privd::{CellLife, Privd};
+use crate::supervise::{Role, chain};
+
+/// What a request to netd was for.
+#[derive(Clone, Debug)]
+pub(crate) enum Pending {
+    /// A slot for a cell to be.
+    Slot(SandboxId),
+    /// The slot of a running cell.
+    Adopt(SandboxId),
+    /// Adoption is over.
+    Reconciled,
+    /// Everything of the instance is removed.
+    Purged,
+}
+
+impl Privd {
+    /// Tells netd something it does not answer. While netd is away this is not needed: what it must
+    /// know is told when it comes back.
+    pub(crate) fn post_net(&mut self, ask: Ask, fds: Vec<OwnedFd>) {
+        self.net_seq += 1;
+        let request = Request {
+            seq: self.net_seq,
+            body: ask,
+        };
+        self.send(Role::Net, &request, fds);
+    }
+
+    /// Asks netd something.
+    pub(crate) fn ask_net(&mut self, ask: Ask, fds: Vec<OwnedFd>, pending: Pending) {
+        self.net_pending.insert(self.net_seq + 1, pending);
+        self.post_net(ask, fds);
+    }
+
+    /// netd is gone: nothing it was asked will be answered. Cells that wait for a slot go on waiting.
+    pub(crate) fn net_lost(&mut self) {
+        self.net_pending.clear();
+        for live in self.live.values_mut() {
+            if let CellLife::Waiting { asked, .. } = &mut live.cell {
+                *asked = false;
+            }
+        }
+    }
+
+    /// Takes a message of netd.
+    ///
+    /// # Errors
+    /// Why its channel must die.
+    pub(crate) fn take_net(
+        &mut self,
+        message: Message<Answer, Event>,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), &'static str> {
+        let (seq, result) = match message {
+            Message::Event(Event::Ready) => {
+                self.adopt_slots();
+                return Ok(());
+            }
+            Message::Reply { seq, result } => (seq, result),
+        };
+        let pending = self
+            .net_pending
+            .remove(&seq)
+            .ok_or("answered what was not asked")?;
+        match (pending, result) {
+            (Pending::Slot(sandbox), Ok(Answer::Slot(_))) => {
+                let netns = fds
+                    .pop()
+                    .filter(|_| fds.is_empty())
+                    .ok_or("sent a slot without its namespace")?;
+                self.slot_taken(&sandbox, Ok(netns));
+            }
+            (Pending::Slot(sandbox), Err(fault)) => self.slot_taken(&sandbox, Err(fault)),
+            (Pending::Adopt(_), Ok(Answer::Slot(_))) => {}
+            (Pending::Adopt(sandbox), Err(fault)) => {
+                self.log
+                    .own(format_args!("{sandbox} has no network slot: {fault}"));
+                self.begin_end(&sandbox, EndReason::Lost, None);
+            }
+            (Pending::Reconciled, Ok(Answer::Done)) => {
+                self.now_serving(Role::Net);
+                self.ask_for_slots();
+            }
+            (Pending::Purged, Ok(Answer::Done)) => self.purged(),
+            (Pending::Reconciled | Pending::Purged, Err(fault)) => {
+                self.log.own(format_args!("netd: {fault}"));
+                return Err("could not do what every start and stop needs");
+            }
+            _ => return Err("answered something else"),
+        }
+        Ok(())
+    }
+
+    /// netd has read its ledger: tells it every lease and gives it every cell's namespace.
+    fn adopt_slots(&mut self) {
+        let sandboxes: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
+        for sandbox in &sandboxes {
+            self.post_net(
+                Ask::LeaseLive {
+                    sandbox: sandbox.clone(),
+                },
+                Vec::new(),
+            );
+        }
+        for sandbox in sandboxes {
+            let netns = match self.live.get(&sandbox).map(|live| &live.cell) {
+                Some(CellLife::Running { cell, .. }) => netns_of(cell),
+                Some(CellLife::Starting { netns, .. }) => {
+                    match netns.as_fd().try_clone_to_owned() {
+                        Ok(netns) => Ok(netns),
+                        Err(errno) => Err(warder_host::HostError::System { call: "dup", errno }),
+                    }
+                }
+                _ => continue,
+            };
+            match netns {
+                Ok(netns) => {
+                    let ask = Ask::SlotAdopt {
+                        sandbox: sandbox.clone(),
+                    };
+                    self.ask_net(ask, vec![netns], Pending::Adopt(sandbox));
+                }
+                Err(e) => {
+                    self.log.own(format_args!(
+                        "{sandbox} has no network namespace: {}",
+                        chain(&e)
+                    ));
+                    self.begin_end(&sandbox, EndReason::Lost, None);
+                }
+            }
+        }
+        self.ask_net(Ask::ReconcileEnd, Vec::new(), Pending::Reconciled);
+    }
+
+    /// Asks for the slots that cells wait for.
+    fn ask_for_slots(&mut self) {
+        let waits = |cell: &CellLife| matches!(cell, CellLife::Waiting { asked: false, .. });
+        let waiting: Vec<SandboxId> = self
+            .live
+            .iter()
+            .filter(|(_, l)| waits(&l.cell))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for sandbox in waiting {
+            self.ask_for_slot(&sandbox);
+        }
+    }
+
+    /// Asks for one slot now, if netd serves; otherwise the cell waits until it does.
+    pub(crate) fn ask_for_slot(&mut self, sandbox: &SandboxId) {
+        if !self.serving(Role::Net) {
+            return;
+        }
+        if let Some(CellLife::Waiting { asked, .. }) =
+            self.live.get_mut(sandbox).map(|live| &mut live.cell)
+        {
+            *asked = true;
+            self.ask_net(
+                Ask::SlotTake {
+                    sandbox: sandbox.clone(),
+                },
+                Vec::new(),
+                Pending::Slot(sandbox.clone()),
+            );
+        }
+    }
+}
+
+/// What a cell is told that waited too long for netd.
+#[must_use]
+pub(crate) fn no_slot() -> Fault {
+    Fault::new(
+        FaultCode::Unavailable,
+        "no network slot in time: netd is being restarted or busy",
+    )
+}

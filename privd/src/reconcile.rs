@@ -1,0 +1,158 @@
+//! At start: what the ledger says against what the kernel and the store have. What is whole is adopted,
+//! what is not is removed and reported lost. Only objects of this instance's tag are ever looked at.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+use warder_host::cell::adopt;
+use warder_wire::gateway_priv::EndReason;
+use warder_wire::plugin_priv::Answer;
+use warder_wire::{Fault, OpId, SandboxId};
+
+use crate::leases::Timer;
+use crate::ledger::{Entry, Part, Record};
+use crate::privd::{CellLife, Cleanup, Live, Op, OpState, Privd};
+use crate::supervise::chain;
+use crate::table::Verb;
+
+impl Privd {
+    /// Compares and repairs. netd is asked about slots later, when it is there.
+    ///
+    /// # Errors
+    /// When the kernel or the store cannot even be listed.
+    pub(crate) fn reconcile(&mut self) -> warder_host::Result<()> {
+        let stored: BTreeSet<SandboxId> = self.store.list()?.into_iter().collect();
+        let entries: Vec<(SandboxId, Entry)> = self
+            .ledger
+            .book()
+            .iter()
+            .map(|(id, e)| (id.clone(), e.clone()))
+            .collect();
+        let (mut adopted, mut lost) = (0_u32, 0_u32);
+        for (sandbox, entry) in &entries {
+            self.timers
+                .set(entry.deadline.mono, Timer::Lease(sandbox.clone()));
+            let mut live = Live {
+                ops: past_ops(entry),
+                ..Live::default()
+            };
+            if let Some(cell) = self.adopted(sandbox, entry) {
+                live.cell = cell;
+                adopted += 1;
+            }
+            let has_cell = matches!(live.cell, CellLife::Running { .. });
+            self.live.insert(sandbox.clone(), live);
+            let whole = entry.ending.is_none()
+                && match (&entry.storage, &entry.cell) {
+                    (Part::None, Part::None) => !stored.contains(sandbox),
+                    (Part::Made(..), Part::Made(..)) => stored.contains(sandbox) && has_cell,
+                    // Between two steps: whoever would have made the next one is gone too.
+                    _ => false,
+                };
+            if !whole {
+                lost += u32::from(entry.ending.is_none());
+                if !has_cell && entry.cell != Part::None {
+                    self.record(Record::CellGone {
+                        sandbox: sandbox.clone(),
+                    });
+                }
+                if stored.contains(sandbox) && entry.storage == Part::None {
+                    self.discard_storage(sandbox);
+                }
+                // No process may be left before the storage goes; a cell whose handle was never
+                // written is found by its name.
+                self.clean_first(sandbox, has_cell);
+                self.begin_end(sandbox, EndReason::Lost, None);
+            }
+        }
+        let known = |id: &SandboxId| entries.iter().any(|(known, _)| known == id);
+        for sandbox in self.controllers.leftovers()? {
+            if !known(&sandbox) {
+                self.cleanups.insert(sandbox.clone(), Cleanup::default());
+                self.clean(&sandbox);
+            }
+        }
+        for sandbox in stored.iter().filter(|id| !known(id)) {
+            self.log.own(format_args!(
+                "{sandbox} is in no ledger: its storage is discarded"
+            ));
+            match self.store.discard(sandbox) {
+                Ok(_) => self.discarded(),
+                Err(e) => self.log.own(format_args!(
+                    "cannot discard the storage of {sandbox}: {}",
+                    chain(&e)
+                )),
+            }
+        }
+        let kept = |id: &SandboxId| {
+            self.live
+                .get(id)
+                .is_some_and(|live| matches!(live.cell, CellLife::Running { .. }))
+        };
+        if let Err(e) = self.links.sweep(kept) {
+            self.log.own(format_args!("old listeners: {e}"));
+        }
+        if self.store.has_trash()? {
+            self.discarded();
+        }
+        if !entries.is_empty() {
+            self.log.own(format_args!(
+                "{} leases found, {adopted} cells adopted, {lost} sandboxes lost",
+                entries.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The running cell of an entry, if it is still the same.
+    fn adopted(&mut self, sandbox: &SandboxId, entry: &Entry) -> Option<CellLife> {
+        let Part::Made(_, (handle, _)) = &entry.cell else {
+            return None;
+        };
+        let cell = match adopt(handle) {
+            Ok(cell) => cell?,
+            Err(e) => {
+                self.log
+                    .own(format_args!("{sandbox} cannot be adopted: {}", chain(&e)));
+                return None;
+            }
+        };
+        self.next_token += 1;
+        let token = self.next_token;
+        if let Err(e) = self.watch.add(cell.process.as_fd(), token) {
+            self.log
+                .own(format_args!("{sandbox} cannot be watched: {}", chain(&e)));
+            return None;
+        }
+        self.tokens.insert(token, sandbox.clone());
+        Some(CellLife::Running { cell, token })
+    }
+
+    fn clean_first(&mut self, sandbox: &SandboxId, has_cell: bool) {
+        if !has_cell {
+            self.cleanups.insert(sandbox.clone(), Cleanup::default());
+            self.clean(sandbox);
+        }
+    }
+}
+
+/// The operations an entry remembers, as they would be answered again.
+fn past_ops(entry: &Entry) -> Vec<Op> {
+    let done = |verb, op: OpId, answer| Op {
+        verb,
+        op,
+        state: OpState::Done(Ok::<Answer, Fault>(answer)),
+    };
+    let mut ops = Vec::new();
+    if let Part::Made(op, ()) = entry.storage {
+        ops.push(done(Verb::StorageClone, op, Answer::Done));
+    }
+    if let Part::Made(op, (_, limits)) = &entry.cell {
+        ops.push(done(
+            Verb::CellCreate,
+            *op,
+            Answer::Cell { limits: *limits },
+        ));
+    }
+    ops
+}

@@ -1,0 +1,207 @@
+//! Stopping: with the sandboxes, or leaving them to the next privd.
+
+use warder_host::process::Signal;
+use warder_wire::gateway_priv::EndReason;
+use warder_wire::{SandboxId, priv_net};
+
+use crate::leases::Timer;
+use crate::net::Pending;
+use crate::privd::Privd;
+use crate::supervise::Role;
+
+/// How long all of it may take.
+const STOP_MS: u64 = 20_000;
+/// How long a process may take to go after its channel was closed.
+const GO_MS: u64 = 2_000;
+
+/// How far stopping is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The gateway and the plugin hosts are going, sandboxes are being ended.
+    Ending,
+    /// netd removes what it made.
+    Purging,
+    /// netd is going, the trash is being emptied.
+    Leaving,
+    /// Nothing is left to wait for.
+    Done,
+}
+
+/// A stop under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    keep: bool,
+    stage: Stage,
+    begun: u64,
+}
+
+impl Privd {
+    /// Whether privd is being stopped.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Begins to stop. Asked again, it changes nothing.
+    pub(crate) fn begin_stop(&mut self) {
+        if self.stopping() {
+            return;
+        }
+        let keep = self.config.keep_on_stop;
+        self.log.own(format_args!(
+            "stopping; sandboxes are {}",
+            if keep { "kept" } else { "removed" }
+        ));
+        self.stop = Some(Stop {
+            keep,
+            stage: Stage::Ending,
+            begun: self.now.mono,
+        });
+        self.timers.set(self.now.mono + GO_MS, Timer::Stop);
+        self.timers.set(self.now.mono + STOP_MS, Timer::Stop);
+        self.end_imports();
+        for role in self.posts.keys().copied().collect::<Vec<_>>() {
+            if role != Role::Net || keep {
+                self.close_channel(role);
+            }
+        }
+        if !keep {
+            let all: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
+            for sandbox in all {
+                self.begin_end(&sandbox, EndReason::Removed, None);
+            }
+        }
+        self.stop_step();
+    }
+
+    /// Goes on with stopping as far as possible. Called whenever something has ended.
+    pub(crate) fn stop_step(&mut self) {
+        let Some(stop) = self.stop else { return };
+        let overdue = self.now.mono >= stop.begun + STOP_MS;
+        if self.now.mono >= stop.begun + GO_MS {
+            self.kill_lingering();
+        }
+        let net_gone = self
+            .posts
+            .get(&Role::Net)
+            .is_none_or(|post| post.running.is_none());
+        let others_gone = self
+            .posts
+            .iter()
+            .all(|(role, post)| *role == Role::Net || post.running.is_none());
+        let next = match stop.stage {
+            Stage::Ending if stop.keep && others_gone && net_gone => Stage::Done,
+            Stage::Ending
+                if !stop.keep
+                    && others_gone
+                    && self.ledger.book().is_empty()
+                    && self.cleanups.is_empty() =>
+            {
+                self.ask_net(priv_net::Ask::Purge, Vec::new(), Pending::Purged);
+                Stage::Purging
+            }
+            // Without netd nothing can be purged; the claim stays and the next start cleans up.
+            Stage::Purging if net_gone => Stage::Leaving,
+            Stage::Leaving if net_gone && self.jobs.is_empty() && self.trash_is_empty() => {
+                Stage::Done
+            }
+            _ if overdue => {
+                self.log.own(format_args!(
+                    "stopping took too long at stage {:?}",
+                    stop.stage
+                ));
+                self.fatal = Some("the next start removes what is left".to_owned());
+                return;
+            }
+            _ => return,
+        };
+        self.stop = Some(Stop {
+            stage: next,
+            ..stop
+        });
+        if next == Stage::Leaving {
+            self.empty_trash();
+        }
+        self.stop_step();
+    }
+
+    /// netd has removed everything.
+    pub(crate) fn purged(&mut self) {
+        if let Some(stop) = &mut self.stop {
+            stop.stage = Stage::Leaving;
+        }
+        self.net_purged = true;
+        self.close_channel(Role::Net);
+        self.empty_trash();
+        self.stop_step();
+    }
+
+    /// The exit status, once stopped.
+    pub(crate) fn stopped(&mut self) -> Option<u8> {
+        let stop = self.stop.filter(|stop| stop.stage == Stage::Done)?;
+        if stop.keep {
+            return Some(0);
+        }
+        Some(self.leave())
+    }
+
+    /// Removes what the instance itself has on the host, and gives its claim back.
+    fn leave(&mut self) -> u8 {
+        let mut clean = self.net_purged;
+        if !clean {
+            self.log.own("netd did not remove what it had made");
+        }
+        match self.controllers.close() {
+            Ok(true) => {}
+            Ok(false) => clean = false,
+            Err(e) => {
+                self.log.own(format_args!(
+                    "removing the instance's groups: {}",
+                    crate::supervise::chain(&e)
+                ));
+                clean = false;
+            }
+        }
+        if let Err(e) = std::fs::remove_dir_all(&self.run_dir) {
+            self.log
+                .own(format_args!("removing {}: {e}", self.run_dir.display()));
+            clean = false;
+        }
+        if clean {
+            let released = crate::setup::claims(self.tag, &self.state_dir).release();
+            if let Err(e) = released {
+                self.log.own(crate::supervise::chain(&e));
+                clean = false;
+            }
+        }
+        u8::from(!clean)
+    }
+
+    /// Closes a channel; its process goes by itself.
+    fn close_channel(&mut self, role: Role) {
+        if let Some(running) = self
+            .posts
+            .get_mut(&role)
+            .and_then(|post| post.running.as_mut())
+        {
+            running.channel = None;
+        }
+    }
+
+    /// Ends processes that have no channel and are still there.
+    fn kill_lingering(&mut self) {
+        for (role, post) in &self.posts {
+            if let Some(running) = post
+                .running
+                .as_ref()
+                .filter(|running| running.channel.is_none())
+            {
+                if let Err(e) = running.process.signal(Signal::Kill) {
+                    self.log.own(format_args!(
+                        "cannot end {role}: {}",
+                        crate::supervise::chain(&e)
+                    ));
+                }
+            }
+        }
+    }
+}
