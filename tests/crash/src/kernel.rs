@@ -1,0 +1,240 @@
+//! What the kernel says there is of an instance, to be held against what its API lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use warder_harness::Instance;
+use warder_wire::SandboxId;
+
+/// One look. Everything that names a sandbox is under its id; the rest are plain counts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Kernel {
+    /// Sandboxes that have processes: id to number of processes in its pid namespace.
+    pub running: BTreeMap<String, usize>,
+    /// Sandboxes with a control group, by any controller.
+    pub groups: BTreeSet<String>,
+    /// Sandboxes with a directory under `cells/`.
+    pub cells: BTreeSet<String>,
+    /// Entries under `trash/`.
+    pub trash: usize,
+    /// Sandboxes named by a mount, in this namespace or privd's.
+    pub mounted: BTreeSet<String>,
+    /// Mounts of the instance in this namespace and in privd's.
+    pub mounts: usize,
+    /// Interfaces in the instance's router namespace.
+    pub links: BTreeSet<String>,
+    /// Processes of the daemons' programs: name to number.
+    pub daemons: BTreeMap<String, usize>,
+}
+
+impl Kernel {
+    /// Looks at everything that belongs to `instance`.
+    #[must_use]
+    pub fn look(instance: &Instance) -> Self {
+        let tag = instance.tag().to_string();
+        let mut found = Self::default();
+        found.processes(
+            &tag,
+            instance
+                .state_dir()
+                .parent()
+                .unwrap_or(Path::new("/nowhere")),
+        );
+        found.groups = groups(&tag);
+        found.cells = names(&instance.state_dir().join("cells"))
+            .into_iter()
+            .filter(|name| is_id(name))
+            .collect();
+        found.trash = names(&instance.state_dir().join("trash")).len();
+        for process in ["self".to_owned(), instance.privd_pid().to_string()] {
+            let table =
+                fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+            let state = instance.state_dir().display().to_string();
+            for line in table
+                .lines()
+                .filter(|line| line.contains(&tag) || line.contains(&state))
+            {
+                found.mounts += 1;
+                found.mounted.extend(
+                    line.split(|c: char| !c.is_ascii_alphanumeric())
+                        .map(str::to_owned)
+                        .filter(|name| is_id(name)),
+                );
+            }
+        }
+        found.links = links(&tag);
+        found
+    }
+
+    /// Processes of sandboxes and of daemons. `programs` is where this instance's own copies of its programs lie.
+    fn processes(&mut self, tag: &str, programs: &Path) {
+        let mut namespaces: BTreeMap<PathBuf, usize> = BTreeMap::new();
+        let mut first: BTreeMap<PathBuf, String> = BTreeMap::new();
+        let own = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        for pid in names(Path::new("/proc")) {
+            if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let dir = Path::new("/proc").join(&pid);
+            if let Ok(exe) = fs::read_link(dir.join("exe"))
+                && exe.starts_with(programs)
+                && let Some(name) = exe.file_name()
+            {
+                let name = name
+                    .to_string_lossy()
+                    .trim_end_matches(" (deleted)")
+                    .to_owned();
+                *self.daemons.entry(name).or_default() += 1;
+            }
+            let Ok(namespace) = fs::read_link(dir.join("ns/pid")) else {
+                continue;
+            };
+            let cgroup = fs::read_to_string(dir.join("cgroup")).unwrap_or_default();
+            let group = format!("/warder_{tag}/");
+            let id = cgroup.lines().find_map(|line| {
+                let (_, rest) = line.split_once(&group)?;
+                rest.split('/')
+                    .next()
+                    .map(str::to_owned)
+                    .filter(|name| is_id(name))
+            });
+            if let Some(id) = id {
+                first.insert(namespace.clone(), id);
+            }
+            if namespace != own {
+                *namespaces.entry(namespace).or_default() += 1;
+            }
+        }
+        for (namespace, id) in first {
+            *self.running.entry(id).or_default() +=
+                namespaces.get(&namespace).copied().unwrap_or(1);
+        }
+    }
+
+    /// What does not fit the list of the API: leaks, and sandboxes that are listed and not there.
+    #[must_use]
+    pub fn against(&self, listed: &BTreeSet<String>, at_start: &Self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let running: BTreeSet<String> = self.running.keys().cloned().collect();
+        let mut hold = |what: &str, found: &BTreeSet<String>, all: bool| {
+            let left: Vec<_> = found.difference(listed).collect();
+            if !left.is_empty() {
+                wrong.push(format!(
+                    "{what} left of sandboxes that are not listed: {left:?}"
+                ));
+            }
+            let missing: Vec<_> = listed.difference(found).collect();
+            if all && !missing.is_empty() {
+                wrong.push(format!("listed, but without {what}: {missing:?}"));
+            }
+        };
+        hold("processes", &running, true);
+        hold("control groups", &self.groups, false);
+        hold("storage", &self.cells, true);
+        hold("mounts", &self.mounted, false);
+        if self.trash != 0 {
+            wrong.push(format!("{} entries in trash/", self.trash));
+        }
+        // One interface for each sandbox beside those that were there, ready ones included, before there was any.
+        let wanted = at_start.links.len() + listed.len();
+        if self.links.len() != wanted {
+            wrong.push(format!(
+                "{} interfaces in the router namespace instead of {wanted}",
+                self.links.len()
+            ));
+        }
+        if self.daemons != at_start.daemons {
+            wrong.push(format!(
+                "daemons {:?} instead of {:?}",
+                self.daemons, at_start.daemons
+            ));
+        }
+        wrong
+    }
+
+    /// What is left when no sandbox is: everything has to be as it was at the start.
+    #[must_use]
+    pub fn empty_again(&self, at_start: &Self) -> Vec<String> {
+        let mut wrong = self.against(&BTreeSet::new(), at_start);
+        if self.mounts != at_start.mounts {
+            wrong.push(format!(
+                "{} mounts instead of {}",
+                self.mounts, at_start.mounts
+            ));
+        }
+        wrong
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn is_id(name: &str) -> bool {
+    SandboxId::new(name).is_ok()
+}
+
+/// Ids of the groups under `warder_<tag>`, in every hierarchy.
+fn groups(tag: &str) -> BTreeSet<String> {
+    let base = Path::new("/sys/fs/cgroup");
+    let mut roots: Vec<PathBuf> = names(base).iter().map(|name| base.join(name)).collect();
+    roots.push(base.to_owned());
+    let groups = roots
+        .iter()
+        .flat_map(|root| names(&root.join(format!("warder_{tag}"))));
+    groups.filter(|name| is_id(name)).collect()
+}
+
+/// Names of the interfaces in the router namespace, its loopback aside.
+fn links(tag: &str) -> BTreeSet<String> {
+    let output = Command::new("nsenter")
+        .arg(format!("--net=/run/warder/{tag}/router"))
+        .args(["cat", "/proc/net/dev"])
+        .output();
+    let text = output
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .unwrap_or_default();
+    let names = text
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split(':').next());
+    names
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name != "lo")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> String {
+        format!("i{n:020}")
+    }
+
+    #[test]
+    fn leaks_and_losses_are_told_apart() {
+        let start = Kernel {
+            links: ["up".to_owned()].into(),
+            ..Kernel::default()
+        };
+        let whole = Kernel {
+            running: [(id(1), 3)].into(),
+            cells: [id(1)].into(),
+            links: ["up".to_owned(), "s1".to_owned()].into(),
+            ..Kernel::default()
+        };
+        assert_eq!(whole.against(&[id(1)].into(), &start), Vec::<String>::new());
+        let leaked = whole.against(&BTreeSet::new(), &start).join("\n");
+        for what in ["processes left", "storage left", "2 interfaces"] {
+            assert!(leaked.contains(what), "{leaked}");
+        }
+        let lost = whole.against(&[id(1), id(2)].into(), &start).join("\n");
+        assert!(lost.contains("listed, but without processes"), "{lost}");
+    }
+}

@@ -1,0 +1,326 @@
+//! kill -9 of every daemon at random points of create and destroy: no sandbox lost, nothing left behind.
+//!
+//! `CRASH_ROUNDS` (20) is the number of rounds, `CRASH_SEED` repeats the choices of a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use warder_crash::{Churn, Kernel, Resident, Seed, Tally, ask};
+use warder_harness::{Instance, Snapshot};
+
+const RESIDENTS: usize = 20;
+const CLIENTS: usize = 3;
+const VICTIMS: [&str; 4] = ["privd", "netd", "gatewayd", "pluginhost"];
+/// How long anything may take before it counts as lost; not a budget.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a mortal sandbox is given to live.
+const MORTAL: u64 = 4;
+
+/// What a victim's rounds came to.
+#[derive(Clone, Debug, Default)]
+struct Account {
+    rounds: usize,
+    answered: usize,
+    refused: usize,
+    broken: usize,
+    unknown: usize,
+    slowest: Duration,
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_is_left() {
+    let rounds = std::env::var("CRASH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20);
+    let mut seed = Seed::from_environment();
+    let first = seed.value();
+    say(&format!("crash: {rounds} rounds, CRASH_SEED={first}"));
+
+    let mut instance = Instance::builder().start();
+    settle(&instance, "the first sandbox comes and goes", || {
+        usable(&instance)
+    });
+    let start = steady(&instance);
+    let mut residents: Vec<Resident> = (0..RESIDENTS)
+        .map(|n| Resident::make(&instance, n))
+        .collect();
+    let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
+    let mut order = Vec::new();
+    for round in 0..rounds {
+        if order.is_empty() {
+            order = seed.shuffled(&VICTIMS);
+        }
+        let victim = order.pop().unwrap_or("privd");
+        let account = accounts.entry(victim).or_default();
+        account.rounds += 1;
+        let name = format!("round {round} of {rounds}, {victim}, CRASH_SEED={first}");
+        let mortal =
+            instance.create(&json!({ "timeout": MORTAL, "metadata": { "kind": "mortal" } }));
+        let tally = strike(&mut instance, victim, &mut seed, account);
+        after(
+            &instance,
+            &name,
+            tally,
+            &mut residents,
+            &mortal,
+            &start,
+            account,
+        );
+    }
+    say(&summary(&accounts, first));
+
+    for resident in &residents {
+        let gone = instance.api(
+            "DELETE",
+            &format!("/sandboxes/{}", resident.id()),
+            &Value::Null,
+        );
+        assert_eq!(gone.status, 204, "{}", gone.text());
+    }
+    settle(&instance, "everything is as it was at the start", || {
+        Kernel::look(&instance).empty_again(&start)
+    });
+    let tag = instance.tag();
+    instance.stop();
+    assert!(
+        Snapshot::of(tag).is_empty(),
+        "left after the stop: {:?}",
+        Snapshot::of(tag)
+    );
+    say("crash: all rounds passed; nothing was left at the end");
+}
+
+/// Kills the victim while clients create and destroy, and brings the server back.
+fn strike(instance: &mut Instance, victim: &str, seed: &mut Seed, account: &mut Account) -> Tally {
+    let churn = Churn::start(instance.address(), instance.key(), CLIENTS);
+    // Long enough for several creates and destroys of each client, so that any moment of either may be hit.
+    thread::sleep(Duration::from_millis(20) + seed.pause(Duration::from_millis(60)));
+    let begin = Instant::now();
+    if victim == "privd" {
+        instance.kill_privd();
+        instance.launch();
+    } else {
+        let pid = instance
+            .daemon_pid(victim)
+            .unwrap_or_else(|| panic!("no {victim} runs"));
+        let killed = std::process::Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status();
+        assert!(
+            killed.is_ok_and(|status| status.success()),
+            "{victim} can be killed"
+        );
+    }
+    // Some clients meet the server while it is coming back.
+    thread::sleep(seed.pause(Duration::from_millis(100)));
+    instance.await_http();
+    settle(instance, "sandboxes can be made again", || usable(instance));
+    account.slowest = account.slowest.max(begin.elapsed());
+    churn.stop()
+}
+
+/// Everything that has to hold after a crash.
+fn after(
+    instance: &Instance,
+    name: &str,
+    tally: Tally,
+    residents: &mut [Resident],
+    mortal: &Value,
+    start: &Kernel,
+    account: &mut Account,
+) {
+    account.answered += tally.answered;
+    account.refused += tally.refused;
+    account.broken += tally.broken;
+    assert!(tally.wrong.is_empty(), "{name}: {:?}", tally.wrong);
+    let ids: BTreeSet<String> = residents
+        .iter()
+        .map(|resident| resident.id().to_owned())
+        .collect();
+
+    // What was answered holds: made means there, destroyed means gone.
+    settle(instance, &format!("{name}: answers hold"), || {
+        let listed = listed(instance);
+        let mut wrong = Vec::new();
+        let lost: Vec<_> = tally
+            .alive
+            .union(&ids)
+            .filter(|id| !listed.contains(*id))
+            .collect();
+        if !lost.is_empty() {
+            wrong.push(format!("made and not listed: {lost:?}"));
+        }
+        let back: Vec<_> = tally.destroyed.intersection(&listed).collect();
+        if !back.is_empty() {
+            wrong.push(format!("destroyed and listed: {back:?}"));
+        }
+        wrong
+    });
+
+    // Every resident answers by the same id, with its file and its processes.
+    for resident in residents.iter_mut() {
+        let wrong = resident.check(instance, PATIENCE);
+        assert!(
+            wrong.is_empty(),
+            "{name}: {wrong:?}\n{}",
+            instance.log_text()
+        );
+    }
+
+    // The mortal one's deadline was not moved by the crash.
+    let mortal_id = mortal["sandboxID"].as_str().unwrap_or_default();
+    settle(
+        instance,
+        &format!("{name}: {mortal_id} ends when its time is up"),
+        || {
+            let there = listed(instance).contains(mortal_id);
+            if there {
+                vec![format!("{mortal_id} is still listed")]
+            } else {
+                Vec::new()
+            }
+        },
+    );
+
+    // Those the clients lost sight of are whole too, or not there: the API can end each.
+    let mut unknown = listed(instance);
+    unknown.retain(|id| !ids.contains(id));
+    account.unknown += unknown.difference(&tally.alive).count();
+    for id in &unknown {
+        let gone = instance.api("DELETE", &format!("/sandboxes/{id}"), &Value::Null);
+        assert!(
+            [204, 404].contains(&gone.status),
+            "{name}: {id}: {} {}",
+            gone.status,
+            gone.text()
+        );
+    }
+
+    // And the kernel holds what is listed, nothing less and nothing more.
+    settle(
+        instance,
+        &format!("{name}: the kernel fits the list"),
+        || Kernel::look(instance).against(&listed(instance), start),
+    );
+}
+
+/// The kernel's view with no sandbox, once it does not change any more.
+fn steady(instance: &Instance) -> Kernel {
+    let mut last = Kernel::look(instance);
+    let mut same = 0;
+    let end = Instant::now() + PATIENCE;
+    while same < 10 {
+        assert!(Instant::now() < end, "it never comes to rest: {last:?}");
+        thread::sleep(Duration::from_millis(50));
+        let now = Kernel::look(instance);
+        same = if now == last && now.running.is_empty() && now.trash == 0 {
+            same + 1
+        } else {
+            0
+        };
+        last = now;
+    }
+    last
+}
+
+/// Nothing, when a sandbox can be made, runs a command and can be ended.
+fn usable(instance: &Instance) -> Vec<String> {
+    let body = json!({ "templateID": "base", "timeout": 60 }).to_string();
+    let ask = |method, target: &str, body: &str| {
+        ask(
+            instance.address(),
+            instance.key(),
+            method,
+            target,
+            body.as_bytes(),
+        )
+    };
+    let made = match ask("POST", "/v2/sandboxes", &body) {
+        Ok(made) if made.status == 201 => made.json(),
+        other => return vec![format!("create: {other:?}")],
+    };
+    let ran = instance.run(&made, "user", "echo works", 20_000);
+    let id = made["sandboxID"].as_str().unwrap_or_default();
+    match ask("DELETE", &format!("/sandboxes/{id}"), "") {
+        Ok(gone) if gone.status == 204 && ran.stdout == "works\n" => Vec::new(),
+        other => vec![format!("{ran:?}, then {other:?}")],
+    }
+}
+
+/// Ids of all sandboxes the API lists.
+fn listed(instance: &Instance) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    let mut token = String::new();
+    loop {
+        let page = instance.api(
+            "GET",
+            &format!("/v2/sandboxes?limit=100{token}"),
+            &Value::Null,
+        );
+        assert_eq!(page.status, 200, "{}", page.text());
+        let items = page.json();
+        let found = items
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item["sandboxID"].as_str());
+        ids.extend(found.map(str::to_owned));
+        match page.header("x-next-token") {
+            Some(next) if !next.is_empty() => token = format!("&nextToken={next}"),
+            _ => return ids,
+        }
+    }
+}
+
+/// Waits until nothing is wrong any more.
+fn settle(instance: &Instance, what: &str, mut wrong: impl FnMut() -> Vec<String>) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let now = wrong();
+        if now.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < end,
+            "in vain for {PATIENCE:?}: {what}\n  {}\n{}",
+            now.join("\n  "),
+            instance.log_text()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn summary(accounts: &BTreeMap<&str, Account>, seed: u64) -> String {
+    let mut text = format!(
+        "crash: {RESIDENTS} sandboxes with background processes lived through every kill -9; {CLIENTS} clients created and\n\
+         destroyed others meanwhile. After each round the same ids answered, files and processes were there, a sandbox\n\
+         of {MORTAL} s ended by its deadline, and processes, mounts, control groups, interfaces and files were those of\n\
+         the sandboxes listed. CRASH_SEED={seed}\n\n\
+         {:<12} {:>6} {:>10} {:>9} {:>9} {:>11} {:>14}\n",
+        "killed", "rounds", "answered", "refused", "broken", "unanswered*", "back within"
+    );
+    for (victim, account) in accounts {
+        let _ = writeln!(
+            text,
+            "{victim:<12} {:>6} {:>10} {:>9} {:>9} {:>11} {:>11.0} ms",
+            account.rounds,
+            account.answered,
+            account.refused,
+            account.broken,
+            account.unknown,
+            account.slowest.as_secs_f64() * 1000.0
+        );
+    }
+    text.push_str("* made, though the connection broke before the client was told: listed, and ended by its id\n");
+    text
+}
+
+/// To standard error itself, so that a passing run explains itself too.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
