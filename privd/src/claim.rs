@@ -118,10 +118,9 @@ impl<'a> Claims<'a> {
         if let Some(other) = lines
             .iter()
             .find(|l| l.tag == self.tag.to_string() && l.state_dir != self.state_dir)
+            && other.state_dir.exists()
         {
-            if other.state_dir.exists() {
-                return Err(ClaimError::SameTag(other.state_dir.clone()));
-            }
+            return Err(ClaimError::SameTag(other.state_dir.clone()));
         }
         let held = |n: u16| lines.iter().any(|l| l.instance == n);
         let own = lines
@@ -220,7 +219,7 @@ pub(crate) fn lock_file(path: &Path, patience: Duration) -> io::Result<File> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
             Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(5))
+                std::thread::sleep(Duration::from_millis(5));
             }
             Err(errno) => return Err(errno.into()),
         }

@@ -235,7 +235,7 @@ impl Privd {
     pub(crate) fn load_templates(&mut self) {
         match self.store.templates() {
             Ok(list) => {
-                self.templates = list.into_iter().map(|t| (t.name, t.created_unix)).collect()
+                self.templates = list.into_iter().map(|t| (t.name, t.created_unix)).collect();
             }
             Err(e) => self
                 .log

@@ -302,7 +302,7 @@ fn apply(book: &mut Book, record: &Record) {
         }
         Record::Moved { sandbox, deadline } => with(sandbox, &mut |e| e.deadline = *deadline),
         Record::StorageBegun { sandbox, op } => {
-            with(sandbox, &mut |e| e.storage = Part::Begun(*op))
+            with(sandbox, &mut |e| e.storage = Part::Begun(*op));
         }
         Record::StorageMade { sandbox } => with(sandbox, &mut |e| {
             if let Part::Begun(op) = e.storage {

@@ -41,7 +41,7 @@ pub(crate) fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     loop {
         match bind(&fd, &address) {
             Err(Errno::ADDRINUSE) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(10))
+                std::thread::sleep(Duration::from_millis(10));
             }
             other => break other?,
         }

@@ -241,13 +241,14 @@ impl Privd {
                     return 1;
                 }
             };
-            if ready.is_empty() && idle_work {
-                if let Err(e) = self.ranges.make_one() {
-                    self.log.own(format_args!(
-                        "cannot make a user namespace ahead of need: {}",
-                        chain(&e)
-                    ));
-                }
+            if ready.is_empty()
+                && idle_work
+                && let Err(e) = self.ranges.make_one()
+            {
+                self.log.own(format_args!(
+                    "cannot make a user namespace ahead of need: {}",
+                    chain(&e)
+                ));
             }
             self.now = Now::read();
             for (source, flags) in ready {

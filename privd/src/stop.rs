@@ -194,13 +194,12 @@ impl Privd {
                 .running
                 .as_ref()
                 .filter(|running| running.channel.is_none())
+                && let Err(e) = running.process.signal(Signal::Kill)
             {
-                if let Err(e) = running.process.signal(Signal::Kill) {
-                    self.log.own(format_args!(
-                        "cannot end {role}: {}",
-                        crate::supervise::chain(&e)
-                    ));
-                }
+                self.log.own(format_args!(
+                    "cannot end {role}: {}",
+                    crate::supervise::chain(&e)
+                ));
             }
         }
     }

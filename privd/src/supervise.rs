@@ -481,10 +481,9 @@ impl Privd {
             .get_mut(&role)
             .and_then(|p| p.running.as_mut())
             .and_then(|r| r.channel.as_mut())
+            && let Err(e) = channel.flush()
         {
-            if let Err(e) = channel.flush() {
-                self.end_channel(role, &chain(&e));
-            }
+            self.end_channel(role, &chain(&e));
         }
     }
 

@@ -301,10 +301,11 @@ pub(crate) fn plugin(
 ) -> Result<(), &'static str> {
     use plugin_priv::Ask;
     let request = of_plugin(&ask);
-    if let (Some(sandbox), Some(op)) = (request.sandbox, request.op) {
-        if fds.is_empty() && d.known_op(&to, sandbox, request.verb, op) {
-            return Ok(());
-        }
+    if let (Some(sandbox), Some(op)) = (request.sandbox, request.op)
+        && fds.is_empty()
+        && d.known_op(&to, sandbox, request.verb, op)
+    {
+        return Ok(());
     }
     match d.admit(Sender::Plugin, &to, &request, fds.len()) {
         Ok(()) => {}

@@ -209,7 +209,7 @@ impl Privd {
         let now = self.now.mono;
         match self.live.get(sandbox).map(|live| &live.cell) {
             Some(CellLife::Waiting { until, .. }) if *until <= now => {
-                self.end_cell(sandbox, crate::net::no_slot())
+                self.end_cell(sandbox, crate::net::no_slot());
             }
             Some(CellLife::Starting { until, .. }) if *until <= now => {
                 self.end_cell(

@@ -52,10 +52,10 @@ impl Privd {
     /// An operation begins; it is answered by [`Self::finish_op`].
     pub(crate) fn begin_op(&mut self, to: ReplyTo, sandbox: &SandboxId, verb: Verb, op: OpId) {
         let ops = &mut self.live.entry(sandbox.clone()).or_default().ops;
-        if ops.len() >= REMEMBERED {
-            if let Some(at) = ops.iter().position(|o| matches!(o.state, OpState::Done(_))) {
-                ops.remove(at);
-            }
+        if ops.len() >= REMEMBERED
+            && let Some(at) = ops.iter().position(|o| matches!(o.state, OpState::Done(_)))
+        {
+            ops.remove(at);
         }
         ops.push(Op {
             verb,
