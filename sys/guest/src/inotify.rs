@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// A set of watched directories.
@@ -41,6 +41,12 @@ pub struct Change {
     pub is_dir: bool,
     /// Name in the watched directory; `None` for the directory itself.
     pub name: Option<OsString>,
+}
+
+impl AsRawFd for Inotify {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
 }
 
 impl AsFd for Inotify {

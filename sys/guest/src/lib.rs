@@ -2,19 +2,21 @@
 //! Input: arguments from envd, which got them from clients; answers of the kernel.
 //! May: start processes as any user of the sandbox, open terminals, watch files, read signals.
 //! Unsafe: `spawn` shares memory with the child until it executes; `start` takes over a descriptor by
-//! number; `signals` calls what rustix does not wrap.
+//! number; `watched` gives descriptors to tokio; `signals` and `addresses` call what rustix does not wrap.
 //!
 //! The few kernel services of the agent that differ between systems or need `unsafe`. What a system
 //! lacks is [`unsupported`], an error that names the operation.
 
 use std::io;
 
+pub mod addresses;
 pub mod inotify;
 pub mod mounts;
 pub mod signals;
 pub mod spawn;
 pub mod start;
 pub mod terminal;
+pub mod watched;
 pub mod xattr;
 
 /// An operation that is not written for this system yet.

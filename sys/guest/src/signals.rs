@@ -5,7 +5,7 @@
 //! is 0). Every other signal keeps its default, which the kernel ignores for pid 1.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A source of [`Event`]s.
 #[derive(Debug)]
@@ -22,9 +22,24 @@ pub enum Event {
     Terminate,
 }
 
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Asks every process of the sandbox to end. Does nothing unless this process is the sandbox's pid 1: for
+/// any other, "all" would be more than the sandbox.
+pub fn terminate_all() {
+    if std::process::id() == 1 {
+        // SAFETY: sends a signal; -1 is every process but this one (kill(2)).
+        unsafe { libc::kill(-1, libc::SIGTERM) };
     }
 }
 

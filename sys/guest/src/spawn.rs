@@ -3,6 +3,9 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What to start, and as whom.
 #[derive(Debug)]
@@ -42,6 +45,21 @@ pub enum SpawnError {
     /// The program is not there, not executable, or closed to the user.
     #[error("cannot execute the program")]
     Exec(#[source] io::Error),
+}
+
+/// Soft limit of descriptors this process was started with, and the hard one.
+static DESCRIPTORS: OnceLock<Rlimit> = OnceLock::new();
+
+/// Uses the hard limit of descriptors from now on; what [`spawn`] starts gets the old one.
+pub(crate) fn raise_descriptor_limit() {
+    let old = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: old.maximum,
+        maximum: old.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        let _ = DESCRIPTORS.set(old);
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -34,3 +34,20 @@ pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and whoever started this process meant it for us; nothing else here owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Settings of the process as a whole: files are made with the modes asked for less 022, descriptors up
+/// to the hard limit (what it starts gets the old limit back), and freed memory goes back to the kernel.
+pub fn tune() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    crate::spawn::raise_descriptor_limit();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (option, value) in [
+        // One heap: helper threads come and go, and each would leave a heap of its own behind.
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TRIM_THRESHOLD, 64 * 1024),
+        (libc::M_MMAP_THRESHOLD, 64 * 1024),
+    ] {
+        // SAFETY: mallopt only stores numbers, and there is one thread yet.
+        unsafe { libc::mallopt(option, value) };
+    }
+}

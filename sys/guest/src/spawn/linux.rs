@@ -13,7 +13,7 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
-use super::{Spawn, SpawnError};
+use super::{DESCRIPTORS, Resource, Rlimit, Spawn, SpawnError, setrlimit};
 
 /// Bytes of the child's own stack. execve and a handful of small frames need under 4 KiB.
 const STACK: usize = 32 * 1024;
@@ -34,6 +34,7 @@ struct Child<'a> {
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     groups: Vec<Gid>,
+    descriptors: Option<&'static Rlimit>,
     failure: Option<(Step, Errno)>,
 }
 
@@ -56,6 +57,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
         argv: pointers(&what.argv),
         env: pointers(&what.env),
         groups: what.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+        descriptors: DESCRIPTORS.get(),
         failure: None,
     };
     let mut stack: Vec<MaybeUninit<u128>> = Vec::with_capacity(STACK / size_of::<u128>());
@@ -160,6 +162,9 @@ fn set_up(child: &Child<'_>) -> Result<(), (Step, Errno)> {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
+    if let Some(limit) = child.descriptors {
+        setrlimit(Resource::Nofile, limit.clone()).map_err(setup)?;
+    }
     // System calls for this thread alone: the library's setuid would signal the parent's other threads.
     rustix::thread::set_thread_groups(&child.groups).map_err(setup)?;
     let gid = Gid::from_raw(what.gid);

@@ -1,0 +1,18 @@
+//! `/files`: whole files over plain HTTP.
+
+mod access;
+mod body;
+mod compose;
+mod download;
+mod encoding;
+mod metadata;
+mod multipart;
+mod query;
+mod range;
+mod target;
+mod upload;
+
+pub(crate) use compose::post as compose;
+pub(crate) use download::get;
+pub(crate) use metadata::{PREFIX as METADATA_PREFIX, read as read_metadata};
+pub(crate) use upload::post;

@@ -1,0 +1,3 @@
+//! Watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watches;
