@@ -146,7 +146,7 @@ pub enum Outcome {
     /// A step failed; the cell has ended.
     Failed {
         /// The step.
-        stage: &'static str,
+        stage: String,
         /// What the system said; 0 when the process died without a word.
         errno: i32,
     },

@@ -97,6 +97,34 @@ const TIME: libc::c_int = 0x80; // CLONE_NEWTIME
 /// The filter of every cell.
 pub(crate) fn program() -> Vec<sock_filter> {
     let refuse = errno(libc::EPERM);
+    let allow = answer(libc::SECCOMP_RET_ALLOW);
+    // What happens at each number that is not simply allowed.
+    let mut calls: Vec<(u32, Vec<sock_filter>)> = REFUSED
+        .iter()
+        .map(|number| (*number as u32, vec![refuse]))
+        .collect();
+    // Its flags lie in memory, where they cannot be judged; libc falls back to clone.
+    calls.push((libc::SYS_clone3 as u32, vec![errno(libc::ENOSYS)]));
+    for (number, flags) in [
+        (libc::SYS_clone, NAMESPACES),
+        (libc::SYS_unshare, NAMESPACES | TIME),
+    ] {
+        let judge = test(BPF_JSET, flags.cast_unsigned(), 0, 1);
+        calls.push((
+            number as u32,
+            vec![load(FIRST_ARGUMENT), judge, refuse, allow],
+        ));
+    }
+    for number in [libc::SYS_socket, libc::SYS_socketpair] {
+        let mut body = vec![load(FIRST_ARGUMENT)];
+        for (left, family) in (1..=FAMILIES.len()).rev().zip(FAMILIES) {
+            body.push(test(BPF_JEQ, family.cast_unsigned(), left as u8, 0));
+        }
+        body.extend([errno(libc::EAFNOSUPPORT), allow]);
+        calls.push((number as u32, body));
+    }
+    calls.sort_unstable_by_key(|(number, _)| *number);
+
     let mut program = vec![
         load(ARCHITECTURE),
         test(BPF_JEQ, ARCH, 1, 0),
@@ -105,39 +133,29 @@ pub(crate) fn program() -> Vec<sock_filter> {
         test(BPF_JGE, X32, 0, 1),
         errno(libc::ENOSYS),
     ];
-    for number in REFUSED {
-        program.extend([test(BPF_JEQ, *number as u32, 0, 1), refuse]);
-    }
-    // Its flags lie in memory, where they cannot be judged; libc falls back to clone.
-    program.extend([
-        test(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1),
-        errno(libc::ENOSYS),
-    ]);
-    for (number, flags) in [
-        (libc::SYS_clone, NAMESPACES),
-        (libc::SYS_unshare, NAMESPACES | TIME),
-    ] {
-        program.extend([
-            test(BPF_JEQ, number as u32, 0, 4),
-            load(FIRST_ARGUMENT),
-            test(BPF_JSET, flags.cast_unsigned(), 0, 1),
-            refuse,
-            answer(libc::SECCOMP_RET_ALLOW),
-        ]);
-    }
-    for number in [libc::SYS_socket, libc::SYS_socketpair] {
-        let families = FAMILIES.len() as u8;
-        program.extend([
-            test(BPF_JEQ, number as u32, 0, families + 3),
-            load(FIRST_ARGUMENT),
-        ]);
-        for (left, family) in (1..=families).rev().zip(FAMILIES) {
-            program.push(test(BPF_JEQ, family.cast_unsigned(), left, 0));
-        }
-        program.extend([errno(libc::EAFNOSUPPORT), answer(libc::SECCOMP_RET_ALLOW)]);
-    }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program.extend(choose(&calls, allow));
     program
+}
+
+/// Looks the number up by halves: at installation the kernel runs the filter once for every call there is.
+fn choose(calls: &[(u32, Vec<sock_filter>)], otherwise: sock_filter) -> Vec<sock_filter> {
+    match calls {
+        [] => vec![otherwise],
+        [(number, body)] => {
+            let mut code = vec![test(BPF_JEQ, *number, 0, body.len() as u8)];
+            code.extend_from_slice(body);
+            code.push(otherwise);
+            code
+        }
+        _ => {
+            let (low, high) = calls.split_at(calls.len() / 2);
+            let left = choose(low, otherwise);
+            let mut code = vec![test(BPF_JGE, high[0].0, left.len() as u8, 0)];
+            code.extend(left);
+            code.extend(choose(high, otherwise));
+            code
+        }
+    }
 }
 
 fn load(offset: u32) -> sock_filter {
