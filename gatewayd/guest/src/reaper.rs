@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{WaitOptions, wait};
 use warder_guest_sys::signals::{Event, Signals};
 use warder_guest_sys::watched::Watched;
 
@@ -33,8 +33,8 @@ pub(crate) async fn watch(agent: Agent, signals: Signals) -> io::Result<()> {
     warder_guest_sys::signals::terminate_all();
     let until = tokio::time::Instant::now() + GRACE;
     while reap(&agent).await == Left::Some {
-        let wait = tokio::time::timeout_at(until, signals.readable()).await;
-        let Ok(ready) = wait else { break };
+        let event = tokio::time::timeout_at(until, signals.readable()).await;
+        let Ok(ready) = event else { break };
         let mut ready = ready?;
         if signals.get().read()?.is_none() {
             ready.clear_ready();
@@ -53,7 +53,7 @@ enum Left {
 async fn reap(agent: &Agent) -> Left {
     loop {
         for _ in 0..BATCH {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     agent
                         .processes
