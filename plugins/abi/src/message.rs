@@ -238,6 +238,10 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// What [`encode`] and [`decode`] take.
+pub trait Message: Serialize + DeserializeOwned {}
+impl<T: Serialize + DeserializeOwned> Message for T {}
+
 /// Encodes a message. The types of this module always encode.
 #[must_use]
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
@@ -249,7 +253,7 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// A [`Fault`] that says so.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, Fault> {
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
         _ => Err(Fault::new(
