@@ -16,14 +16,14 @@ pub mod plan;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Maker, Router, Site, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
+    Maker, Router, Site, boot_id, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{
-    Maker, Router, Site, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
+    Maker, Router, Site, boot_id, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
 };
 
 use std::io;

@@ -158,6 +158,14 @@ pub fn raise_descriptor_limit() -> Result<(), LinksError> {
     Err(LinksError::Unsupported("limits of netd"))
 }
 
+/// What tells this boot from every other.
+///
+/// # Errors
+/// [`LinksError::Unsupported`].
+pub fn boot_id() -> Result<String, LinksError> {
+    Err(LinksError::Unsupported("boot identity"))
+}
+
 /// Starts a worker.
 ///
 /// # Errors

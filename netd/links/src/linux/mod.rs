@@ -41,6 +41,14 @@ pub fn fork_worker(
     netns::fork_worker(keep, body).map_err(|e| LinksError::io("start a worker", e))
 }
 
+/// What tells this boot from every other.
+///
+/// # Errors
+/// [`LinksError::System`].
+pub fn boot_id() -> Result<String, LinksError> {
+    netns::sysctl_get("kernel/random/boot_id").map_err(|e| LinksError::io("boot id", e))
+}
+
 /// Waits for a worker whose channel is closed, so that nothing of it is left.
 pub fn reap(worker: rustix::process::Pid) {
     let wait = || rustix::process::waitpid(Some(worker), rustix::process::WaitOptions::empty());

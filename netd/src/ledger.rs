@@ -1,0 +1,457 @@
+//! What outlives netd: an append-only file of records, intent before and result after.
+//!
+//! A record is its length, the CRC-32 of its body (both four bytes, little endian) and a postcard body. What
+//! follows the first record that is not whole is cut off: it was being written when something died. Kernel
+//! objects do not outlive a boot, so nothing is synced, and a ledger of another boot counts as empty.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use warder_wire::SandboxId;
+
+const FILE: &str = "ledger";
+const SCRATCH: &str = "ledger.new";
+/// No record comes near it; a length beyond it is not a length.
+const MAX_RECORD: usize = 1024;
+/// Appended bytes after which the file is written anew, at least.
+const REWRITE_AFTER: u64 = 1 << 20;
+
+/// One record.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Record {
+    /// First of every file: the boot it belongs to.
+    Boot(String),
+    /// Counters below this may have been used.
+    Counters(u32),
+    /// Intent: from now on this policy holds, or a closed port.
+    Policy {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// Its generation.
+        generation: u64,
+        /// Whether it opens the internet.
+        open: bool,
+    },
+    /// Result: rules say so and no flow is left that they forbid.
+    InForce {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The generation.
+        generation: u64,
+    },
+    /// Intent: the sandbox gets this slot.
+    Take {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The slot.
+        slot: SlotRecord,
+    },
+    /// Result: its rules are in force.
+    Taken {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Intent: slot and policy go.
+    Release {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Result: they are gone.
+    Released {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+}
+
+/// What identifies a slot in the kernel.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SlotRecord {
+    /// Its place in the block of addresses.
+    pub index: u32,
+    /// Its counter, which names its port.
+    pub counter: u32,
+    /// Inode of its namespace.
+    pub inode: u64,
+}
+
+/// What the records say of one sandbox.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Kept {
+    /// Generation of the policy, zero if none was set.
+    pub generation: u64,
+    /// Whether the policy opens the internet.
+    pub open: bool,
+    /// Its slot, if it took one.
+    pub slot: Option<SlotRecord>,
+    /// Whether the last intent has its result.
+    pub settled: bool,
+    /// Whether it was being released.
+    pub releasing: bool,
+}
+
+/// What the records say in all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Replay {
+    /// Of each sandbox.
+    pub sandboxes: BTreeMap<SandboxId, Kept>,
+    /// Counters below this may have been used.
+    pub counters: u32,
+}
+
+impl Replay {
+    /// Takes in one more record.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Boot(_) => *self = Self::default(),
+            Record::Counters(n) => self.counters = self.counters.max(n),
+            Record::Policy {
+                sandbox,
+                generation,
+                open,
+            } => {
+                let kept = self.sandboxes.entry(sandbox).or_default();
+                (kept.generation, kept.open, kept.settled) = (generation, open, false);
+            }
+            Record::Take { sandbox, slot } => {
+                let kept = self.sandboxes.entry(sandbox).or_default();
+                (kept.slot, kept.settled) = (Some(slot), false);
+            }
+            Record::InForce { sandbox, .. } | Record::Taken { sandbox } => {
+                if let Some(kept) = self.sandboxes.get_mut(&sandbox) {
+                    kept.settled = true;
+                }
+            }
+            Record::Release { sandbox } => {
+                if let Some(kept) = self.sandboxes.get_mut(&sandbox) {
+                    (kept.releasing, kept.settled) = (true, false);
+                }
+            }
+            Record::Released { sandbox } => {
+                self.sandboxes.remove(&sandbox);
+            }
+        }
+    }
+
+    /// The fewest records that say the same.
+    #[must_use]
+    pub fn records(&self, boot: &str) -> Vec<Record> {
+        let mut all = vec![
+            Record::Boot(boot.to_owned()),
+            Record::Counters(self.counters),
+        ];
+        for (sandbox, kept) in &self.sandboxes {
+            let sandbox = || sandbox.clone();
+            if kept.generation > 0 || kept.slot.is_none() {
+                let Kept {
+                    generation, open, ..
+                } = *kept;
+                all.push(Record::Policy {
+                    sandbox: sandbox(),
+                    generation,
+                    open,
+                });
+                all.push(Record::InForce {
+                    sandbox: sandbox(),
+                    generation,
+                });
+            }
+            if let Some(slot) = kept.slot {
+                all.push(Record::Take {
+                    sandbox: sandbox(),
+                    slot,
+                });
+                all.push(Record::Taken { sandbox: sandbox() });
+            }
+            if kept.releasing {
+                all.push(Record::Release { sandbox: sandbox() });
+            }
+        }
+        all
+    }
+}
+
+/// Reads records until the end or the first that is not whole; says how many bytes were good.
+#[must_use]
+pub fn replay(bytes: &[u8], boot: &str) -> (Replay, usize) {
+    let mut replay = Replay::default();
+    let mut of_this_boot = false;
+    let mut good = 0;
+    while let Some((record, length)) = decode(&bytes[good..]) {
+        if let Record::Boot(other) = &record {
+            of_this_boot = other == boot;
+        }
+        if of_this_boot {
+            replay.take(record);
+        }
+        good += length;
+    }
+    (replay, good)
+}
+
+fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+    let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
+    let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
+    let body = bytes.get(8..8 + length.min(MAX_RECORD + 1))?;
+    if length > MAX_RECORD || crc32(body) != sum {
+        return None;
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((record, [])) => Some((record, 8 + length)),
+        _ => None,
+    }
+}
+
+fn encode(record: &Record) -> io::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(record, vec![0; 8]).map_err(io::Error::other)?;
+    let length = u32::try_from(bytes.len() - 8).map_err(io::Error::other)?;
+    let sum = crc32(&bytes[8..]);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// CRC-32 as in IEEE 802.3, bit by bit: records are short.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |mut sum, byte| {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
+        }
+        sum
+    })
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Ledger {
+    dir: OwnedFd,
+    boot: String,
+    file: File,
+    length: u64,
+    rewrite_at: u64,
+    now: Replay,
+}
+
+impl Ledger {
+    /// Reads the ledger in `dir`, and writes it anew without what is past.
+    ///
+    /// # Errors
+    /// Those of open(2), read(2) and write(2).
+    pub fn open(dir: OwnedFd, boot: &str) -> io::Result<(Self, Replay)> {
+        let mut bytes = Vec::new();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&dir, FILE, flags, Mode::empty()) {
+            Ok(file) => File::from(file).read_to_end(&mut bytes).map(|_| ())?,
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let (now, _) = replay(&bytes, boot);
+        let (file, length) = rewrite(dir.as_fd(), &now, boot)?;
+        let boot = boot.to_owned();
+        let rewrite_at = length + REWRITE_AFTER;
+        let ledger = Self {
+            dir,
+            boot,
+            file,
+            length,
+            rewrite_at,
+            now: now.clone(),
+        };
+        Ok((ledger, now))
+    }
+
+    /// Appends a record. When it fails, the file is as before.
+    ///
+    /// # Errors
+    /// Those of write(2); a full disk above all.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let bytes = encode(record)?;
+        if let Err(error) = self.file.write_all(&bytes) {
+            // Part of a record may be there; later ones behind it would be lost with it.
+            self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::Start(self.length))?;
+            return Err(error);
+        }
+        self.length += bytes.len() as u64;
+        self.now.take(record.clone());
+        if self.length >= self.rewrite_at {
+            (self.file, self.length) = rewrite(self.dir.as_fd(), &self.now, &self.boot)?;
+            self.rewrite_at = self.length + REWRITE_AFTER;
+        }
+        Ok(())
+    }
+
+    /// Removes the ledger: nothing is left to remember.
+    ///
+    /// # Errors
+    /// Those of unlinkat(2).
+    pub fn remove(self) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.dir, FILE, AtFlags::empty())?)
+    }
+}
+
+fn rewrite(dir: BorrowedFd<'_>, now: &Replay, boot: &str) -> io::Result<(File, u64)> {
+    let flags =
+        OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(
+        dir,
+        SCRATCH,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?);
+    let mut bytes = Vec::new();
+    for record in now.records(boot) {
+        bytes.extend_from_slice(&encode(&record)?);
+    }
+    file.write_all(&bytes)?;
+    rustix::fs::renameat(dir, SCRATCH, dir, FILE)?;
+    Ok((file, bytes.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(n: u8) -> SandboxId {
+        SandboxId::from_random(&[n; 20])
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let slot =
+            (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(index, counter, inode)| {
+                SlotRecord {
+                    index,
+                    counter,
+                    inode,
+                }
+            });
+        let sandbox = (0_u8..4).prop_map(id);
+        prop_oneof![
+            any::<u32>().prop_map(Record::Counters),
+            (sandbox.clone(), any::<u64>(), any::<bool>()).prop_map(
+                |(sandbox, generation, open)| Record::Policy {
+                    sandbox,
+                    generation,
+                    open
+                }
+            ),
+            (sandbox.clone(), any::<u64>()).prop_map(|(sandbox, generation)| Record::InForce {
+                sandbox,
+                generation
+            }),
+            (sandbox.clone(), slot).prop_map(|(sandbox, slot)| Record::Take { sandbox, slot }),
+            sandbox
+                .clone()
+                .prop_map(|sandbox| Record::Taken { sandbox }),
+            sandbox
+                .clone()
+                .prop_map(|sandbox| Record::Release { sandbox }),
+            sandbox.prop_map(|sandbox| Record::Released { sandbox }),
+        ]
+    }
+
+    fn written(records: &[Record]) -> Vec<u8> {
+        let all = [&[Record::Boot("b".into())], records].concat();
+        all.iter()
+            .flat_map(|r| encode(r).expect("encodes"))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_torn_tail_is_cut_and_the_rest_stands(
+            records in proptest::collection::vec(record(), 0..40), cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes = written(&records);
+            let cut = cut.index(bytes.len() + 1);
+            let (got, good) = replay(&bytes[..cut], "b");
+            prop_assert!(good <= cut);
+            let (again, all) = replay(&bytes[..good], "b");
+            prop_assert_eq!((&got, good), (&again, all));
+            if cut == bytes.len() {
+                let mut wanted = Replay::default();
+                records.into_iter().for_each(|r| wanted.take(r));
+                prop_assert_eq!(got, wanted);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (_, good) = replay(&bytes, "b");
+            prop_assert!(good <= bytes.len());
+        }
+
+        #[test]
+        fn a_flipped_bit_ends_the_ledger_there(
+            records in proptest::collection::vec(record(), 1..20),
+            at in any::<prop::sample::Index>(), bit in 0_u8..8,
+        ) {
+            let mut bytes = written(&records);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let (_, good) = replay(&bytes, "b");
+            prop_assert!(good <= at);
+        }
+
+        #[test]
+        fn what_is_written_anew_says_the_same(records in proptest::collection::vec(record(), 0..40)) {
+            let mut state = Replay::default();
+            records.into_iter().for_each(|r| state.take(r));
+            let bytes: Vec<u8> =
+                state.records("b").iter().flat_map(|r| encode(r).expect("encodes")).collect();
+            let (mut got, good) = replay(&bytes, "b");
+            prop_assert_eq!(good, bytes.len());
+            for kept in state.sandboxes.values_mut().chain(got.sandboxes.values_mut()) {
+                kept.settled = true;
+                kept.open &= kept.generation > 0 || kept.slot.is_none();
+            }
+            prop_assert_eq!(got, state);
+        }
+    }
+
+    #[test]
+    fn another_boot_is_another_ledger() {
+        let bytes = written(&[Record::Counters(7)]);
+        assert_eq!(replay(&bytes, "b").0.counters, 7);
+        assert_eq!(replay(&bytes, "c").0, Replay::default());
+    }
+
+    #[test]
+    fn the_checksum_is_the_usual_one() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn a_ledger_is_opened_again_and_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || {
+            let fd = OwnedFd::from(File::open(dir.path()).expect("there"));
+            Ledger::open(fd, "b").expect("opens")
+        };
+        let (mut ledger, empty) = open();
+        assert_eq!(empty, Replay::default());
+        let policy = |generation| Record::Policy {
+            sandbox: id(1),
+            generation,
+            open: true,
+        };
+        for generation in 1..30_000 {
+            ledger.append(&policy(generation)).expect("appends");
+        }
+        drop(ledger);
+        let size = std::fs::metadata(dir.path().join(FILE))
+            .expect("there")
+            .len();
+        assert!(size < REWRITE_AFTER + 1024, "{size}");
+        let (ledger, replay) = open();
+        assert_eq!(replay.sandboxes[&id(1)].generation, 29_999);
+        ledger.remove().expect("removes");
+        assert_eq!(open().1, Replay::default());
+    }
+}

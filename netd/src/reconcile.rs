@@ -1,0 +1,294 @@
+//! Start, adoption and purge: ledger against kernel.
+//!
+//! At start the whole ruleset is rendered anew from the ledger in one transaction, so that from then on the
+//! kernel is what netd believes. A slot that the ledger knows keeps its rules, and live flows go on, until
+//! privd has said which cells still run; then the rest is removed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use warder_ipc::{Channel, IpcError};
+use warder_links::plan::{Pair, UPLINK, Uplink, port_counter, port_name};
+use warder_links::{LinksError, Router, Site, boot_id, confine, raise_descriptor_limit, reap};
+use warder_nft::model::IfName;
+use warder_nft::{NftError, Session, render};
+use warder_wire::start::{NetStart, Ready, Role, Start};
+use warder_wire::{Message, SandboxId, priv_net};
+
+use crate::daemon::{Daemon, Kernel};
+use crate::ledger::{Ledger, Record, Replay};
+use crate::log;
+use crate::policy::{self, Book, Entry};
+use crate::slots::Pool;
+use crate::table::Phase;
+use crate::worker::{Job, start_ender, start_maker, system};
+
+/// How long a predecessor may take to die.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why netd did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// privd sent something else than a netd's start.
+    #[error("not started as netd: {0}")]
+    Role(&'static str),
+    /// Its state directory.
+    #[error("state directory: {0}")]
+    State(#[source] io::Error),
+    /// Links and namespaces.
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    /// Packet rules.
+    #[error(transparent)]
+    Rules(#[from] NftError),
+    /// Its workers.
+    #[error("worker: {0}")]
+    Worker(#[source] warder_wire::Fault),
+}
+
+/// Makes or takes over everything, and confines the process. Returns the words for [`warder_wire::start::Ready`].
+///
+/// # Errors
+/// [`StartError`]; what was made stays for the next start or a purge.
+pub fn start(
+    privd: Channel,
+    start: Start,
+    fds: Vec<OwnedFd>,
+) -> Result<(Daemon, String), StartError> {
+    let tag = start.tag;
+    let Role::Net(config) = start.role else {
+        return Err(StartError::Role("another role"));
+    };
+    check(&config)?;
+    let [dir] = <[OwnedFd; 1]>::try_from(fds)
+        .map_err(|_| StartError::Role("one descriptor belongs to it"))?;
+    let lock = lock(&dir).map_err(StartError::State)?;
+    let (ledger, replay) = Ledger::open(dir, &boot_id()?).map_err(StartError::State)?;
+    raise_descriptor_limit()?;
+
+    let uplink = Uplink::new(tag, config.instance)?;
+    let site = Site::open(tag)?;
+    let (mut router, adopted) = Router::open(&site, &uplink)?;
+    let (book, leftovers) = remembered(replay.clone(), &config);
+    let (host_end, router_end) = (name(&uplink.host_name)?, name(UPLINK)?);
+    Session::open()?.apply(&render::host(tag, &host_end, uplink.router))?;
+    let mut rules = Session::open_in(router.ns())?;
+    rules.apply(&render::router(
+        tag,
+        &router_end,
+        &policy::desired(&book, config.block),
+    ))?;
+    router.settle()?;
+    router.claim_forwarding(&site)?;
+    let found = router.ports()?;
+
+    let words = confine()?;
+    let maker = start_maker(&router).map_err(StartError::Worker)?;
+    let ender = start_ender(&router).map_err(StartError::Worker)?;
+    // Held from here on until the process ends, in whatever way.
+    std::mem::forget(lock);
+
+    let taken: Vec<u32> = book
+        .values()
+        .filter_map(|entry| entry.slot.map(|slot| slot.index))
+        .chain(leftovers.iter().map(|(_, index)| *index))
+        .collect();
+    let used = found
+        .iter()
+        .filter_map(|link| port_counter(&link.name))
+        .max();
+    let counter = replay.counters.max(used.map_or(0, |n| n.saturating_add(1)));
+    let pool = Pool::new(config.slots, config.ready, counter, &taken);
+    log::line(format_args!(
+        "router {}, {} slots in the ledger, {} ports in the router",
+        if adopted { "taken over" } else { "made" },
+        taken.len(),
+        found.len(),
+    ));
+    let kernel = Kernel {
+        site,
+        router,
+        rules,
+        maker,
+        ender,
+    };
+    let mut daemon = Daemon::new(
+        tag, config, uplink, privd, kernel, ledger, book, pool, found,
+    );
+    for (sandbox, index) in leftovers {
+        daemon.pool.cool();
+        daemon.end_released(sandbox, index);
+    }
+    Ok((daemon, words))
+}
+
+fn check(config: &NetStart) -> Result<(), StartError> {
+    let fits = config
+        .slots
+        .checked_sub(1)
+        .and_then(|last| Pair::new(config.block, last));
+    if fits.is_none() {
+        return Err(StartError::Role(
+            "no slots, or more than the block has addresses for",
+        ));
+    }
+    if config.ids == 0 || config.first_id.checked_add(config.ids - 1).is_none() {
+        return Err(StartError::Role("no ids, or more than there are"));
+    }
+    Ok(())
+}
+
+/// Splits what the ledger kept into the book, and the indices of slots whose release was not finished. Their
+/// rules are not rendered again, which is the release's first half.
+fn remembered(replay: Replay, config: &NetStart) -> (Book, Vec<(SandboxId, u32)>) {
+    let (mut book, mut leftovers) = (Book::new(), Vec::new());
+    for (sandbox, kept) in replay.sandboxes {
+        match kept.slot {
+            Some(slot) if kept.releasing || slot.index >= config.slots => {
+                leftovers.push((sandbox, slot.index));
+            }
+            _ => {
+                book.insert(sandbox, Entry::kept(&kept));
+            }
+        }
+    }
+    (book, leftovers)
+}
+
+/// One netd for one state directory.
+fn lock(dir: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, "lock", flags, Mode::RUSR | Mode::WUSR)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn name(text: &str) -> Result<IfName, StartError> {
+    IfName::new(text).ok_or(StartError::Role("a name the kernel does not take"))
+}
+
+impl Daemon {
+    pub(crate) fn slot_adopt(&mut self, seq: u64, sandbox: SandboxId, ns: OwnedFd) {
+        let result = self
+            .recognise(&sandbox, &ns)
+            .and_then(|()| self.slot_of(&sandbox));
+        if result.is_ok() {
+            if let Some(entry) = self.book.get_mut(&sandbox) {
+                entry.live = true;
+            }
+            self.held.insert(sandbox, ns);
+        }
+        self.answer_privd(seq, result.map(priv_net::Answer::Slot));
+    }
+
+    pub(crate) fn reconcile_end(&mut self, seq: u64) {
+        let lost: Vec<SandboxId> = self
+            .book
+            .iter()
+            .filter(|(sandbox, entry)| {
+                !entry.live || (entry.slot.is_some() && !self.held.contains_key(sandbox))
+            })
+            .map(|(sandbox, _)| sandbox.clone())
+            .collect();
+        for sandbox in lost {
+            self.drop_unadopted(&sandbox);
+        }
+        let ours = |counter| {
+            let taken = |entry: &Entry| entry.slot.is_some_and(|slot| slot.counter == counter);
+            self.book.values().any(taken)
+        };
+        let strays: Vec<String> = self
+            .found
+            .iter()
+            .filter(|link| !port_counter(&link.name).is_some_and(ours))
+            .map(|link| link.name.clone())
+            .collect();
+        for port in strays {
+            self.send_maker(&Job::Remove { port });
+        }
+        self.found.clear();
+        self.phase = Phase::Serving;
+        self.answer_privd(seq, Ok(priv_net::Answer::Done));
+    }
+
+    /// The slot goes; a lease that lives keeps its policy for the next one.
+    fn drop_unadopted(&mut self, sandbox: &SandboxId) {
+        let Some(mut entry) = self.book.remove(sandbox) else {
+            return;
+        };
+        if let Some(slot) = entry.slot.take() {
+            log::line(format_args!(
+                "{sandbox}: {} was not adopted",
+                port_name(slot.counter)
+            ));
+            if entry.live {
+                self.book.insert(sandbox.clone(), entry.clone());
+            }
+            self.release(sandbox, &entry, slot);
+        } else {
+            self.note(&Record::Released {
+                sandbox: sandbox.clone(),
+            });
+        }
+    }
+
+    pub(crate) fn purge(&mut self, seq: u64) {
+        let result = self.purge_kernel();
+        if let Err(e) = &result {
+            log::line(format_args!("purge: {e}"));
+        }
+        self.answer_privd(seq, result.map(|()| priv_net::Answer::Done).map_err(system));
+        self.phase = Phase::Purged;
+    }
+
+    fn purge_kernel(&mut self) -> Result<(), StartError> {
+        let Some(Kernel {
+            site,
+            router,
+            rules,
+            maker,
+            ender,
+        }) = self.kernel.take()
+        else {
+            return Ok(());
+        };
+        self.gateway = None;
+        for worker in [maker, ender] {
+            drop(worker.channel);
+            reap(worker.pid);
+        }
+        self.held.clear();
+        self.pool = Pool::new(0, 0, 0, &[]);
+        self.book.clear();
+        drop(rules);
+        // First the only way out, then the rules around it.
+        let links = router.purge(site, &self.uplink);
+        let tables = Session::open().and_then(|mut host| host.apply(&render::gone(self.tag)));
+        if let Some(ledger) = self.ledger.take() {
+            ledger.remove().map_err(StartError::State)?;
+        }
+        links?;
+        Ok(tables?)
+    }
+
+    /// Tells privd that adoption can begin.
+    ///
+    /// # Errors
+    /// Those of the channel.
+    pub fn announce(&mut self, ready: &Ready) -> Result<(), IpcError> {
+        self.privd.send(ready, Vec::new())?;
+        let event = Message::<priv_net::Answer, _>::Event(priv_net::Event::Ready);
+        self.privd.send(&event, Vec::new())
+    }
+}

@@ -1,0 +1,220 @@
+//! Two copies of netd for what may wait on the kernel: one makes and removes links (the kernel's one lock for
+//! all links), one ends flows (a walk over the host's whole flow table). They hold the router's sockets, obey
+//! only netd, and end with it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use warder_ipc::{Channel, IpcError};
+use warder_links::plan::{Pair, SlotSpec};
+use warder_links::{LinksError, Maker, Router, fork_worker, netns_inode};
+use warder_nft::Session;
+use warder_wire::{Fault, FaultCode};
+
+use crate::log;
+
+/// A job.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Job {
+    /// Make a slot.
+    Make {
+        /// Its index.
+        index: u32,
+        /// Its counter.
+        counter: u32,
+        /// Its addresses: the router's, the sandbox's.
+        pair: (std::net::Ipv4Addr, std::net::Ipv4Addr),
+        /// Groups that may send pings.
+        ping_groups: (u32, u32),
+    },
+    /// Remove a port that belongs to nobody.
+    Remove {
+        /// Its name.
+        port: String,
+    },
+    /// End the flows with a mark.
+    End {
+        /// Number of the job.
+        job: u64,
+        /// The mark.
+        mark: u32,
+    },
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Done {
+    /// A slot; its namespace rides along if there is no fault.
+    Made {
+        /// Its index.
+        index: u32,
+        /// Its counter.
+        counter: u32,
+        /// Inode of its namespace.
+        result: Result<u64, Fault>,
+    },
+    /// A port is gone.
+    Removed {
+        /// Its name.
+        port: String,
+        /// Whether.
+        result: Result<(), Fault>,
+    },
+    /// Flows are gone, none is left.
+    Ended {
+        /// Number of the job.
+        job: u64,
+        /// Whether.
+        result: Result<(), Fault>,
+    },
+}
+
+/// A worker as netd sees it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Jobs out, results in.
+    pub channel: Channel,
+    /// Its process.
+    pub pid: Pid,
+}
+
+/// Starts the worker that makes slots.
+///
+/// # Errors
+/// [`Fault`] of code `System`.
+pub fn start_maker(router: &Router) -> Result<Worker, Fault> {
+    let mtu = router.mtu();
+    start(router, move |ns| {
+        let mut maker = Maker::new(ns.as_fd(), mtu).map_err(|e| fault(&e))?;
+        Ok(move |job| make(&mut maker, job))
+    })
+}
+
+/// Starts the worker that ends flows.
+///
+/// # Errors
+/// [`Fault`] of code `System`.
+pub fn start_ender(router: &Router) -> Result<Worker, Fault> {
+    start(router, |ns| {
+        let mut session = Session::open_in(ns.as_fd()).map_err(system)?;
+        Ok(move |job| end(&mut session, job))
+    })
+}
+
+fn start<F, W>(router: &Router, prepare: F) -> Result<Worker, Fault>
+where
+    F: FnOnce(OwnedFd) -> Result<W, Fault>,
+    W: FnMut(Job) -> Option<(Done, Vec<OwnedFd>)>,
+{
+    let (ours, theirs) = Channel::pair().map_err(system)?;
+    let ns = router.ns().try_clone_to_owned().map_err(system)?;
+    let keep = [theirs.as_fd().try_clone_to_owned().map_err(system)?, ns];
+    let borrowed = [keep[0].as_fd(), keep[1].as_fd()];
+    let [channel, ns] = [borrowed[0], borrowed[1]];
+    let pid = fork_worker(&borrowed, || {
+        let run = || {
+            let channel = channel.try_clone_to_owned().map_err(system)?;
+            let channel = Channel::from_fd(channel).map_err(system)?;
+            let ns = ns.try_clone_to_owned().map_err(system)?;
+            obey(channel, prepare(ns)?)
+        };
+        match run() {
+            Ok(()) => 0,
+            Err(fault) => {
+                log::line(format_args!("worker: {fault}"));
+                1
+            }
+        }
+    })
+    .map_err(|e| fault(&e))?;
+    Ok(Worker { channel: ours, pid })
+}
+
+/// Does jobs one after the other until netd is gone.
+fn obey(
+    mut channel: Channel,
+    mut work: impl FnMut(Job) -> Option<(Done, Vec<OwnedFd>)>,
+) -> Result<(), Fault> {
+    const FOREVER: Duration = Duration::from_secs(3600);
+    loop {
+        let job = match channel.recv_timeout::<Job>(FOREVER) {
+            Ok((job, _)) => job,
+            Err(IpcError::TimedOut) => continue,
+            Err(IpcError::Closed) => return Ok(()),
+            Err(e) => return Err(system(e)),
+        };
+        let Some((done, fds)) = work(job) else {
+            return Err(Fault::new(FaultCode::System, "a job for the other worker"));
+        };
+        match channel.send_timeout(&done, fds, FOREVER) {
+            Ok(()) => {}
+            Err(IpcError::Closed) => return Ok(()),
+            Err(e) => return Err(system(e)),
+        }
+    }
+}
+
+fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
+    match job {
+        Job::Make {
+            index,
+            counter,
+            pair: (gateway, address),
+            ping_groups,
+        } => {
+            let spec = SlotSpec {
+                pair: Pair { gateway, address },
+                counter,
+                ping_groups,
+            };
+            let made = maker
+                .make(&spec)
+                .and_then(|ns| Ok((netns_inode(ns.as_fd())?, ns)));
+            let (result, fds) = match made {
+                Ok((inode, ns)) => (Ok(inode), vec![ns]),
+                Err(e) => (Err(fault(&e)), Vec::new()),
+            };
+            Some((
+                Done::Made {
+                    index,
+                    counter,
+                    result,
+                },
+                fds,
+            ))
+        }
+        Job::Remove { port } => {
+            let result = maker.remove(&port).map_err(|e| fault(&e));
+            Some((Done::Removed { port, result }, Vec::new()))
+        }
+        Job::End { .. } => None,
+    }
+}
+
+fn end(session: &mut Session, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
+    match job {
+        Job::End { job, mark } => {
+            let result = session.end_flows(mark).map_err(system);
+            Some((Done::Ended { job, result }, Vec::new()))
+        }
+        Job::Make { .. } | Job::Remove { .. } => None,
+    }
+}
+
+/// A failure of links as a fault.
+#[must_use]
+pub fn fault(error: &LinksError) -> Fault {
+    let code = match error {
+        LinksError::Unsupported(_) => FaultCode::Unsupported,
+        LinksError::Instance(_) | LinksError::Collision { .. } => FaultCode::Refused,
+        LinksError::System { .. } => FaultCode::System,
+    };
+    Fault::new(code, error)
+}
+
+/// A failed call as a fault.
+pub fn system(error: impl std::fmt::Display) -> Fault {
+    Fault::new(FaultCode::System, error)
+}
