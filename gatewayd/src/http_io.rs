@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -178,13 +178,18 @@ pub(crate) fn allow_origins(answer: &mut Answer) {
 /// # Errors
 /// 413, 408, or 400 when it breaks off.
 pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    let too_long = || {
+        let text = format!("the body may have {} bytes at most", limits::BODY_BYTES);
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    // Said at once where the client says it at once.
+    if usize::try_from(body.size_hint().lower()).map_or(true, |least| least > limits::BODY_BYTES) {
+        return Err(too_long());
+    }
     let limited = Limited::new(body, limits::BODY_BYTES);
     match tokio::time::timeout(limits::BODY_TIMEOUT, limited.collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body may have {} bytes at most", limits::BODY_BYTES),
-        )),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(ApiError::bad("the body broke off")),
         Err(_) => Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,

@@ -37,8 +37,10 @@ pub(super) async fn report(gateway: &Gateway) -> Result<Answer, ApiError> {
                 "pids": word(limits.pids),
                 "disk": word(limits.disk),
             },
-            "sandboxes": { "most": report.sandboxes.0, "now": report.sandboxes.1 },
-            "storage": { "free": report.storage.0, "total": report.storage.1 },
+            "sandboxes": report.sandboxes.1,
+            "maxSandboxes": report.sandboxes.0,
+            "storageFree": report.storage.0,
+            "storageTotal": report.storage.1,
             "features": features,
         }),
     ))

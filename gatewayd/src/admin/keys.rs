@@ -55,14 +55,10 @@ pub(super) async fn create(gateway: &Gateway, request: Request) -> Result<Answer
         Some(text) => ApiKey::parse(&text)
             .ok_or_else(|| ApiError::bad("a key is 'e2b_' followed by 40 hex digits"))?,
     };
-    if let Some(id) = gateway
-        .registry
-        .keys(|keys| keys.find(&key).map(|record| record.id.clone()))
-    {
-        return Err(ApiError::new(
-            StatusCode::CONFLICT,
-            format!("this key exists already, its id is {id}"),
-        ));
+    // Who brings its own key may bring it again, after a restart say.
+    if let Some(mut known) = gateway.registry.keys(|keys| keys.find(&key).map(view)) {
+        known["key"] = Value::from(key.text());
+        return Ok(json(StatusCode::OK, &known));
     }
     if gateway.registry.keys(crate::auth::Keys::len) >= limits::KEYS {
         return Err(ApiError::new(

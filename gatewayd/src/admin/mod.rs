@@ -3,10 +3,10 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /admin/keys` | `[{id, name, tail, createdAt}]` |
-//! | `POST /admin/keys` `{name, key?}` | 201 `{id, name, key, tail, createdAt}`, the key in the clear this once |
+//! | `POST /admin/keys` `{name, key?}` | 201 `{id, name, key, tail, createdAt}`, the key in the clear this once; 200 if the given key is there already |
 //! | `DELETE /admin/keys/{id}` | 204 |
 //! | `GET /admin/templates` | `[{name, createdAt}]` |
-//! | `PUT /admin/templates/{name}` tar stream | 201 `{name}` |
+//! | `PUT` or `POST /admin/templates/{name}` tar stream | 201 `{name}` |
 //! | `DELETE /admin/templates/{name}` | 204 |
 //! | `GET /admin/host` | what this host offers |
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
@@ -51,7 +51,9 @@ async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiEr
         (&Method::POST, ["keys"]) => keys::create(gateway, request).await,
         (&Method::DELETE, ["keys", id]) => keys::revoke(gateway, id).await,
         (&Method::GET, ["templates"]) => templates::list(gateway).await,
-        (&Method::PUT, ["templates", name]) => templates::import(gateway, name, request).await,
+        (&Method::PUT | &Method::POST, ["templates", name]) => {
+            templates::import(gateway, name, request).await
+        }
         (&Method::DELETE, ["templates", name]) => templates::remove(gateway, name).await,
         (&Method::GET, ["host"]) => host::report(gateway).await,
         (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),

@@ -21,6 +21,8 @@ use crate::limits;
 pub(super) struct State {
     /// A request is being answered: what is read now is a body.
     pub(super) busy: Arc<AtomicBool>,
+    /// The last head was longer than allowed; hyper's own bound is only its buffer's.
+    pub(super) too_long: Arc<AtomicBool>,
     /// The last head had both lengths.
     pub(super) two_lengths: Arc<AtomicBool>,
 }
@@ -73,11 +75,11 @@ impl<S> ClientIo<S> {
             if both_lengths(&self.head[..end]) {
                 self.state.two_lengths.store(true, Ordering::Release);
             }
+            if end > limits::HEAD_BYTES {
+                self.state.too_long.store(true, Ordering::Release);
+            }
             self.head.clear();
             self.due = false;
-        } else if self.head.len() > limits::HEAD_BYTES {
-            // hyper refuses it by itself.
-            self.head.clear();
         }
     }
 }
@@ -109,6 +111,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if this.head.len() > limits::HEAD_BYTES * 4 {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         if let Some(new) = buf.filled().get(before..).filter(|new| !new.is_empty()) {
             this.saw(new);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -101,18 +101,17 @@ async fn connection<S>(
     let service = service_fn(move |request: Request| {
         let (gateway, state) = (Arc::clone(&gateway), state.clone());
         async move {
-            let refused = state.begin();
+            let refusal = state.begin();
             let over = Over(Arc::clone(&state.busy));
-            let mut answer = if refused {
-                two_lengths()
-            } else {
-                serve(&gateway, sender, request).await
+            let answer = match refusal {
+                Some(error) => {
+                    let mut answer = http_io::error(&error);
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                    answer
+                }
+                None => serve(&gateway, sender, request).await,
             };
-            if refused {
-                answer
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
             Ok::<_, Infallible>(answer.map(|body| body.then(over)))
         }
     });
@@ -122,16 +121,9 @@ async fn connection<S>(
         .header_read_timeout(limits::IDLE_CLIENT)
         .max_headers(limits::HEADERS)
         .max_buf_size(limits::HEAD_BYTES)
-        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
-}
-
-fn two_lengths() -> Answer {
-    http_io::error(&ApiError::bad(
-        "a request must not have both Transfer-Encoding and Content-Length",
-    ))
 }
 
 async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {
@@ -162,9 +154,18 @@ async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answ
 }
 
 impl client_io::State {
-    /// A request's head has been read. True: it must be refused.
-    fn begin(&self) -> bool {
+    /// A request's head has been read. Why it must be refused, if it must.
+    fn begin(&self) -> Option<ApiError> {
         self.busy.store(true, Ordering::Release);
-        self.two_lengths.swap(false, Ordering::AcqRel)
+        if self.too_long.swap(false, Ordering::AcqRel) {
+            let text = format!("a head may have {} bytes at most", limits::HEAD_BYTES);
+            return Some(ApiError::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                text,
+            ));
+        }
+        self.two_lengths.swap(false, Ordering::AcqRel).then(|| {
+            ApiError::bad("a request must not have both Transfer-Encoding and Content-Length")
+        })
     }
 }

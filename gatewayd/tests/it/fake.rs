@@ -1,0 +1,538 @@
+//! Fake privd, netd and plugin host around the real gatewayd.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use warder_ipc::{Channel, IpcError};
+use warder_wire::gateway_priv::{
+    Answer, Ask, EndReason, Event, HostReport, Lease, LeaseState, Template, Usage,
+};
+use warder_wire::start::{Ready, Role, Start};
+use warder_wire::{
+    BackendName, Fault, FaultCode, InstanceTag, LimitState, LimitsInForce, Message, Request,
+    SandboxId, TemplateName, VERSION, gateway_net, gateway_plugin,
+};
+
+use super::guest::Guest;
+use super::http::{Answer as HttpAnswer, Client, SOON};
+
+/// Ids nobody else on the machine has.
+const IDS: (u32, u32) = (1_900_001, 1_900_001);
+
+/// A sandbox as the fakes hold it.
+#[derive(Clone)]
+pub(crate) struct Held {
+    /// Its lease.
+    pub(crate) lease: Lease,
+    /// Whether the plugin host made it.
+    pub(crate) made: bool,
+    /// Its agent.
+    pub(crate) guest: Guest,
+}
+
+/// What the fakes know and do.
+#[derive(Default)]
+pub(crate) struct World {
+    /// Leases and cells.
+    pub(crate) held: BTreeMap<SandboxId, Held>,
+    /// Everything asked, in words.
+    pub(crate) log: Vec<String>,
+    /// What LeaseOpen answers instead.
+    pub(crate) lease_fault: Option<FaultCode>,
+    /// What Create answers instead.
+    pub(crate) create_fault: Option<FaultCode>,
+    /// Policies set.
+    pub(crate) policies: BTreeMap<SandboxId, bool>,
+    /// How the next agent behaves.
+    pub(crate) manner: super::guest::Manner,
+    /// Whether the plugin host dies of the next Create.
+    pub(crate) create_kills: bool,
+    /// Bytes of templates imported, by name.
+    pub(crate) imported: BTreeMap<String, usize>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+enum Order {
+    Event(Event, Vec<OwnedFd>),
+    Close,
+}
+
+/// The gateway and everything around it.
+pub(crate) struct Fake {
+    /// What the fakes know.
+    pub(crate) world: Shared,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    /// A key.
+    pub(crate) key: String,
+    dir: tempfile::TempDir,
+    listener: TcpListener,
+    admin: UnixListener,
+    process: Option<Child>,
+    orders: Option<Sender<Order>>,
+    /// How it said it is confined.
+    pub(crate) confinement: String,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Fake {
+    /// Starts everything.
+    pub(crate) fn start() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests need root"
+        );
+        let dir = tempfile::tempdir().expect("tmp");
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).expect("made");
+        std::os::unix::fs::chown(&state, Some(IDS.0), Some(IDS.1)).expect("root");
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).expect("root");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let admin = UnixListener::bind(dir.path().join("admin.sock")).expect("bound");
+        let mut fake = Self {
+            world: Shared::default(),
+            address: listener.local_addr().expect("bound"),
+            key: String::new(),
+            dir,
+            listener,
+            admin,
+            process: None,
+            orders: None,
+            confinement: String::new(),
+        };
+        fake.spawn();
+        let made = fake.operator("POST", "/admin/keys", br#"{"name":"test"}"#);
+        assert_eq!(made.status, 201, "{}", made.text());
+        fake.key = made.json()["key"].as_str().expect("a key").to_owned();
+        fake
+    }
+
+    /// Starts gatewayd with descriptor 3, and the fakes on the other ends.
+    pub(crate) fn spawn(&mut self) {
+        let (mut ours, theirs) = Channel::pair().expect("socketpair");
+        // The shell moves the channel from standard input to descriptor 3; no unsafe code is needed for it.
+        let process = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "exec \"$0\" 3<&0 0</dev/null",
+                env!("CARGO_BIN_EXE_gatewayd"),
+            ])
+            .stdin(Stdio::from(theirs.into_fd()))
+            .spawn()
+            .expect("starts");
+        self.process = Some(process);
+        let role = Role::Gateway {
+            ids: IDS,
+            tcp_listeners: 1,
+            operator_group: None,
+            domain: "box.example".into(),
+            backend: BackendName::new("fake").expect("name"),
+        };
+        let start = Start {
+            version: VERSION,
+            tag: InstanceTag::of_state_dir(b"test"),
+            role,
+        };
+        let state = std::fs::File::open(self.dir.path().join("state")).expect("there");
+        let fds = vec![
+            self.listener.try_clone().expect("dup").into(),
+            self.admin.try_clone().expect("dup").into(),
+            state.into(),
+        ];
+        ours.send_timeout(&start, fds, SOON).expect("reads");
+        let (ready, _) = ours.recv_timeout::<Ready>(SOON).expect("gatewayd is ready");
+        self.confinement = ready.confinement;
+        let (orders, receiver) = channel();
+        self.orders = Some(orders);
+        let world = Arc::clone(&self.world);
+        std::thread::spawn(move || privd(ours, world, &receiver));
+        self.net();
+        self.plugin();
+    }
+
+    /// Gives the gateway a netd, the first or the next.
+    pub(crate) fn net(&self) {
+        let (ours, theirs) = Channel::pair().expect("socketpair");
+        self.order(Event::NetChannel, vec![theirs.into_fd()]);
+        let world = Arc::clone(&self.world);
+        std::thread::spawn(move || answer(ours, |ask| net(&world, ask)));
+    }
+
+    /// Gives the gateway a plugin host, the first or the next.
+    pub(crate) fn plugin(&self) {
+        let (ours, theirs) = Channel::pair().expect("socketpair");
+        let backend = BackendName::new("fake").expect("name");
+        self.order(Event::PluginChannel { backend }, vec![theirs.into_fd()]);
+        let world = Arc::clone(&self.world);
+        std::thread::spawn(move || answer(ours, |ask| plugin(&world, ask)));
+    }
+
+    fn order(&self, event: Event, fds: Vec<OwnedFd>) {
+        let orders = self.orders.as_ref().expect("started");
+        orders.send(Order::Event(event, fds)).expect("runs");
+    }
+
+    /// privd says that a sandbox has ended.
+    pub(crate) fn ended(&self, id: &str, reason: EndReason) {
+        let sandbox = SandboxId::new(id).expect("id");
+        self.world().held.remove(&sandbox);
+        self.order(Event::Ended { sandbox, reason }, Vec::new());
+    }
+
+    /// privd closes the gateway's channel. The gateway's exit status.
+    pub(crate) fn close_channel(&mut self) -> Option<i32> {
+        let _ = self.orders.take().expect("started").send(Order::Close);
+        let begun = Instant::now();
+        let process = self.process.as_mut().expect("started");
+        while begun.elapsed() < SOON {
+            if let Some(status) = process.try_wait().expect("ours") {
+                self.process = None;
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("gatewayd outlives its channel");
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        self.orders = None;
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process
+            .as_mut()
+            .is_some_and(|p| matches!(p.try_wait(), Ok(None)))
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("started").id()
+    }
+
+    /// What the fakes know.
+    pub(crate) fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.world.lock().expect("no panic in the fakes")
+    }
+
+    /// A client's connection.
+    pub(crate) fn client(&self) -> Client {
+        Client::tcp(self.address)
+    }
+
+    /// The operator's connection.
+    pub(crate) fn operator_client(&self) -> Client {
+        Client::unix(&self.socket())
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    /// A call with the key.
+    pub(crate) fn api(&self, method: &str, path: &str, body: Value) -> HttpAnswer {
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.client()
+            .ask(method, path, &[("X-API-KEY", &self.key)], text.as_bytes())
+    }
+
+    /// A call as operator.
+    pub(crate) fn operator(&self, method: &str, path: &str, body: &[u8]) -> HttpAnswer {
+        self.operator_client().ask(method, path, &[], body)
+    }
+
+    /// Creates a sandbox. Its answer.
+    pub(crate) fn create(&self, more: Value) -> Value {
+        let mut body = json!({"templateID": "base"});
+        if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+            body.extend(more.clone());
+        }
+        let answer = self.api("POST", "/v2/sandboxes", body);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The agent of a sandbox.
+    pub(crate) fn guest(&self, sandbox: &Value) -> Guest {
+        let id = SandboxId::new(sandbox["sandboxID"].as_str().expect("id")).expect("id");
+        self.world().held[&id].guest.clone()
+    }
+
+    /// A request to a port of a sandbox by headers.
+    pub(crate) fn inside(
+        &self,
+        sandbox: &Value,
+        port: u16,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> HttpAnswer {
+        let (id, port) = (sandbox["sandboxID"].as_str().expect("id"), port.to_string());
+        self.client().ask(
+            method,
+            path,
+            &[("E2b-Sandbox-Id", id), ("E2b-Sandbox-Port", &port)],
+            body,
+        )
+    }
+}
+
+type Answered<R> = Option<Result<R, Fault>>;
+
+/// Answers questions until the channel ends.
+fn answer<A: serde::de::DeserializeOwned, R: serde::Serialize>(
+    mut channel: Channel,
+    mut act: impl FnMut(A) -> Answered<R>,
+) {
+    while let Ok((ask, _)) = channel.recv_timeout::<Request<A>>(Duration::from_secs(600)) {
+        let Some(result) = act(ask.body) else {
+            return;
+        };
+        if channel
+            .send_timeout(
+                &Message::<R, ()>::Reply {
+                    seq: ask.seq,
+                    result,
+                },
+                Vec::new(),
+                SOON,
+            )
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn privd(mut channel: Channel, world: Shared, orders: &Receiver<Order>) {
+    loop {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Event(event, fds)) => {
+                    if channel
+                        .send_timeout(&Message::<Answer, Event>::Event(event), fds, SOON)
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Ok(Order::Close) => return,
+                Err(_) => break,
+            }
+        }
+        let (ask, fds) = match channel.recv_timeout::<Request<Ask>>(Duration::from_millis(2)) {
+            Ok(got) => got,
+            Err(IpcError::TimedOut) => continue,
+            Err(_) => return,
+        };
+        let (result, fds) = lease(&world, ask.body, fds);
+        if channel
+            .send_timeout(
+                &Message::<Answer, Event>::Reply {
+                    seq: ask.seq,
+                    result,
+                },
+                fds,
+                SOON,
+            )
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn fault<T>(code: FaultCode) -> Result<T, Fault> {
+    Err(Fault::new(code, "as told"))
+}
+
+fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>, Vec<OwnedFd>) {
+    let mut world = world.lock().expect("lock");
+    let none = Vec::new();
+    match ask {
+        Ask::LeaseOpen {
+            sandbox,
+            backend,
+            template,
+            ttl_ms,
+            ..
+        } => {
+            world.log.push(format!("LeaseOpen {template} {ttl_ms}"));
+            if let Some(code) = world.lease_fault {
+                return (fault(code), none);
+            }
+            if template.as_str() != "base" {
+                return (fault(FaultCode::NotFound), none);
+            }
+            let guest = Guest::default();
+            *guest.manner.lock().expect("lock") = world.manner;
+            let lease = Lease {
+                sandbox: sandbox.clone(),
+                backend,
+                template,
+                ttl_ms,
+                state: LeaseState::Open,
+            };
+            world.held.insert(
+                sandbox,
+                Held {
+                    lease,
+                    made: false,
+                    guest,
+                },
+            );
+            (Ok(Answer::Done), none)
+        }
+        Ask::LeaseSet { sandbox, ttl_ms } => {
+            world.log.push(format!("LeaseSet {ttl_ms}"));
+            match world.held.get_mut(&sandbox) {
+                Some(held) => {
+                    held.lease.ttl_ms = ttl_ms;
+                    (Ok(Answer::Done), none)
+                }
+                None => (fault(FaultCode::NotFound), none),
+            }
+        }
+        Ask::LeaseEnd { sandbox } => {
+            world.log.push("LeaseEnd".into());
+            match world.held.remove(&sandbox) {
+                Some(_) => (Ok(Answer::Done), none),
+                None => (fault(FaultCode::NotFound), none),
+            }
+        }
+        Ask::LeaseList { after } => {
+            let all = world.held.values().map(|held| held.lease.clone());
+            let page = all
+                .filter(|lease| after.as_ref().is_none_or(|a| lease.sandbox > *a))
+                .take(100)
+                .collect();
+            (Ok(Answer::Leases(page)), none)
+        }
+        Ask::LinkOpen { sandbox } => match world.held.get(&sandbox) {
+            Some(held) if held.made => {
+                let (ours, theirs) = Channel::pair().expect("socketpair");
+                held.guest.link(ours);
+                world.log.push("LinkOpen".into());
+                (Ok(Answer::Link), vec![theirs.into_fd()])
+            }
+            _ => (fault(FaultCode::NotFound), none),
+        },
+        Ask::TemplateList { .. } => {
+            let base = Template {
+                name: TemplateName::new("base").expect("name"),
+                created_unix: 1_700_000_000,
+            };
+            (Ok(Answer::Templates(vec![base])), none)
+        }
+        Ask::TemplateImport { template } => {
+            let mut bytes = Vec::new();
+            let mut pipe = std::fs::File::from(fds.into_iter().next().expect("a pipe"));
+            std::io::Read::read_to_end(&mut pipe, &mut bytes).expect("reads");
+            world.imported.insert(template.to_string(), bytes.len());
+            (Ok(Answer::Done), none)
+        }
+        Ask::TemplateRemove { template } => (
+            if world.imported.remove(template.as_str()).is_some() {
+                Ok(Answer::Done)
+            } else {
+                fault(FaultCode::NotFound)
+            },
+            none,
+        ),
+        Ask::HostReport => (Ok(Answer::Host(Box::new(report()))), none),
+        Ask::Usage { .. } => (
+            Ok(Answer::Usage(Usage {
+                cpu_us: Some(1000),
+                memory: Some(4096),
+                pids: Some(2),
+            })),
+            none,
+        ),
+    }
+}
+
+fn report() -> HostReport {
+    let (memory, cpu, pids, disk) = (
+        LimitState::Enforced,
+        LimitState::Enforced,
+        LimitState::StandIn,
+        LimitState::Absent,
+    );
+    HostReport {
+        tag: InstanceTag::of_state_dir(b"test"),
+        limits: LimitsInForce {
+            memory,
+            cpu,
+            pids,
+            disk,
+        },
+        sandboxes: (100, 1),
+        storage: (1, 2),
+        features: Vec::new(),
+    }
+}
+
+fn net(world: &Shared, ask: gateway_net::Ask) -> Answered<gateway_net::Answer> {
+    let mut world = world.lock().expect("lock");
+    Some(match ask {
+        gateway_net::Ask::PolicySet {
+            sandbox,
+            generation,
+            policy,
+        } => {
+            world.log.push(format!("PolicySet {}", policy.internet));
+            world.policies.insert(sandbox, policy.internet);
+            Ok(gateway_net::Answer::InForce { generation })
+        }
+        gateway_net::Ask::PolicyGet { .. } => fault(FaultCode::NotFound),
+    })
+}
+
+fn plugin(world: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::Answer> {
+    let mut world = world.lock().expect("lock");
+    match ask {
+        gateway_plugin::Ask::Create { sandbox, .. } => {
+            world.log.push("Create".into());
+            if std::mem::take(&mut world.create_kills) {
+                return None;
+            }
+            if let Some(code) = world.create_fault {
+                return Some(fault(code));
+            }
+            let held = world.held.get_mut(&sandbox).expect("its lease is open");
+            held.made = true;
+            held.lease.state = LeaseState::Running;
+            let limits = report().limits;
+            Some(Ok(gateway_plugin::Answer::Created { limits }))
+        }
+        gateway_plugin::Ask::Destroy { .. } => {
+            world.log.push("Destroy".into());
+            Some(Ok(gateway_plugin::Answer::Done))
+        }
+        _ => Some(fault(FaultCode::Unsupported)),
+    }
+}

@@ -1,0 +1,12 @@
+//! The real gatewayd, confined, between a fake privd, netd, plugin host and agents. Needs root on Linux.
+#![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
+
+mod api;
+mod fake;
+mod guest;
+mod hostile;
+mod http;
+mod operator;
+mod proxy;
+mod restart;

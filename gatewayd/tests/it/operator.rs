@@ -1,0 +1,139 @@
+//! Administration.
+
+use serde_json::{Value, json};
+
+use super::fake::Fake;
+
+#[test]
+fn keys_come_and_go() {
+    let fake = Fake::start();
+    let own = "e2b_00112233445566778899aabbccddeeff00112233";
+    let made = fake.operator(
+        "POST",
+        "/admin/keys",
+        json!({"name": "own", "key": own}).to_string().as_bytes(),
+    );
+    assert_eq!((made.status, made.json()["key"].as_str()), (201, Some(own)));
+    let again = fake.operator(
+        "POST",
+        "/admin/keys",
+        json!({"name": "own", "key": own}).to_string().as_bytes(),
+    );
+    assert_eq!(
+        (again.status, &again.json()["id"]),
+        (200, &made.json()["id"])
+    );
+    fake.operator("POST", "/admin/keys", br#"{"key":"short"}"#)
+        .is_error(400);
+    let list = fake.operator("GET", "/admin/keys", b"").json();
+    assert_eq!(list.as_array().expect("a list").len(), 2);
+    assert!(!list.to_string().contains(&own[4..]), "a key is shown once");
+    let with = |key: &str| {
+        fake.client()
+            .ask("GET", "/sandboxes", &[("X-API-KEY", key)], b"")
+            .status
+    };
+    assert_eq!(with(own), 200);
+    let path = format!("/admin/keys/{}", made.json()["id"].as_str().expect("id"));
+    assert_eq!(fake.operator("DELETE", &path, b"").status, 204);
+    fake.operator("DELETE", &path, b"").is_error(404);
+    assert_eq!(with(own), 401);
+}
+
+#[test]
+fn the_operator_needs_no_token() {
+    let fake = Fake::start();
+    let made = fake.operator(
+        "POST",
+        "/v2/sandboxes",
+        br#"{"templateID":"base","network":{"allowPublicTraffic":false}}"#,
+    );
+    assert_eq!(made.status, 201, "{}", made.text());
+    let made = made.json();
+    let id = made["sandboxID"].as_str().expect("id");
+    let guest = fake.guest(&made);
+    let port = guest.open().to_string();
+    let ask = |port: &str| {
+        fake.operator_client().ask(
+            "GET",
+            "/x",
+            &[("E2b-Sandbox-Id", id), ("E2b-Sandbox-Port", port)],
+            b"",
+        )
+    };
+    assert_eq!((ask("49983").status, ask(&port).status), (200, 200));
+    let seen = guest.seen();
+    assert_eq!(
+        seen[seen.len() - 2].header("x-access-token"),
+        made["envdAccessToken"].as_str()
+    );
+    assert_eq!(seen[seen.len() - 1].header("x-access-token"), None);
+    assert_eq!(
+        fake.operator("DELETE", &format!("/sandboxes/{id}"), b"")
+            .status,
+        204
+    );
+}
+
+#[test]
+fn templates_and_reports() {
+    let fake = Fake::start();
+    let tar = vec![7; 300_000];
+    let made = fake.operator("PUT", "/admin/templates/mine", &tar);
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert_eq!(fake.world().imported["mine"], 300_000);
+    fake.operator("PUT", "/admin/templates/..%2Fx", b"x")
+        .is_error(400);
+    assert_eq!(
+        fake.operator("DELETE", "/admin/templates/mine", b"").status,
+        204
+    );
+    fake.operator("DELETE", "/admin/templates/mine", b"")
+        .is_error(404);
+    assert_eq!(
+        fake.operator("GET", "/admin/templates", b"").json()[0]["name"],
+        "base"
+    );
+    let host = fake.operator("GET", "/admin/host", b"").json();
+    assert_eq!(
+        (&host["limits"]["pids"], &host["maxSandboxes"]),
+        (&json!("stand-in"), &json!(100))
+    );
+    let instance = fake.operator("GET", "/admin/instance", b"").json();
+    assert_eq!(
+        (
+            &instance["netd"],
+            &instance["pluginHost"],
+            &instance["backend"]
+        ),
+        (&json!(true), &json!(true), &json!("fake"))
+    );
+    fake.operator("GET", "/admin/nothing", b"").is_error(404);
+}
+
+#[test]
+fn it_is_confined() {
+    let fake = Fake::start();
+    assert!(fake.confinement.contains("seccomp"), "{}", fake.confinement);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", fake.pid())).expect("runs");
+    let line = |name: &str| {
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .expect("there")
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(line("Seccomp:"), "2");
+    assert_eq!(line("NoNewPrivs:"), "1");
+    assert_eq!(line("CapEff:"), "0000000000000000");
+    assert_eq!(line("CapBnd:"), "0000000000000000");
+    assert!(line("Uid:").split_whitespace().all(|uid| uid == "1900001"));
+    assert_eq!(
+        std::fs::read_dir(format!("/proc/{}/root", fake.pid()))
+            .expect("root may look")
+            .count(),
+        0
+    );
+    let _: Value = fake.operator("GET", "/admin/instance", b"").json();
+}

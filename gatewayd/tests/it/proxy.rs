@@ -1,0 +1,313 @@
+//! Sandbox traffic.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::fake::Fake;
+use super::http::Client;
+
+fn id(sandbox: &Value) -> &str {
+    sandbox["sandboxID"].as_str().expect("id")
+}
+
+#[test]
+fn by_header_and_by_name() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open();
+    assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
+    let answer = fake.inside(&made, port, "POST", "/x?y=z", b"12345");
+    assert_eq!(answer.text(), "POST /x?y=z HTTP/1.1\n5");
+    for host in [
+        format!("{port}-{}.box.example", id(&made)),
+        format!("{port}-{}.localhost:3000", id(&made)),
+    ] {
+        let answer = fake
+            .client()
+            .ask("GET", "/by-name", &[("Host", &host)], b"");
+        assert_eq!(answer.text(), "GET /by-name HTTP/1.1\n0");
+        let seen = fake.guest(&made).seen().pop().expect("seen");
+        assert_eq!(seen.header("host"), Some(host.as_str()));
+        assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    }
+    let closed = fake.inside(&made, 1, "GET", "/", b"");
+    assert_eq!(closed.status, 502);
+    let expected = json!({"sandboxId": id(&made), "message": "The sandbox is running but port is not open", "port": 1, "code": 502});
+    assert_eq!(closed.json(), expected);
+    assert_eq!(closed.header("access-control-allow-origin"), Some("*"));
+    fake.client()
+        .ask("GET", "/", &[("Host", "junk.box.example")], b"")
+        .is_error(400);
+    fake.client()
+        .ask("GET", "/", &[("E2b-Sandbox-Id", id(&made))], b"")
+        .is_error(400);
+    let page = fake.client().ask(
+        "GET",
+        "/",
+        &[
+            ("Host", &format!("1-{}.box.example", id(&made))),
+            ("Accept", "text/html,*/*"),
+        ],
+        b"",
+    );
+    assert!(page.status == 502 && page.text().starts_with("<!doctype html>"));
+}
+
+#[test]
+fn control_routes_are_not_there() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let before = fake.guest(&made).seen().len();
+    for path in [
+        "/init",
+        "//init",
+        "/%69nit",
+        "/x/../init",
+        "/freeze",
+        "/upgrade",
+        "/INIT",
+    ] {
+        assert_eq!(
+            fake.inside(&made, 49983, "POST", path, b"{}").status,
+            404,
+            "{path}"
+        );
+    }
+    assert_eq!(fake.guest(&made).seen().len(), before);
+}
+
+#[test]
+fn the_traffic_token_guards_every_port_but_the_agents() {
+    let fake = Fake::start();
+    let made = fake.create(json!({"network": {"allowPublicTraffic": false}}));
+    let port = fake.guest(&made).open().to_string();
+    let token = made["trafficAccessToken"].as_str().expect("set");
+    let ask = |token: Option<&str>| {
+        let mut headers = vec![
+            ("E2b-Sandbox-Id", id(&made)),
+            ("E2b-Sandbox-Port", port.as_str()),
+        ];
+        headers.extend(token.map(|t| ("e2b-traffic-access-token", t)));
+        fake.client().ask("GET", "/", &headers, b"")
+    };
+    ask(None).is_error(403);
+    ask(Some("")).is_error(403);
+    ask(Some(&token[1..])).is_error(403);
+    assert_eq!(ask(Some(token)).status, 200);
+    assert_eq!(
+        fake.guest(&made)
+            .seen()
+            .pop()
+            .expect("seen")
+            .header("e2b-traffic-access-token"),
+        None
+    );
+    assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
+    let open = fake.create(json!({}));
+    let port = fake.guest(&open).open();
+    assert_eq!(fake.inside(&open, port, "GET", "/", b"").status, 200);
+}
+
+#[test]
+fn streams_are_not_gathered() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let mut client = fake.client();
+    let begun = Instant::now();
+    client.send(
+        "GET",
+        "/stream",
+        &[("E2b-Sandbox-Id", id(&made)), ("E2b-Sandbox-Port", &port)],
+        b"",
+    );
+    assert_eq!(client.head().0, 200);
+    assert_eq!(client.chunk(), b"first");
+    assert!(
+        begun.elapsed() < Duration::from_millis(550),
+        "the first part waited for the second"
+    );
+    assert_eq!(client.chunk(), b"second");
+    assert_eq!(client.chunk(), b"");
+    // The connection serves on.
+    assert_eq!(
+        client
+            .ask(
+                "GET",
+                "/",
+                &[("E2b-Sandbox-Id", id(&made)), ("E2b-Sandbox-Port", &port)],
+                b""
+            )
+            .status,
+        200
+    );
+}
+
+#[test]
+fn what_breaks_off_inside_breaks_off_outside() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let mut client = fake.client();
+    client.send(
+        "GET",
+        "/breaks",
+        &[("E2b-Sandbox-Id", id(&made)), ("E2b-Sandbox-Port", &port)],
+        b"",
+    );
+    let (status, headers) = client.head();
+    assert!(status == 200 && headers.contains(&("content-length".into(), "100".into())));
+    assert_eq!(client.exactly(4), b"half");
+    assert!(client.closed());
+}
+
+#[test]
+fn upgrades_pass_both_ways() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open();
+    let host = format!("{port}-{}.box.example", id(&made));
+    let mut client = fake.client();
+    client.send(
+        "GET",
+        "/ws",
+        &[
+            ("Host", &host),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Key", "k"),
+        ],
+        b"",
+    );
+    let (status, headers) = client.head();
+    assert_eq!(status, 101);
+    assert!(
+        headers.contains(&("upgrade".into(), "websocket".into())),
+        "{headers:?}"
+    );
+    assert!(headers.contains(&("sec-websocket-accept".into(), "x".into())));
+    for text in [&b"ping"[..], &[0x81, 0x00, 0xff]] {
+        client.raw(text);
+        assert_eq!(client.exactly(text.len()), text);
+    }
+    // Killed: the stream is dropped.
+    assert_eq!(
+        fake.api("DELETE", &format!("/sandboxes/{}", id(&made)), Value::Null)
+            .status,
+        204
+    );
+    assert!(client.closed());
+}
+
+#[test]
+fn nothing_of_one_hop_reaches_the_next() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let headers = [
+        ("E2b-Sandbox-Id", id(&made)),
+        ("E2b-Sandbox-Port", port.as_str()),
+        ("Connection", "X-Private"),
+        ("X-Private", "1"),
+        ("TE", "trailers"),
+        ("Keep-Alive", "timeout=5"),
+        ("X-API-KEY", fake.key.as_str()),
+        ("X-Kept", "1"),
+    ];
+    let answer = fake.client().ask("GET", "/hops", &headers, b"");
+    assert_eq!(
+        (
+            answer.status,
+            answer.header("x-kept"),
+            answer.header("x-secret"),
+            answer.header("keep-alive")
+        ),
+        (200, Some("1"), None, None)
+    );
+    let seen = fake.guest(&made).seen().pop().expect("seen");
+    for name in ["x-private", "te", "keep-alive", "x-api-key", "connection"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    assert_eq!(seen.header("x-kept"), Some("1"));
+}
+
+#[test]
+fn connections_are_kept_and_not_mixed() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    for _ in 0..20 {
+        assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
+    }
+    // One link, however many requests.
+    assert_eq!(
+        fake.world()
+            .log
+            .iter()
+            .filter(|line| *line == "LinkOpen")
+            .count(),
+        1
+    );
+    // A slow answer delays nobody else.
+    let slow = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| fake.inside(&made, 49983, "GET", "/slow", b""));
+        std::thread::sleep(Duration::from_millis(50));
+        let begun = Instant::now();
+        assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
+        assert!(begun.elapsed() < Duration::from_millis(250));
+        slow.join().expect("no panic")
+    });
+    assert_eq!(slow.text(), "slow");
+}
+
+fn sign(path: &str, operation: &str, user: &str, token: &str) -> String {
+    let hash = Sha256::digest(format!("{path}:{operation}:{user}:{token}"));
+    let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(hash);
+    format!("v1_{text}").replace('+', "%2B").replace('/', "%2F")
+}
+
+#[test]
+fn signed_urls_find_their_sandbox() {
+    let fake = Fake::start();
+    let (one, two) = (fake.create(json!({})), fake.create(json!({})));
+    let token = |s: &Value| s["envdAccessToken"].as_str().expect("token").to_owned();
+    let seen = |s: &Value| {
+        fake.guest(s)
+            .seen()
+            .iter()
+            .filter(|seen| seen.line.contains("/files"))
+            .count()
+    };
+    let get = |path: &str| fake.client().ask("GET", path, &[], b"");
+    let url = format!(
+        "/files?path=a.txt&username=user&signature={}",
+        sign("a.txt", "read", "user", &token(&two))
+    );
+    assert_eq!(get(&url).status, 200);
+    assert_eq!((seen(&one), seen(&two)), (0, 1));
+    let url = format!(
+        "/files?path=a.txt&signature={}",
+        sign("a.txt", "write", "", &token(&one))
+    );
+    assert_eq!(fake.client().ask("POST", &url, &[], b"data").status, 200);
+    assert_eq!((seen(&one), seen(&two)), (1, 1));
+    // Made for writing, another path, another user, nobody's token, none at all.
+    get(&url).is_error(401);
+    get(&url.replace("a.txt", "b.txt")).is_error(401);
+    get("/files?path=a.txt&signature=v1_x").is_error(401);
+    get("/files?path=a.txt").is_error(401);
+    let mut client = Client::tcp(fake.address);
+    assert_eq!(
+        client
+            .ask(
+                "OPTIONS",
+                "/files?path=a.txt",
+                &[("Origin", "http://a")],
+                b""
+            )
+            .status,
+        204
+    );
+}
