@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use abi_stable::library::RootModule;
 use abi_stable::library::{LibHeader, LibraryError, lib_header_from_path};
+use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{RResult, RSlice};
 
 use crate::message::Fault;
@@ -80,8 +82,10 @@ impl Plugin {
     /// # Errors
     /// [`LoadError`].
     pub fn load(path: &Path, kind: u32) -> Result<Self, LoadError> {
-        let module = lib_header_from_path(path)
-            .and_then(LibHeader::init_root_module::<Module>)
+        let header = lib_header_from_path(path).map_err(|error| short(&error))?;
+        same_version(header)?;
+        let module = header
+            .init_root_module::<Module>()
             .map_err(|error| short(&error))?;
         if module.messages() != MESSAGES {
             return Err(LoadError::Messages {
@@ -130,6 +134,21 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// The loader takes a plugin of a later minor version; its layout then differs in a way nobody can read.
+fn same_version(header: &LibHeader) -> Result<(), LoadError> {
+    let plugin = header.version_strings();
+    let host = Module::VERSION_STRINGS;
+    let parsed = |version: VersionStrings| version.parsed().map(|v| (v.major, v.minor));
+    match (parsed(plugin), parsed(host)) {
+        (Ok((theirs @ 1.., _)), Ok((ours, _))) if theirs == ours => Ok(()),
+        (Ok(theirs), Ok(ours)) if theirs == ours => Ok(()),
+        _ => Err(LoadError::Version {
+            plugin: plain(plugin.version.as_str()),
+            host: host.version.as_str().to_owned(),
+        }),
+    }
+}
+
 /// One line of what can be 1,700.
 fn short(error: &LibraryError) -> LoadError {
     match error {
@@ -146,6 +165,13 @@ fn short(error: &LibraryError) -> LoadError {
         LibraryError::AbiInstability(why) => LoadError::Layout(last_line(&why.to_string())),
         other => LoadError::Root(last_line(&other.to_string())),
     }
+}
+
+fn plain(text: &str) -> String {
+    let short = text.chars().take(40);
+    short
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 fn last_line(text: &str) -> String {
