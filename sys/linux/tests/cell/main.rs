@@ -1,0 +1,61 @@
+//! Cells, from outside and from inside. Run as root: each test in a state directory of its own, under an
+//! instance tag of its own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod latency;
+mod life;
+mod seen;
+mod walls;
+
+fn main() {
+    support::agent_if_asked();
+    support::run(&[
+        (
+            "seen::nothing_of_the_host_but_usr",
+            seen::nothing_of_the_host_but_usr,
+        ),
+        (
+            "seen::its_own_names_and_numbers",
+            seen::its_own_names_and_numbers,
+        ),
+        ("seen::host_programs_work", seen::host_programs_work),
+        ("seen::changes_stay_inside", seen::changes_stay_inside),
+        ("walls::calls_are_refused", walls::calls_are_refused),
+        (
+            "walls::kernel_files_are_hidden",
+            walls::kernel_files_are_hidden,
+        ),
+        ("walls::root_has_little", walls::root_has_little),
+        ("walls::memory_is_limited", walls::memory_is_limited),
+        ("walls::processes_are_limited", walls::processes_are_limited),
+        ("walls::cpu_is_limited", walls::cpu_is_limited),
+        ("life::kill_leaves_nothing", life::kill_leaves_nothing),
+        ("life::agent_end_is_seen", life::agent_end_is_seen),
+        (
+            "life::a_fork_bomb_can_be_killed",
+            life::a_fork_bomb_can_be_killed,
+        ),
+        (
+            "life::a_failed_stage_is_named",
+            life::a_failed_stage_is_named,
+        ),
+        (
+            "life::hostile_mount_points_are_refused",
+            life::hostile_mount_points_are_refused,
+        ),
+        (
+            "life::adopted_after_the_spawner_died",
+            life::adopted_after_the_spawner_died,
+        ),
+        (
+            "life::a_lost_cell_is_found_and_killed",
+            life::a_lost_cell_is_found_and_killed,
+        ),
+        ("life::two_at_once", life::two_at_once),
+    ]);
+    if std::env::args().any(|arg| arg == "latency") {
+        latency::print();
+    }
+}

@@ -1,0 +1,353 @@
+//! What the tests share: a runner in one thread, a state directory, an agent, a network namespace.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use tempfile::TempDir;
+use warder_linux::cell::{
+    self, Cell, CellSpec, Controllers, IdRange, Outcome, Status, UserNamespace,
+};
+use warder_linux::dirs::{Access, detached};
+use warder_linux::process::{Process, Signal};
+use warder_linux::storage::Store;
+use warder_wire::{InstanceTag, Limits, SandboxId, TemplateName};
+
+/// Runs the tests whose name has the argument in it, one after the other.
+pub(crate) fn run(tests: &[(&str, fn())]) {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: these tests need root");
+        return;
+    }
+    for (name, test) in tests {
+        if filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter.as_str()))
+        {
+            let start = Instant::now();
+            test();
+            println!("test {name} ... ok ({:?})", start.elapsed());
+        }
+    }
+}
+
+pub(crate) const LIMITS: Limits = Limits {
+    memory_mib: 256,
+    cpu_percent: 100,
+    pids: 64,
+    disk_mib: 1024,
+};
+
+/// An instance with everything a cell needs.
+pub(crate) struct Instance {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Store,
+    pub(crate) controllers: Controllers,
+    pub(crate) users: UserNamespace,
+    pub(crate) netns: OwnedFd,
+}
+
+impl Instance {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(dir.path()).expect("store");
+        let tag = InstanceTag::of_state_dir(dir.path().as_os_str().as_encoded_bytes());
+        Self {
+            store,
+            controllers: Controllers::open(tag).expect("controllers"),
+            users: UserNamespace::new(range()).expect("user namespace"),
+            netns: network_namespace(),
+            dir,
+        }
+    }
+
+    pub(crate) fn with_base() -> Self {
+        let instance = Self::new();
+        instance.store.make_base().expect("template base");
+        instance
+    }
+
+    /// A running cell of template `base`, its agent answering.
+    pub(crate) fn cell(&self, limits: &Limits) -> Running {
+        let sandbox = random_id();
+        self.store
+            .clone_template(
+                &sandbox,
+                &base(),
+                self.users.range(),
+                &[Ipv4Addr::new(192, 0, 2, 53)],
+            )
+            .expect("clone");
+        let agent = detached(
+            &std::env::current_exe().expect("own path"),
+            Access::ReadOnly,
+        )
+        .expect("agent");
+        let socket = self.dir.path().join(format!("{sandbox}.link"));
+        let listener = listener(&socket);
+        let (cell, status) = self
+            .spawn(&sandbox, limits, agent.as_fd(), listener.as_fd())
+            .expect("spawn");
+        assert_eq!(wait(status), Outcome::Running);
+        Running {
+            sandbox,
+            cell,
+            link: connect(&socket),
+        }
+    }
+
+    pub(crate) fn spawn(
+        &self,
+        sandbox: &SandboxId,
+        limits: &Limits,
+        agent: BorrowedFd<'_>,
+        listener: BorrowedFd<'_>,
+    ) -> warder_linux::Result<(Cell, Status)> {
+        let root = self.store.root(sandbox, &base())?;
+        cell::spawn(&CellSpec {
+            controllers: &self.controllers,
+            sandbox,
+            users: &self.users,
+            netns: self.netns.as_fd(),
+            limits,
+            root: &root,
+            agent,
+            listener,
+        })
+    }
+
+    /// Ends a cell as privd does, and proves that nothing is left.
+    pub(crate) fn end(&self, running: Running) {
+        running.cell.process.signal(Signal::Kill).expect("kill");
+        ended(&running.cell.process);
+        let _ = running.cell.process.try_wait().expect("wait");
+        self.removed(&running.sandbox);
+    }
+
+    pub(crate) fn removed(&self, sandbox: &SandboxId) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.controllers.remove_leftovers(sandbox).expect("remove") {
+            assert!(Instant::now() < deadline, "groups stay busy");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.store.discard(sandbox).expect("discard");
+        assert_eq!(self.controllers.leftovers().expect("leftovers"), []);
+        assert_eq!(self.store.list().expect("list"), []);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let dir = self.dir.path().to_str().expect("plain name");
+        assert!(!mounts.contains(dir), "mounts are left:\n{mounts}");
+        let groups = Command::new("find")
+            .args(["/sys/fs/cgroup", "-name", sandbox.as_str()])
+            .output()
+            .expect("find");
+        assert_eq!(String::from_utf8_lossy(&groups.stdout), "");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // A failed test leaves its cells.
+        for sandbox in self.controllers.leftovers().unwrap_or_default() {
+            while !self.controllers.remove_leftovers(&sandbox).unwrap_or(true) {}
+        }
+        let closed = self.controllers.close();
+        // The first report is the one that counts.
+        if !std::thread::panicking() {
+            assert!(closed.expect("close"), "cells are left");
+        }
+    }
+}
+
+pub(crate) struct Running {
+    pub(crate) sandbox: SandboxId,
+    pub(crate) cell: Cell,
+    link: OwnedFd,
+}
+
+impl Running {
+    pub(crate) fn new(sandbox: SandboxId, cell: Cell, link: OwnedFd) -> Self {
+        Self {
+            sandbox,
+            cell,
+            link,
+        }
+    }
+
+    /// Runs shell text as root of the sandbox: exit code and output.
+    pub(crate) fn sh(&self, text: &str) -> (i32, String) {
+        self.ask(&format!("0{text}"))
+    }
+
+    /// As user 1000.
+    pub(crate) fn sh_user(&self, text: &str) -> (i32, String) {
+        self.ask(&format!("1{text}"))
+    }
+
+    /// Runs shell text that must succeed.
+    pub(crate) fn ok(&self, text: &str) -> String {
+        let (code, output) = self.sh(text);
+        assert_eq!(code, 0, "{text}: {output}");
+        output
+    }
+
+    fn ask(&self, text: &str) -> (i32, String) {
+        rustix::net::send(&self.link, text.as_bytes(), SendFlags::NOSIGNAL).expect("send");
+        readable(&self.link, Duration::from_secs(30));
+        let mut buffer = vec![0; 128 * 1024];
+        let (length, _) =
+            rustix::net::recv(&self.link, &mut buffer, RecvFlags::empty()).expect("recv");
+        assert!(length > 0, "the agent has ended");
+        let code = buffer[0];
+        (
+            code.into(),
+            String::from_utf8_lossy(&buffer[1..length])
+                .trim_end()
+                .to_owned(),
+        )
+    }
+}
+
+/// What the test program does when it is the agent of a cell: answers each message with code and output.
+pub(crate) fn agent_if_asked() {
+    if std::env::args().next().as_deref() != Some("envd") {
+        return;
+    }
+    let listener = rustix::io::dup(borrow_three()).expect("descriptor 3");
+    loop {
+        let link = rustix::net::accept(&listener).expect("accept");
+        let mut buffer = [0; 4096];
+        while let Ok((length @ 1.., _)) = rustix::net::recv(&link, &mut buffer, RecvFlags::empty())
+        {
+            let text = String::from_utf8_lossy(&buffer[1..length]).into_owned();
+            rustix::net::send(&link, &obey(buffer[0] == b'1', &text), SendFlags::NOSIGNAL)
+                .expect("send");
+        }
+    }
+}
+
+fn borrow_three() -> BorrowedFd<'static> {
+    // SAFETY: the cell gave this process its listener as 3, and nothing closes it.
+    unsafe { BorrowedFd::borrow_raw(3) }
+}
+
+fn obey(as_user: bool, text: &str) -> Vec<u8> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", text]).current_dir("/");
+    command.env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    if as_user {
+        command.uid(1000).gid(1000).env("HOME", "/home/user");
+    }
+    match command.output() {
+        Ok(output) => {
+            let mut answer = vec![output.status.code().unwrap_or(-1) as u8];
+            answer.extend_from_slice(&output.stdout);
+            answer.extend_from_slice(&output.stderr);
+            answer.truncate(100 * 1024);
+            answer
+        }
+        Err(error) => [&[255], format!("{error}").as_bytes()].concat(),
+    }
+}
+
+pub(crate) fn range() -> IdRange {
+    IdRange {
+        first: 0x4000_0000,
+        count: 65_536,
+    }
+}
+
+pub(crate) fn base() -> TemplateName {
+    TemplateName::new("base").expect("a name")
+}
+
+pub(crate) fn random_id() -> SandboxId {
+    let mut random = [0; 20];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .expect("random");
+    SandboxId::from_random(&random)
+}
+
+pub(crate) fn listener(path: &Path) -> OwnedFd {
+    let address = SocketAddrUnix::new(path).expect("address");
+    let socket = seqpacket();
+    rustix::net::bind(&socket, &address).expect("bind");
+    rustix::net::listen(&socket, 8).expect("listen");
+    socket
+}
+
+pub(crate) fn connect(path: &Path) -> OwnedFd {
+    let socket = seqpacket();
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path).expect("address")).expect("connect");
+    socket
+}
+
+fn seqpacket() -> OwnedFd {
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("socket")
+}
+
+/// A network namespace of the host's user namespace, with no process in it.
+pub(crate) fn network_namespace() -> OwnedFd {
+    let mut holder = Command::new("unshare")
+        .args([
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up; echo; exec sleep 1000",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut line = [0];
+    holder
+        .stdout
+        .as_mut()
+        .expect("piped")
+        .read_exact(&mut line)
+        .expect("namespace ready");
+    let netns = File::open(format!("/proc/{}/ns/net", holder.id())).expect("namespace");
+    holder.kill().expect("kill");
+    holder.wait().expect("wait");
+    netns.into()
+}
+
+/// What becomes of a cell, at the latest after ten seconds.
+pub(crate) fn wait(mut status: Status) -> Outcome {
+    loop {
+        readable(&status, Duration::from_secs(10));
+        if let Some(outcome) = status.read().expect("status") {
+            return outcome;
+        }
+    }
+}
+
+pub(crate) fn ended(process: &Process) {
+    readable(process, Duration::from_secs(10));
+}
+
+fn readable(fd: &impl AsFd, most: Duration) {
+    let most = Timespec::try_from(most).expect("short");
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    assert_eq!(
+        poll(&mut fds, Some(&most)).expect("poll"),
+        1,
+        "nothing came"
+    );
+}
