@@ -1,5 +1,6 @@
 //! Plugins that are wrong or hostile: each costs one operation and a line in the log, or the process that
 //! holds it, and reaches nothing else.
+#![cfg(target_os = "linux")]
 
 mod common;
 

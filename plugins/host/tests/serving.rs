@@ -1,4 +1,5 @@
 //! The real pluginhost with our backends in it: what it asks of privd, and what it answers.
+#![cfg(target_os = "linux")]
 
 mod common;
 
