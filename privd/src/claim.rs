@@ -152,7 +152,11 @@ impl<'a> Claims<'a> {
     pub(crate) fn release(&self) -> Result<(), ClaimError> {
         let _lock = self.lock()?;
         let mut lines = self.read()?;
+        let before = lines.len();
         lines.retain(|l| l.state_dir != self.state_dir);
+        if lines.len() == before {
+            return Ok(());
+        }
         self.write(&lines)
     }
 
@@ -170,6 +174,10 @@ impl<'a> Claims<'a> {
     }
 
     fn write(&self, lines: &[Line]) -> Result<(), ClaimError> {
+        if lines.is_empty() {
+            return fs::remove_file(self.dir.join("claims"))
+                .map_err(|e| ClaimError::File("removing /run/warder/claims", e));
+        }
         let mut text = Vec::new();
         for line in lines {
             text.extend(format!("{} {} ", line.instance, line.tag).into_bytes());

@@ -22,12 +22,17 @@ const MAX_LINE: usize = 1000;
 /// Lines a child may write at once, and a second on average.
 const LINES: (u32, u32) = (1000, 200);
 
+/// Audit lines at once, and a second on average: whoever misbehaves must not fill the disk.
+const AUDITS: (u32, u32) = (100, 10);
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: Option<PathBuf>,
     file: Option<File>,
     lost: u64,
+    audits: Bucket,
+    unsaid: u64,
 }
 
 impl Log {
@@ -36,10 +41,13 @@ impl Log {
     /// # Errors
     /// From open(2).
     pub(crate) fn open(path: Option<PathBuf>) -> io::Result<Self> {
+        let audits = Bucket::new(AUDITS.0, AUDITS.1);
         let mut log = Self {
             path,
             file: None,
             lost: 0,
+            audits,
+            unsaid: 0,
         };
         log.reopen()?;
         Ok(log)
@@ -69,7 +77,15 @@ impl Log {
 
     /// Writes a line that says what a less trusted process did wrong.
     pub(crate) fn audit(&mut self, text: impl Display) {
-        self.line("privd", &format!("audit: {text}"));
+        if !self.audits.take(Now::read().mono) {
+            self.unsaid += 1;
+            return;
+        }
+        let more = match std::mem::take(&mut self.unsaid) {
+            0 => String::new(),
+            n => format!(" (and {n} lines like it)"),
+        };
+        self.line("privd", &format!("audit: {text}{more}"));
     }
 
     fn line(&mut self, who: &str, text: &str) {

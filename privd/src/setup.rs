@@ -133,7 +133,7 @@ pub(crate) fn prepare(config: Config) -> Result<Ready, StartError> {
         capacity,
         agent: detached(&config.agent, Access::ReadOnly)?,
         resolvers: resolvers(&config),
-        features: features::report(),
+        features: features::report(&state_dir),
         operator_group,
         listeners: tcp,
         admin,

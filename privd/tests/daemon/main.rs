@@ -352,7 +352,7 @@ fn deadlines_hold_without_a_gateway() {
             assert!(
                 matches!(fault.code, FaultCode::Conflict | FaultCode::NotFound),
                 "{fault}"
-            )
+            );
         },
         |_| (),
     );

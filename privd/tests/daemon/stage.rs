@@ -390,7 +390,7 @@ impl Instance {
                     self.plugin_inbox.insert(seq, result);
                 }
                 Ok((Message::Event(plugin_priv::Event::Ended { sandbox, .. }), _)) => {
-                    self.plugin_ends.push(sandbox)
+                    self.plugin_ends.push(sandbox);
                 }
                 _ => {}
             }
