@@ -93,6 +93,9 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<()> {
                 |parent| rustix::fs::openat(parent, name, crate::storage::DIRECTORY, Mode::empty());
             let source = open(from).at("open a directory in /etc")?;
             let target = open(to).at("open a directory in the skeleton")?;
+            // privd's umask leaves nothing to others.
+            rustix::fs::fchmod(&target, Mode::from_raw_mode(0o755))
+                .at("copy a directory in /etc")?;
             for entry in Dir::read_from(&source).at("read a directory in /etc")? {
                 let entry = entry.at("read a directory in /etc")?;
                 if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
@@ -108,6 +111,7 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let target = rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o644))
                 .at("copy a file in /etc")?;
+            rustix::fs::fchmod(&target, Mode::from_raw_mode(0o644)).at("copy a file in /etc")?;
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match rustix::io::read(&source, &mut buffer).at("read a file in /etc")? {
