@@ -12,7 +12,9 @@ mod range;
 mod target;
 mod upload;
 
+pub(crate) use body::on_helper;
 pub(crate) use compose::post as compose;
 pub(crate) use download::get;
 pub(crate) use metadata::{PREFIX as METADATA_PREFIX, read as read_metadata};
+pub(crate) use target::make_dirs;
 pub(crate) use upload::post;

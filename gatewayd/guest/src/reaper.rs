@@ -12,6 +12,8 @@ use crate::agent::Agent;
 
 /// How long processes have to end by themselves when the sandbox ends.
 const GRACE: Duration = Duration::from_secs(2);
+/// Pause in which streams move on.
+const FLUSH: Duration = Duration::from_millis(2);
 /// Children reaped before others get a turn.
 const BATCH: usize = 256;
 
@@ -40,6 +42,11 @@ pub(crate) async fn watch(agent: Agent, signals: Signals) -> io::Result<()> {
             ready.clear_ready();
         }
     }
+    // What they said last is still on its way to clients.
+    while agent.processes.any_running() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(FLUSH).await;
+    }
+    tokio::time::sleep(FLUSH).await;
     Ok(())
 }
 

@@ -14,8 +14,10 @@ pub struct Inotify {
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
-    /// Made here or moved here.
-    Appeared,
+    /// Made here.
+    Created,
+    /// Moved here.
+    MovedHere,
     /// Written to or cut.
     Modified,
     /// Owner, mode, times, links or attributes changed.
@@ -140,8 +142,10 @@ mod imp {
             What::Overflow
         } else if any(ReadFlags::IGNORED) {
             What::Ended
-        } else if any(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
-            What::Appeared
+        } else if any(ReadFlags::CREATE) {
+            What::Created
+        } else if any(ReadFlags::MOVED_TO) {
+            What::MovedHere
         } else if any(ReadFlags::DELETE | ReadFlags::DELETE_SELF) {
             What::Removed
         } else if any(ReadFlags::MOVED_FROM | ReadFlags::MOVE_SELF) {
@@ -210,7 +214,7 @@ mod tests {
             .into_iter()
             .map(|c| c.what)
             .collect();
-        assert_eq!(seen, [What::Appeared, What::Modified, What::Removed]);
+        assert_eq!(seen, [What::Created, What::Modified, What::Removed]);
         watches.remove(watch);
         assert_eq!(watches.read().expect("read")[0].what, What::Ended);
         watches.remove(watch);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -73,7 +73,7 @@ pub(crate) async fn post(
 }
 
 /// All sources are opened before anything is written, and removed only after everything was.
-fn join(sources: &[PathBuf], destination: &PathBuf, user: &User) -> Result<(), ApiError> {
+fn join(sources: &[PathBuf], destination: &Path, user: &User) -> Result<(), ApiError> {
     let mut parts = Vec::with_capacity(sources.len());
     let mut size = 0;
     for path in sources {

@@ -322,10 +322,9 @@ impl EventStream {
         if let Poll::Ready(event) = self.events.poll_recv(cx) {
             let next = Instant::now() + self.pause;
             self.timer.as_mut().reset(next);
-            return Poll::Ready(event.unwrap_or_else(|| {
-                self.over = true;
-                envelope::end(None)
-            }));
+            let event = event.unwrap_or_else(|| envelope::end(None));
+            self.over = event.first().is_some_and(|flags| flags & END_STREAM != 0);
+            return Poll::Ready(event);
         }
         if self.timer.as_mut().poll(cx).is_ready() {
             let next = Instant::now() + self.pause;

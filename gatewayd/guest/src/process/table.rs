@@ -22,6 +22,9 @@ const MOST_ENDED: usize = 1024;
 /// Messages that wait for a slow client before the process itself has to wait.
 const QUEUE: usize = 16;
 
+/// With the time to forget it, oldest first.
+type Ended = Rc<RefCell<VecDeque<(Instant, Rc<Process>)>>>;
+
 /// One process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -116,7 +119,7 @@ fn not_found(pid: &u32) -> ConnectError {
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     running: RefCell<BTreeMap<u32, Rc<Process>>>,
-    ended: Rc<RefCell<VecDeque<(Instant, Rc<Process>)>>>,
+    ended: Ended,
     /// Where all outputs are read to, one after the other.
     pub(super) scratch: RefCell<Vec<u8>>,
 }
@@ -124,6 +127,11 @@ pub(crate) struct Processes {
 impl Processes {
     pub(super) fn add(&self, process: Rc<Process>) {
         self.running.borrow_mut().insert(process.pid, process);
+    }
+
+    /// Whether any process, or its output, is not through yet.
+    pub(crate) fn any_running(&self) -> bool {
+        !self.running.borrow().is_empty()
     }
 
     /// The reaper saw a child end. Not all are ours: orphans of the sandbox end here too.
@@ -210,7 +218,7 @@ impl Processes {
 }
 
 /// Forgets ended processes when their time has come; ends itself when none are left.
-async fn forget(ended: Rc<RefCell<VecDeque<(Instant, Rc<Process>)>>>) {
+async fn forget(ended: Ended) {
     // Nothing is borrowed while it sleeps.
     loop {
         let next = match ended.borrow().front() {

@@ -32,8 +32,20 @@ impl Envd {
         envd
     }
 
-    /// The same without `/init`.
+    /// The same as pid 1 of a pid namespace; [`Self::pid`] is then its parent's.
+    pub(crate) fn as_init() -> Self {
+        let envd = Self::with(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+        let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
+        assert_eq!(set.status, 204, "{}", set.text());
+        envd
+    }
+
+    /// Without `/init`.
     pub(crate) fn bare() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(wrapper: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let address = SocketAddrUnix::new(dir.path().join("link")).expect("a short path");
         let listener = rustix::net::socket_with(
@@ -48,7 +60,11 @@ impl Envd {
         fcntl_setfd(&listener, FdFlags::empty()).expect("inheritable");
         let child = Command::new("bash")
             .arg("-c")
-            .arg(format!("exec \"$0\" 3<&{}", listener.as_raw_fd()))
+            .arg(format!(
+                "exec {} \"$0\" 3<&{}",
+                wrapper.join(" "),
+                listener.as_raw_fd()
+            ))
             .arg(env!("CARGO_BIN_EXE_envd"))
             .stdin(Stdio::null())
             .spawn()
@@ -58,6 +74,10 @@ impl Envd {
             address,
             dir,
         }
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -269,6 +289,7 @@ impl Response {
                 reader,
                 left: 0,
                 ended: false,
+                plain: false,
             };
             self.cut = chunks.read_to_end(&mut self.body).is_err();
         }
@@ -301,6 +322,8 @@ struct Chunks<R> {
     reader: R,
     left: u64,
     ended: bool,
+    /// There are no chunks: `left` is all.
+    plain: bool,
 }
 
 impl<R: BufRead> Read for Chunks<R> {
@@ -324,7 +347,9 @@ impl<R: BufRead> Read for Chunks<R> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= n as u64;
-        if self.left == 0 {
+        if self.left == 0 && self.plain {
+            self.ended = true;
+        } else if self.left == 0 {
             self.reader.read_line(&mut String::new())?;
         }
         Ok(n)
@@ -357,10 +382,12 @@ impl Events {
             reader,
             left: 0,
             ended: false,
+            plain: false,
         };
         if let Some(length) = head.header("content-length") {
             // A stream that was over at once.
             body.left = length.parse().expect("a number");
+            body.plain = true;
         }
         Self {
             body,

@@ -163,7 +163,7 @@ fn set_up(child: &Child<'_>) -> Result<(), (Step, Errno)> {
         )
     };
     if let Some(limit) = child.descriptors {
-        setrlimit(Resource::Nofile, limit.clone()).map_err(setup)?;
+        setrlimit(Resource::Nofile, *limit).map_err(setup)?;
     }
     // System calls for this thread alone: the library's setuid would signal the parent's other threads.
     rustix::thread::set_thread_groups(&child.groups).map_err(setup)?;
