@@ -1,5 +1,7 @@
 //! What this host offers.
 
+use std::path::Path;
+
 use warder_wire::gateway_priv::Feature;
 
 use crate::error::{Result, unsupported};
@@ -12,9 +14,9 @@ pub fn boot_id() -> Result<String> {
     unsupported("features::boot_id")
 }
 
-/// Every feature looked at, for the host report.
+/// Every feature looked at, for storage in `state_dir`.
 #[must_use]
-pub fn report() -> Vec<Feature> {
+pub fn report(_state_dir: &Path) -> Vec<Feature> {
     vec![Feature {
         name: "jail backend".into(),
         present: false,

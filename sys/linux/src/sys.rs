@@ -216,6 +216,22 @@ pub(crate) fn seccomp(program: &[libc::sock_filter]) -> Result<()> {
     checked(answer).map(drop)
 }
 
+/// The version of Landlock this kernel has switched on. See landlock_create_ruleset(2).
+pub(crate) fn landlock_version() -> Option<libc::c_long> {
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1; // linux/landlock.h
+    let no_rules: *const libc::c_void = std::ptr::null();
+    // SAFETY: with this flag no memory is read.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            no_rules,
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    checked(answer).ok()
+}
+
 /// Keeps set-id bits and file capabilities from giving anything in this process and its descendants.
 pub(crate) fn no_new_privileges() -> Result<()> {
     // SAFETY: takes integers.
