@@ -47,7 +47,7 @@ impl Envd {
 
     fn with(wrapper: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let address = SocketAddrUnix::new(dir.path().join("link")).expect("a short path");
+        let address = SocketAddrUnix::new(dir.path().join("link.sock")).expect("a short path");
         let listener = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
