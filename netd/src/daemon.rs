@@ -18,12 +18,18 @@ use crate::log;
 use crate::policy::{self, Book, Entry, Standing, Verdict};
 use crate::slots::{Pool, Ready};
 use crate::table::{Budget, Phase};
-use crate::worker::{Done, Job, Worker};
+use crate::worker::{Done, Job, MAX_LOOK, Worker};
 
 /// Counters set aside with one record.
 const COUNTERS: u32 = 1024;
 /// Pause after a slot could not be made.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// Between looks for ports that are gone.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// After this long a port of nobody is removed by force, which waits for grace periods.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long a request waits for a slot that is still cooling.
+const HOPE: Duration = Duration::from_secs(5);
 
 /// The kernel side; gone after a purge.
 #[derive(Debug)]
@@ -53,7 +59,19 @@ enum Pending {
         generation: u64,
     },
     /// An index that is free afterwards.
-    Release { sandbox: SandboxId, index: u32 },
+    Release {
+        sandbox: SandboxId,
+        slot: SlotRecord,
+    },
+}
+
+/// A released slot whose port is still there: the last cell's sockets keep the namespace until they end.
+#[derive(Debug)]
+struct Draining {
+    sandbox: SandboxId,
+    slot: SlotRecord,
+    since: Instant,
+    forced: bool,
 }
 
 /// Everything netd has.
@@ -78,6 +96,8 @@ pub struct Daemon {
     jobs: BTreeMap<u64, Pending>,
     next_job: u64,
     retry_at: Option<Instant>,
+    draining: Vec<Draining>,
+    look_at: Option<Instant>,
 }
 
 impl Daemon {
@@ -115,6 +135,8 @@ impl Daemon {
             jobs: BTreeMap::new(),
             next_job: 0,
             retry_at: None,
+            draining: Vec::new(),
+            look_at: None,
         }
     }
 
@@ -315,11 +337,11 @@ impl Daemon {
         }
         self.held.remove(sandbox);
         self.pool.cool();
-        self.end_released(sandbox.clone(), slot.index);
+        self.end_released(sandbox.clone(), slot);
     }
 
-    pub(crate) fn end_released(&mut self, sandbox: SandboxId, index: u32) {
-        self.end_flows(index, Pending::Release { sandbox, index });
+    pub(crate) fn end_released(&mut self, sandbox: SandboxId, slot: SlotRecord) {
+        self.end_flows(slot.index, Pending::Release { sandbox, slot });
     }
 
     // --- gateway ---------------------------------------------------------------------------------
@@ -549,10 +571,80 @@ impl Daemon {
         }
     }
 
+    /// What is due by the clock.
+    pub(crate) fn tick(&mut self) {
+        let now = Instant::now();
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look();
+        }
+        while let Some(seq) = now
+            .checked_sub(HOPE)
+            .and_then(|then| self.pool.next_overdue(then))
+        {
+            let fault = Fault::new(FaultCode::Exhausted, "no network slot became free");
+            self.answer_privd(seq, Err(fault));
+        }
+    }
+
     /// How long the loop may sleep.
     pub(crate) fn wake_in(&self) -> Option<Duration> {
-        self.retry_at
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        let hope = self
+            .pool
+            .is_waited_for()
+            .then(|| Instant::now() + LOOK_EVERY);
+        let first = [self.retry_at, self.look_at, hope]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Asks which ports of released slots are gone.
+    fn look(&mut self) {
+        self.look_at = None;
+        if self.draining.is_empty() {
+            return;
+        }
+        let mut strays = Vec::new();
+        for draining in &mut self.draining {
+            if !draining.forced && draining.since.elapsed() > LINGER {
+                draining.forced = true;
+                strays.push(port_name(draining.slot.counter));
+            }
+        }
+        for port in strays {
+            log::line(format_args!("{port} lingers and is removed"));
+            self.send_maker(&Job::Remove { port });
+        }
+        let counters = self
+            .draining
+            .iter()
+            .map(|d| d.slot.counter)
+            .take(MAX_LOOK)
+            .collect();
+        if let Some(kernel) = &mut self.kernel {
+            must_send(&mut kernel.ender.channel, &Job::Look { counters });
+        }
+    }
+
+    fn gone(&mut self, counters: &[u32]) {
+        let (gone, left) = std::mem::take(&mut self.draining)
+            .into_iter()
+            .partition(|d| counters.contains(&d.slot.counter));
+        self.draining = left;
+        for Draining { sandbox, slot, .. } in gone {
+            self.note(&Record::Released {
+                sandbox: sandbox.clone(),
+            });
+            self.remember(&sandbox);
+            self.pool.cooled(slot.index);
+        }
+        if !self.draining.is_empty() {
+            // Those that were looked at go behind those that were not.
+            let looked = self.draining.len().min(MAX_LOOK);
+            self.draining.rotate_left(looked);
+            self.look_at = Some(Instant::now() + LOOK_EVERY);
+        }
     }
 
     pub(crate) fn send_maker(&mut self, job: &Job) {
@@ -610,6 +702,7 @@ impl Daemon {
                 }
             }
             Done::Ended { job, result } => self.ended(job, result),
+            Done::Gone { counters } => self.gone(&counters),
         }
     }
 
@@ -640,17 +733,23 @@ impl Daemon {
                     self.answer_gateway(seq, result.map(|()| answer));
                 }
             }
-            Some(Pending::Release { sandbox, index }) => {
+            Some(Pending::Release { sandbox, slot }) => {
                 if let Err(fault) = result {
                     // Its flows would belong to the next owner of the address. Better one slot less.
-                    log::line(format_args!("slot {index} stays out of use: {fault}"));
+                    log::line(format_args!(
+                        "slot {} stays out of use: {fault}",
+                        slot.index
+                    ));
                     return;
                 }
-                self.note(&Record::Released {
-                    sandbox: sandbox.clone(),
+                let since = Instant::now();
+                self.draining.push(Draining {
+                    sandbox,
+                    slot,
+                    since,
+                    forced: false,
                 });
-                self.remember(&sandbox);
-                self.pool.cooled(index);
+                self.look();
             }
             None => {}
         }

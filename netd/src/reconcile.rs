@@ -19,7 +19,7 @@ use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Message, SandboxId, priv_net};
 
 use crate::daemon::{Daemon, Kernel};
-use crate::ledger::{Ledger, Record, Replay};
+use crate::ledger::{Ledger, Record, Replay, SlotRecord};
 use crate::log;
 use crate::policy::{self, Book, Entry};
 use crate::slots::Pool;
@@ -94,7 +94,7 @@ pub fn start(
     let taken: Vec<u32> = book
         .values()
         .filter_map(|entry| entry.slot.map(|slot| slot.index))
-        .chain(leftovers.iter().map(|(_, index)| *index))
+        .chain(leftovers.iter().map(|(_, slot)| slot.index))
         .collect();
     let used = found
         .iter()
@@ -118,9 +118,9 @@ pub fn start(
     let mut daemon = Daemon::new(
         tag, config, uplink, privd, kernel, ledger, book, pool, found,
     );
-    for (sandbox, index) in leftovers {
+    for (sandbox, slot) in leftovers {
         daemon.pool.cool();
-        daemon.end_released(sandbox, index);
+        daemon.end_released(sandbox, slot);
     }
     Ok((daemon, words))
 }
@@ -143,12 +143,12 @@ fn check(config: &NetStart) -> Result<(), StartError> {
 
 /// Splits what the ledger kept into the book, and the indices of slots whose release was not finished. Their
 /// rules are not rendered again, which is the release's first half.
-fn remembered(replay: Replay, config: &NetStart) -> (Book, Vec<(SandboxId, u32)>) {
+fn remembered(replay: Replay, config: &NetStart) -> (Book, Vec<(SandboxId, SlotRecord)>) {
     let (mut book, mut leftovers) = (Book::new(), Vec::new());
     for (sandbox, kept) in replay.sandboxes {
         match kept.slot {
             Some(slot) if kept.releasing || slot.index >= config.slots => {
-                leftovers.push((sandbox, slot.index));
+                leftovers.push((sandbox, slot));
             }
             _ => {
                 book.insert(sandbox, Entry::kept(&kept));

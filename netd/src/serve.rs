@@ -18,6 +18,7 @@ const TURN: usize = 32;
 /// Serves until privd is gone or everything is purged. Returns the exit code.
 pub fn serve(daemon: &mut Daemon) -> i32 {
     loop {
+        daemon.tick();
         daemon.refill();
         if daemon.phase() == Phase::Purged && !daemon.privd.wants_write() {
             return 0;

@@ -1,11 +1,13 @@
 //! The pool of slots: which are free, being made, ready, or cooling off. Pure but for the descriptors it holds.
 //!
 //! An index (and with it two addresses and a mark) is in exactly one place: free, in the making, ready, taken by
-//! an entry of the book, or cooling until the flows of its last owner are gone. It is used again as late as
+//! an entry of the book, or cooling until flows, interface and sockets of its
+//! last owner are gone. It is used again as late as
 //! possible.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use warder_wire::SandboxId;
 
@@ -32,7 +34,7 @@ pub struct Pool {
     making: usize,
     ready: VecDeque<Ready>,
     cooling: u32,
-    waiting: VecDeque<(u64, SandboxId)>,
+    waiting: VecDeque<(u64, SandboxId, Instant)>,
     next_counter: u32,
 }
 
@@ -86,17 +88,38 @@ impl Pool {
 
     /// Remembers that request `seq` waits for a slot for `sandbox`; false when there will be none.
     pub fn wait(&mut self, seq: u64, sandbox: &SandboxId) -> bool {
-        let coming = self.free.len() + self.making + usize::try_from(self.cooling).unwrap_or(0);
+        let cooling = usize::try_from(self.cooling).unwrap_or(0);
+        let coming = self.free.len() + self.making + self.ready.len() + cooling;
         if coming <= self.waiting.len() {
             return false;
         }
-        self.waiting.push_back((seq, sandbox.clone()));
+        self.waiting
+            .push_back((seq, sandbox.clone(), Instant::now()));
         true
     }
 
     /// The request that has waited longest.
     pub fn next_waiting(&mut self) -> Option<(u64, SandboxId)> {
-        self.waiting.pop_front()
+        self.waiting
+            .pop_front()
+            .map(|(seq, sandbox, _)| (seq, sandbox))
+    }
+
+    /// The request that has waited longest, if it came before `then`: what it hoped for is not coming.
+    pub fn next_overdue(&mut self, then: Instant) -> Option<u64> {
+        let overdue = self
+            .waiting
+            .front()
+            .is_some_and(|(_, _, since)| *since < then);
+        overdue
+            .then(|| self.waiting.pop_front())?
+            .map(|(seq, _, _)| seq)
+    }
+
+    /// Whether anybody waits.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether a request can be served now.
@@ -172,6 +195,14 @@ mod tests {
         assert_eq!(pool.next_to_make(), None, "it is not yet");
         pool.cooled(index);
         assert_eq!(pool.next_to_make(), Some((index, counter + 1)));
+    }
+
+    #[test]
+    fn the_last_ready_slot_is_given_out() {
+        let mut pool = Pool::new(1, 1, 0, &[]);
+        let (index, counter) = pool.next_to_make().expect("one ahead");
+        pool.made(ready(index, counter));
+        assert!(pool.wait(1, &id()) && pool.can_serve());
     }
 
     proptest! {

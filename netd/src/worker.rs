@@ -1,5 +1,6 @@
 //! Two copies of netd for what may wait on the kernel: one makes and removes links (the kernel's one lock for
-//! all links), one ends flows (a walk over the host's whole flow table). They hold the router's sockets, obey
+//! all links), one ends flows (a walk over the host's whole flow table) and looks
+//! when the ports of released slots are gone. They hold the router's sockets, obey
 //! only netd, and end with it.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use warder_ipc::{Channel, IpcError};
-use warder_links::plan::{Pair, SlotSpec};
+use warder_links::plan::{Pair, SlotSpec, port_name};
 use warder_links::{LinksError, Maker, Router, fork_worker, netns_inode};
 use warder_nft::Session;
 use warder_wire::{Fault, FaultCode};
@@ -41,7 +42,15 @@ pub enum Job {
         /// The mark.
         mark: u32,
     },
+    /// Which of these counters' ports are still there?
+    Look {
+        /// At most [`MAX_LOOK`].
+        counters: Vec<u32>,
+    },
 }
+
+/// Ports in one [`Job::Look`].
+pub const MAX_LOOK: usize = 256;
 
 /// What became of it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -68,6 +77,11 @@ pub enum Done {
         job: u64,
         /// Whether.
         result: Result<(), Fault>,
+    },
+    /// Ports that are gone, of those asked for.
+    Gone {
+        /// Their counters.
+        counters: Vec<u32>,
     },
 }
 
@@ -97,9 +111,11 @@ pub fn start_maker(router: &Router) -> Result<Worker, Fault> {
 /// # Errors
 /// [`Fault`] of code `System`.
 pub fn start_ender(router: &Router) -> Result<Worker, Fault> {
-    start(router, |ns| {
+    let mtu = router.mtu();
+    start(router, move |ns| {
         let mut session = Session::open_in(ns.as_fd()).map_err(system)?;
-        Ok(move |job| end(&mut session, job))
+        let mut links = Maker::new(ns.as_fd(), mtu).map_err(|e| fault(&e))?;
+        Ok(move |job| end(&mut session, &mut links, job))
     })
 }
 
@@ -189,12 +205,17 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
             let result = maker.remove(&port).map_err(|e| fault(&e));
             Some((Done::Removed { port, result }, Vec::new()))
         }
-        Job::End { .. } => None,
+        Job::End { .. } | Job::Look { .. } => None,
     }
 }
 
-fn end(session: &mut Session, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
+fn end(session: &mut Session, links: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
     match job {
+        Job::Look { mut counters } => {
+            // A port that cannot be looked up is taken for one that is there.
+            counters.retain(|n| matches!(links.is_there(&port_name(*n)), Ok(false)));
+            Some((Done::Gone { counters }, Vec::new()))
+        }
         Job::End { job, mark } => {
             let result = session.end_flows(mark).map_err(system);
             Some((Done::Ended { job, result }, Vec::new()))

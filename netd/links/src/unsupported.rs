@@ -125,6 +125,14 @@ impl Maker {
         match self.0 {}
     }
 
+    /// Whether a port is there.
+    ///
+    /// # Errors
+    /// [`LinksError::Unsupported`].
+    pub fn is_there(&mut self, _port: &str) -> Result<bool, LinksError> {
+        match self.0 {}
+    }
+
     /// Removes a port.
     ///
     /// # Errors

@@ -207,6 +207,15 @@ pub fn router(tag: InstanceTag, uplink: &IfName, sandboxes: &[Sandbox]) -> Trans
                 Part::Verdict(Verdict::Accept),
             ],
         ),
+        // A port without rules, or no longer: nothing passes, and the sockets that a dead cell left behind,
+        // which keep its namespace, end with their next segment instead of minutes later.
+        rule(
+            "forward",
+            vec![
+                Part::Iif(Is::Not, uplink.clone()),
+                Part::Verdict(Verdict::Goto(REFUSE)),
+            ],
+        ),
         // The router itself takes part in nothing.
         base("input", false, Hook::Input, FILTER, Verdict::Drop),
         base(

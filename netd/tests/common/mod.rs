@@ -99,6 +99,8 @@ impl World {
     fn build() -> Self {
         run("mount -t tmpfs tmpfs /run && mkdir /run/netns");
         run("ip link set lo up && ip netns add world");
+        // Nothing may move by itself while pictures are compared.
+        run("sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.all.disable_ipv6=0");
         run("ip link add eth0 type veth peer name w0 netns world");
         run("ip addr add 203.0.113.2/24 dev eth0 && ip link set eth0 up");
         run("ip addr add 198.51.100.200/32 dev lo");
@@ -131,7 +133,7 @@ impl World {
     /// Everything of the host that must be as found after a purge.
     pub fn picture(&self) -> String {
         let sysctls = "find /proc/sys/net -type f -perm -u=r ! -name 'flush' ! -name '*_count' \
-             ! -name 'nf_conntrack_*' ! -name 'stat_refresh' | sort | xargs grep -H '' 2>/dev/null";
+             ! -name 'nf_conntrack_*' ! -name 'stat_refresh' | sort | (xargs grep -H '' 2>/dev/null || true)";
         [
             "ip -d link | grep -v '^ ' | sed 's/^[0-9]*: //'",
             "ip -o addr",
@@ -144,6 +146,20 @@ impl World {
         .map(run)
         .join("--\n")
     }
+}
+
+/// Compares two pictures line by line.
+pub fn assert_same(before: &str, after: &str) {
+    let only = |a: &str, b: &str, sign: &str| {
+        let missing = a
+            .lines()
+            .filter(|line| !b.lines().any(|other| other == *line));
+        missing
+            .map(|line| format!("{sign} {line}\n"))
+            .collect::<String>()
+    };
+    let difference = only(before, after, "-") + &only(after, before, "+");
+    assert!(difference.is_empty(), "the host has changed:\n{difference}");
 }
 
 /// Answers every connection with the peer's address as seen here, then with what it is sent.

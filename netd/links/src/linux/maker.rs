@@ -79,7 +79,17 @@ impl Maker {
         self.router.add_neighbour(index, pair.address, pair.mac())?;
         self.router
             .add_host_route(index, pair.address, pair.gateway)?;
+        inner.wait_running(INSIDE)?;
+        self.router.wait_running(&name)?;
         Ok(ns)
+    }
+
+    /// Whether a port is (still) there.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn is_there(&mut self, port: &str) -> Result<bool, LinksError> {
+        Ok(self.router.link(port)?.is_some())
     }
 
     /// Removes a port that belongs to nobody; waits for grace periods.

@@ -137,7 +137,9 @@ impl Router {
         self.here.add_address(FIRST_INDEX, uplink.router, 31)?;
         self.here
             .add_neighbour(FIRST_INDEX, uplink.host, uplink.host_mac())?;
-        self.here.add_default(FIRST_INDEX, uplink.host)
+        self.here.add_default(FIRST_INDEX, uplink.host)?;
+        self.host.wait_running(&uplink.host_name)?;
+        self.here.wait_running(UPLINK)
     }
 
     /// Whether both ends are there and belong together.

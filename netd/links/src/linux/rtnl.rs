@@ -2,6 +2,9 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use warder_linux::netlink::{
     CREATE, EXCL, Message, NetlinkError, Protocol, REPLACE, REQUEST, Socket, attrs, attrs_after,
@@ -23,6 +26,7 @@ const GETNSID: u16 = 90;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_EXT_MASK: u16 = 29;
@@ -70,6 +74,8 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) mtu: u32,
     pub(super) peer: Option<i32>,
+    /// `IF_OPER_UP`: what is sent is sent, not dropped.
+    pub(super) running: bool,
 }
 
 /// rtnetlink in one namespace.
@@ -126,6 +132,25 @@ impl Rtnl {
             "bring a link up",
             Message::new(NEWLINK, REQUEST, &ifinfo(index, true)),
         )
+    }
+
+    /// Waits until a link that is up carries packets. The end that came up first is switched on by the kernel
+    /// later, on a work queue, and drops what is sent before: a connection's first segment, say, which is
+    /// repeated a whole second later. Newer kernels (6.8) do it when they are asked.
+    pub(super) fn wait_running(&mut self, name: &str) -> Result<(), LinksError> {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.link(name)? {
+                Some(link) if link.running => return Ok(()),
+                Some(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+                _ => {
+                    return Err(LinksError::io(
+                        format!("{name} does not come up"),
+                        Errno::NETDOWN,
+                    ));
+                }
+            }
+        }
     }
 
     /// Takes a link down by name.
@@ -305,6 +330,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         name: String::new(),
         mtu: 0,
         peer: None,
+        running: false,
     };
     for (kind, value) in attrs_after(payload, IFINFOMSG) {
         match kind {
@@ -314,6 +340,7 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
             }
             IFLA_MTU => link.mtu = number(value)?,
             IFLA_LINK_NETNSID => link.peer = int(value),
+            IFLA_OPERSTATE => link.running = value.first() == Some(&6),
             _ => {}
         }
     }
