@@ -54,7 +54,7 @@ pub fn on_a_host(test: &str, body: impl FnOnce(&World)) {
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private", "--"])
         .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(MARK, "1")
         .status()
         .expect("unshare(1) is there, and the test runs as root");
