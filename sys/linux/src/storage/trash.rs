@@ -18,9 +18,8 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn has_trash(&self) -> Result<bool> {
-        let trash = !self.names("trash", |name| named(name))?.is_empty();
-        Ok(trash
-            || (!self.names("retired", |name| named(name))?.is_empty() && self.list()?.is_empty()))
+        let trash = !self.names("trash", named)?.is_empty();
+        Ok(trash || (!self.names("retired", named)?.is_empty() && self.list()?.is_empty()))
     }
 
     /// Removes what was discarded, and retired templates when no sandbox is left. Slow: for a worker that
@@ -30,14 +29,14 @@ impl Store {
     /// `System` when something cannot be removed.
     pub fn empty_trash(&self) -> Result<()> {
         if self.list()?.is_empty() {
-            for name in self.names("retired", |name| named(name))? {
+            for name in self.names("retired", named)? {
                 self.move_away(&format!("retired/{name}"), "trash")?;
             }
         }
         let trash = self.open_dir("trash")?;
         let mut lifted = 0;
         loop {
-            let names = self.names("trash", |name| named(name))?;
+            let names = self.names("trash", named)?;
             if names.is_empty() {
                 return Ok(());
             }

@@ -331,7 +331,7 @@ pub(crate) fn network_namespace() -> OwnedFd {
 /// What becomes of a cell, at the latest after ten seconds.
 pub(crate) fn wait(mut status: Status) -> Outcome {
     loop {
-        readable(&status, Duration::from_secs(10));
+        readable(&status, Duration::from_secs(30));
         if let Some(outcome) = status.read().expect("status") {
             return outcome;
         }
@@ -339,7 +339,7 @@ pub(crate) fn wait(mut status: Status) -> Outcome {
 }
 
 pub(crate) fn ended(process: &Process) {
-    readable(process, Duration::from_secs(10));
+    readable(process, Duration::from_secs(30));
 }
 
 fn readable(fd: &impl AsFd, most: Duration) {
