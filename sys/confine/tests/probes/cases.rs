@@ -162,6 +162,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, &'static str, &'static [
             .map(|name| ("plugin", "loading", *name, KILLED)),
     );
     list.extend([
+        ("gateway", "locked", "works-async", WORKS),
         ("gateway", "early", "open-in-directory", WORKS),
         ("gateway", "early", "create-in-directory", WORKS),
         ("gateway", "early", "open-above-directory", WALLED),

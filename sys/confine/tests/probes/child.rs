@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use warder_confine::{ConfineError, Early, Profile, enter_early};
 
+use crate::asynchronous::Server;
 use crate::attempts::attempt;
 
 /// Not used by anything else on a test machine, hopefully.
@@ -40,6 +41,7 @@ pub(crate) fn run(profile: &str, stage: &str, name: &str) -> ! {
         panic!("a descriptor outside the list is open");
     }
     let state = gateway.then(|| state_file(directory.as_fd()));
+    let server = (name == "works-async").then(|| Server::new(directory.as_fd()));
     let (ask, answer) = elsewhere(directory.as_raw_fd());
     match stage {
         "early" | "plain" => {}
@@ -52,6 +54,7 @@ pub(crate) fn run(profile: &str, stage: &str, name: &str) -> ! {
     }
     match name {
         "works" => works(&listener, client, state),
+        "works-async" => server.expect("made above").serve(listener, &client),
         "works-loading" => works_loading(directory.as_fd()),
         "abort" => std::process::abort(),
         "wait" => {

@@ -4,6 +4,8 @@
 //! with the probe's name as its argument. It ends with the probe's errno, or 200 if the call went through.
 
 #[cfg(target_os = "linux")]
+mod asynchronous;
+#[cfg(target_os = "linux")]
 mod attempts;
 #[cfg(target_os = "linux")]
 mod cases;
