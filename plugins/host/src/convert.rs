@@ -295,6 +295,20 @@ mod tests {
         assert!(event(1, &[]).is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_plugin_make_a_panic(
+            number in 0_u32..300,
+            body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        ) {
+            let _ = ask(number, OP, &body);
+            let _ = answer(number, &body);
+            let _ = event(number, &body);
+            let _ = adopted(&body);
+            proptest::prop_assert!(fault(&body).detail.len() <= Fault::MAX_DETAIL);
+        }
+    }
+
     #[test]
     fn titles_are_short_and_printable() {
         let said = abi::Description {

@@ -55,7 +55,11 @@ pub(crate) fn namespace() -> PathBuf {
     )
 }
 
+/// The example, or the one that `WARDER_EXAMPLE` names: built by an older or newer compiler, say.
 pub(crate) fn example() -> PathBuf {
+    if let Some(library) = std::env::var_os("WARDER_EXAMPLE") {
+        return library.into();
+    }
     let manifest = plugins().join("example/Cargo.toml");
     build(&manifest, "warder-example", "libexample.so", &["--locked"])
 }
