@@ -91,11 +91,14 @@ fn a_hostile_tree_is_removed() {
         std::fs::write(up.join(format!("wide/{n}/file")), "").expect("file");
     }
     std::fs::create_dir_all(up.join("closed/inside")).expect("directory");
-    std::fs::set_permissions(up.join("closed"), PermissionsExt::from_mode(0)).expect("mode");
+    std::fs::set_permissions(up.join("closed"), PermissionsExt::from_mode(0o0)).expect("mode");
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(CWD, up.join("fifo"), fifo, Mode::RWXU, 0).expect("fifo");
 
-    assert_eq!(instance.store.list().expect("list"), [sandbox.clone()]);
+    assert_eq!(
+        instance.store.list().expect("list"),
+        std::slice::from_ref(&sandbox)
+    );
     assert!(instance.store.discard(&sandbox).expect("discard"));
     assert!(!instance.store.discard(&sandbox).expect("discard"), "once");
     assert_eq!(instance.store.list().expect("list"), []);

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{Gid, LinkNameSpaceType, Uid, move_into_link_name_space};
 
-use super::controllers::Groups;
+use super::groups::Groups;
 use super::{CellSpec, READY, UserNamespace, filter, mounts, rights};
 use crate::error::{At, HostError, Result};
 use crate::process::reset_signals;

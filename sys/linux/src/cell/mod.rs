@@ -8,6 +8,7 @@
 mod child;
 mod controllers;
 mod filter;
+mod groups;
 mod hierarchy;
 mod mounts;
 mod rights;

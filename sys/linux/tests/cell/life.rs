@@ -35,7 +35,7 @@ pub(crate) fn kill_leaves_nothing() {
     assert!(processes_of(&instance).len() >= 5);
     assert_eq!(
         instance.controllers.leftovers().expect("leftovers"),
-        [running.sandbox.clone()]
+        std::slice::from_ref(&running.sandbox)
     );
     assert_eq!(running.cell.process.try_wait().expect("wait"), None);
     instance.end(running);
@@ -273,7 +273,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
     assert_eq!(running.ok("hostname"), sandbox.as_str());
     assert_eq!(
         instance.controllers.leftovers().expect("leftovers"),
-        [sandbox.clone()]
+        std::slice::from_ref(&sandbox)
     );
     running.cell.process.signal(Signal::Kill).expect("kill");
     ended(&running.cell.process);
