@@ -104,8 +104,9 @@ pub(crate) fn text(rows: &[Value]) -> String {
         } else {
             "no"
         };
-        let [pid, uid, caps, seccomp, open] =
+        let [pid, uid, all_caps, seccomp, open] =
             ["pid", "uid", "capabilities", "seccomp", "descriptors"].map(|f| field(row, f));
+        let caps = brief(&all_caps);
         lines.push(vec![
             name,
             pid,
@@ -128,6 +129,28 @@ pub(crate) fn text(rows: &[Value]) -> String {
         ],
         &lines,
     )
+}
+
+/// A list of capabilities that fits a column; JSON has all of it.
+fn brief(capabilities: &str) -> String {
+    let count = capabilities.split(' ').count();
+    if capabilities.starts_with("all") || count <= 3 {
+        return capabilities.to_owned();
+    }
+    let strong = ["sys_admin", "net_admin", "sys_module", "sys_rawio"];
+    let without = strong
+        .into_iter()
+        .filter(|s| !capabilities.split(' ').any(|c| c == *s));
+    let without: Vec<&str> = without.collect();
+    if without.is_empty() {
+        format!("{count} of {}", CAPABILITIES.len())
+    } else {
+        format!(
+            "{count} of {}, not {}",
+            CAPABILITIES.len(),
+            without.join(" ")
+        )
+    }
 }
 
 /// A process and all below it, parents first.
