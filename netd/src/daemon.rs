@@ -656,15 +656,11 @@ impl Daemon {
     fn end_flows(&mut self, index: u32, pending: Pending) {
         let job = self.next_job;
         self.next_job += 1;
+        let verify = matches!(pending, Pending::Policy { .. });
         self.jobs.insert(job, pending);
         if let Some(kernel) = &mut self.kernel {
-            must_send(
-                &mut kernel.ender.channel,
-                &Job::End {
-                    job,
-                    mark: index.saturating_add(1),
-                },
-            );
+            let mark = index.saturating_add(1);
+            must_send(&mut kernel.ender.channel, &Job::End { job, mark, verify });
         }
     }
 

@@ -41,6 +41,8 @@ pub enum Job {
         job: u64,
         /// The mark.
         mark: u32,
+        /// Whether to look afterwards that none is left.
+        verify: bool,
     },
     /// Which of these counters' ports are still there?
     Look {
@@ -216,8 +218,13 @@ fn end(session: &mut Session, links: &mut Maker, job: Job) -> Option<(Done, Vec<
             counters.retain(|n| matches!(links.is_there(&port_name(*n)), Ok(false)));
             Some((Done::Gone { counters }, Vec::new()))
         }
-        Job::End { job, mark } => {
-            let result = session.end_flows(mark).map_err(system);
+        Job::End { job, mark, verify } => {
+            let ended = if verify {
+                session.end_flows(mark)
+            } else {
+                session.drop_flows(mark)
+            };
+            let result = ended.map_err(system);
             Some((Done::Ended { job, result }, Vec::new()))
         }
         Job::Make { .. } | Job::Remove { .. } => None,

@@ -42,6 +42,14 @@ impl Session {
         Err(NftError::Unsupported("connection tracking"))
     }
 
+    /// Deletes flows by mark without a look afterwards.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn drop_flows(&mut self, _mark: u32) -> Result<(), NftError> {
+        Err(NftError::Unsupported("connection tracking"))
+    }
+
     /// How many flows carry `mark`.
     ///
     /// # Errors

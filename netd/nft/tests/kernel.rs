@@ -200,6 +200,8 @@ fn a_thousand_sandboxes_are_one_transaction() {
         let start = std::time::Instant::now();
         session.end_flows(1).expect("there are none");
         println!("flows ended in {:?}", start.elapsed());
+        session.drop_flows(1).expect("there are none");
+        assert_eq!(session.flows(1).expect("counted"), 0);
         let text = ruleset();
         assert_eq!(text.matches("chain box_s").count(), 1000);
         assert_eq!(text.matches("goto box_s").count(), 1000);
