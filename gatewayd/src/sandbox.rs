@@ -52,8 +52,8 @@ pub(crate) struct Sandbox {
     pub(crate) exchanges: Arc<Semaphore>,
     /// Cancelled when it has ended: every stream to it is dropped.
     pub(crate) ended: CancellationToken,
-    /// Held while its end is moved.
-    pub(crate) moving: tokio::sync::Mutex<()>,
+    /// Held while its end is moved or made.
+    pub(crate) moving: Arc<tokio::sync::Mutex<()>>,
     now: Mutex<Now>,
     peers: Arc<Peers>,
     reaper: Reaper,
@@ -76,7 +76,7 @@ impl Sandbox {
             pools: Pools::default(),
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
             ended: CancellationToken::new(),
-            moving: tokio::sync::Mutex::new(()),
+            moving: Arc::default(),
             now: Mutex::new(Now {
                 record,
                 phase,

@@ -23,7 +23,7 @@ use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::proxy::{Outgoing, converse};
+use crate::proxy::{self, Outgoing, converse};
 use crate::random;
 use crate::registry::record::SandboxRecord;
 use crate::sandbox::{Phase, Sandbox};
@@ -193,8 +193,12 @@ async fn furnish(
             }
         }
     };
-    tokio::try_join!(policy, cell).map_err(create_failed)?;
-    init(sandbox, variables).await?;
+    let inside = async {
+        cell.await.map_err(create_failed)?;
+        init(sandbox, variables).await
+    };
+    let outside = async { policy.await.map_err(create_failed) };
+    tokio::try_join!(outside, inside)?;
     // Written down before anybody can see it; it is forgotten again if the rest fails.
     gateway.registry.save(sandbox).map_err(|error| {
         let text = format!("the sandbox could not be written down: {error}");
@@ -256,10 +260,9 @@ async fn init(sandbox: &Arc<Sandbox>, variables: BTreeMap<String, String>) -> Re
             .header(header::CONTENT_TYPE, "application/json")
             .body(Either::Right(Full::new(Bytes::from(body))))
             .map_err(|_| ApiError::internal("the agent's request could not be put together"))?;
-        let answer = connection
-            .send_request(request)
-            .await
-            .map_err(|_| failed("closed its stream"))?;
+        // While the agent thinks, a stream for the first client is made ready.
+        let (answer, ()) = tokio::join!(connection.send_request(request), proxy::warm(sandbox));
+        let answer = answer.map_err(|_| failed("closed its stream"))?;
         if answer.status().is_success() {
             Ok(())
         } else {

@@ -16,10 +16,10 @@ use crate::sandbox::{Phase, Sandbox};
 const BACKEND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends the sandbox; when this returns, no process of it can run any more. It goes on also when the
-/// caller stops waiting.
+/// caller stops waiting. Asked again meanwhile, both wait for the one end.
 ///
 /// # Errors
-/// 404 when nobody knows it, 409 while it is being ended.
+/// 404 when nobody knows it, or what privd says.
 pub(crate) async fn kill(
     gateway: &Arc<Gateway>,
     id: &SandboxId,
@@ -29,15 +29,17 @@ pub(crate) async fn kill(
         .registry
         .get(id)
         .ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
-    {
-        let mut now = sandbox.now();
-        if now.phase == Phase::Killing {
-            return Err(ApiError::being_killed(id));
-        }
-        now.phase = Phase::Killing;
-    }
+    // Seen at once, also by a move of its end that is under way.
+    sandbox.now().phase = Phase::Killing;
     let (gateway, who) = (Arc::clone(gateway), caller.name().to_owned());
-    let ending = tokio::spawn(async move { end(&gateway, &sandbox, &who).await });
+    let ending = tokio::spawn(async move {
+        let _one = Arc::clone(&sandbox.moving).lock_owned().await;
+        if gateway.registry.get(&sandbox.id).is_none() {
+            return Ok(());
+        }
+        sandbox.now().phase = Phase::Killing;
+        end(&gateway, &sandbox, &who).await
+    });
     ending
         .await
         .map_err(|_| ApiError::internal("the kill was lost"))?

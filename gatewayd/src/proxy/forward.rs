@@ -73,6 +73,13 @@ async fn connect(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Result<Connection,
     converse(sandbox, stream).await
 }
 
+/// Makes a connection to the agent ready for its first request. If it fails, that request makes its own.
+pub(crate) async fn warm(sandbox: &Arc<Sandbox>) {
+    if let Ok(connection) = connect(sandbox, Purpose::Agent).await {
+        sandbox.pools.give_back(Purpose::Agent, connection);
+    }
+}
+
 /// Passes a request on and its answer back. The request is stripped already; `upgrade` puts its lines back.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use warder_wire::SandboxId;
 
 pub(crate) use answer::malformed;
 pub(crate) use body::GuestBody;
-pub(crate) use forward::converse;
+pub(crate) use forward::{converse, warm};
 pub(crate) use pool::{Outgoing, Pools};
 
 use crate::gateway::Gateway;
