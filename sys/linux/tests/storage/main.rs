@@ -1,0 +1,57 @@
+//! Storage, archives, and the processes started for them. Run as root: each test in a state directory of its own.
+
+#[cfg(target_os = "linux")]
+mod archives;
+#[cfg(target_os = "linux")]
+mod processes;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "each test program uses a part")]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(target_os = "linux")]
+mod trees;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    support::agent_if_asked();
+    support::run(&[
+        (
+            "trees::a_hostile_tree_is_removed",
+            trees::a_hostile_tree_is_removed,
+        ),
+        (
+            "trees::clones_are_whole_or_absent",
+            trees::clones_are_whole_or_absent,
+        ),
+        (
+            "trees::base_is_made_anew_when_stale",
+            trees::base_is_made_anew_when_stale,
+        ),
+        ("trees::base_holds_no_secret", trees::base_holds_no_secret),
+        ("trees::a_full_disk_is_told", trees::a_full_disk_is_told),
+        (
+            "trees::directories_end_at_themselves",
+            trees::directories_end_at_themselves,
+        ),
+        (
+            "archives::an_archive_becomes_a_template",
+            archives::an_archive_becomes_a_template,
+        ),
+        (
+            "archives::hostile_archives_stay_inside",
+            archives::hostile_archives_stay_inside,
+        ),
+        (
+            "processes::programs_get_what_they_are_given",
+            processes::programs_get_what_they_are_given,
+        ),
+        (
+            "processes::workers_keep_little",
+            processes::workers_keep_little,
+        ),
+        ("processes::signals_are_read", processes::signals_are_read),
+    ]);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
