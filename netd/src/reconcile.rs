@@ -256,7 +256,7 @@ impl Daemon {
         let Some(Kernel {
             site,
             router,
-            rules,
+            rules: _,
             maker,
             ender,
         }) = self.kernel.take()
@@ -271,7 +271,6 @@ impl Daemon {
         self.held.clear();
         self.pool = Pool::new(0, 0, 0, &[]);
         self.book.clear();
-        drop(rules);
         // First the only way out, then the rules around it.
         let links = router.purge(site, &self.uplink);
         let tables = Session::open().and_then(|mut host| host.apply(&render::gone(self.tag)));

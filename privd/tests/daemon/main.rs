@@ -24,8 +24,20 @@ fn main() {
         println!("privd's daemon test needs root: nothing was tested");
         return;
     }
+    // Mounts of a test stay in a mount namespace of its own.
+    if std::env::var_os("OWN_MOUNTS").is_none() {
+        let me = std::env::current_exe().expect("known");
+        let mut again = std::process::Command::new("unshare");
+        again
+            .arg("-m")
+            .arg(me)
+            .args(std::env::args().skip(1))
+            .env("OWN_MOUNTS", "1");
+        let status = again.status().expect("util-linux is there");
+        std::process::exit(status.code().unwrap_or(1));
+    }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 12] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -57,6 +69,14 @@ fn main() {
             kept_sandboxes_wait_for_the_next_privd,
         ),
         ("a_burst_of_sandboxes", a_burst_of_sandboxes),
+        (
+            "a_full_disk_stops_new_work_only",
+            a_full_disk_stops_new_work_only,
+        ),
+        (
+            "a_part_that_never_becomes_ready_ends_privd",
+            a_part_that_never_becomes_ready_ends_privd,
+        ),
     ];
     for (name, test) in tests {
         if only
@@ -517,4 +537,43 @@ fn a_burst_of_sandboxes() {
     }
     std::thread::sleep(Duration::from_millis(50));
     stage.stop_clean();
+}
+
+fn a_full_disk_stops_new_work_only() {
+    let mut stage = Instance::start_on_tmpfs("on_stop remove", "24m");
+    let (a, b) = (id(80), id(81));
+    stage.create(&a);
+    stage.fill_disk();
+    assert_eq!(
+        gateway(&mut stage, lease(&b, "namespace", "base", 60_000))
+            .expect_err("full")
+            .code,
+        FaultCode::NoSpace
+    );
+    stage.greet(&a);
+    gateway(
+        &mut stage,
+        Ask::LeaseSet {
+            sandbox: a.clone(),
+            ttl_ms: 50_000,
+        },
+    )
+    .expect("needs no room");
+    stage.destroy(&a);
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: a.clone() }).expect("needs no room");
+    stage.expect_end(&a, EndReason::Removed);
+    stage.kill_privd();
+    stage.start_privd();
+    stage.stop_clean();
+}
+
+fn a_part_that_never_becomes_ready_ends_privd() {
+    let stage = Instance::prepare("on_stop remove", None);
+    stage.replace_part("netd", "/bin/false");
+    assert_eq!(stage.run_to_end(), 1);
+    assert!(
+        stage.log().contains("giving up: netd never became ready"),
+        "{}",
+        stage.log()
+    );
 }

@@ -52,6 +52,7 @@ impl Drop for Slots {
 
 pub(crate) struct Instance {
     dir: tempfile::TempDir,
+    tmpfs: bool,
     socket: PathBuf,
     door: OwnedFd,
     privd: Option<Child>,
@@ -116,10 +117,32 @@ pub(crate) fn agent() {
 
 impl Instance {
     pub(crate) fn start(config: &str) -> Self {
+        let mut stage = Self::prepare(config, None);
+        stage.start_privd();
+        stage
+    }
+
+    /// An instance whose state directory is a small file system.
+    pub(crate) fn start_on_tmpfs(config: &str, size: &str) -> Self {
+        let mut stage = Self::prepare(config, Some(size));
+        stage.start_privd();
+        stage
+    }
+
+    pub(crate) fn prepare(config: &str, tmpfs: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("own");
         for sub in ["state", "libexec", "plugins"] {
             std::fs::create_dir(dir.path().join(sub)).expect("own");
+        }
+        if let Some(size) = tmpfs {
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+            let done = mount
+                .arg(dir.path().join("state"))
+                .status()
+                .expect("starts");
+            assert!(done.success());
         }
         let me = std::env::current_exe().expect("known");
         for name in ["netd", "gatewayd", "pluginhost", "envd"] {
@@ -140,6 +163,7 @@ impl Instance {
         listen(&door, 16).expect("bound");
         let mut stage = Self {
             dir,
+            tmpfs: tmpfs.is_some(),
             socket,
             door,
             privd: None,
@@ -152,7 +176,6 @@ impl Instance {
             plugin_ends: Vec::new(),
         };
         stage.configure(config);
-        stage.start_privd();
         stage
     }
 
@@ -528,6 +551,30 @@ impl Instance {
         Path::new("/run/warder").join(tag)
     }
 
+    pub(crate) fn replace_part(&self, name: &str, program: &str) {
+        std::fs::copy(program, self.dir.path().join("libexec").join(name)).expect("room");
+    }
+
+    /// Runs privd until it ends by itself; its exit status.
+    pub(crate) fn run_to_end(&self) -> i32 {
+        let mut privd = Command::new(env!("CARGO_BIN_EXE_privd"));
+        let privd = privd
+            .arg("-f")
+            .arg(self.dir.path().join("conf"))
+            .stdin(Stdio::null());
+        let status = privd.status().expect("starts");
+        // What it claimed stays for its next start; this one has none.
+        let _ = std::fs::remove_dir_all(self.run_dir());
+        status.code().unwrap_or(-1)
+    }
+
+    pub(crate) fn fill_disk(&self) {
+        let mut file = std::fs::File::create(self.dir.path().join("state/filler")).expect("a name");
+        let block = [0_u8; 65536];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        while std::io::Write::write_all(&mut file, &block[..1]).is_ok() {}
+    }
+
     pub(crate) fn forget_slot(&self, sandbox: &SandboxId) {
         if let Some(mut holder) = self
             .slots
@@ -592,6 +639,12 @@ impl Drop for Instance {
             let _ = privd.wait();
         }
         let _ = std::fs::remove_file(&self.socket);
+        if self.tmpfs {
+            let _ = Command::new("umount")
+                .arg("-l")
+                .arg(self.dir.path().join("state"))
+                .status();
+        }
     }
 }
 

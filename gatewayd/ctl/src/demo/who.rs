@@ -54,7 +54,7 @@ const CAPABILITIES: [&str; 41] = [
 
 /// Every process below `up`, and the first process of each sandbox among them.
 pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
-    let sockets = sockets();
+    let ours = sockets("self");
     let mut rows = Vec::new();
     for pid in below(up.unwrap_or(0)) {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -75,6 +75,9 @@ pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
             "2" => "filter",
             _ => "?",
         };
+        // It may hold sockets of its own namespace and such as were handed to it.
+        let mut known = sockets(&pid.to_string());
+        known.extend(ours.clone());
         rows.push(json!({
             "process": value("Name"),
             "pid": pid,
@@ -83,7 +86,7 @@ pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
             "capabilities": capabilities(&value("CapEff")),
             "noNewPrivs": value("NoNewPrivs") == "1",
             "seccomp": seccomp,
-            "descriptors": descriptors(pid, &sockets),
+            "descriptors": descriptors(pid, &known),
         }));
     }
     rows
@@ -203,36 +206,42 @@ fn capabilities(hex: &str) -> String {
     }
 }
 
-/// Kinds of Unix sockets by inode.
-fn sockets() -> BTreeMap<String, &'static str> {
-    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let kind = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [flags, kind, inode] = [words.get(3)?, words.get(4)?, words.get(6)?];
-        let listens = *flags == "00010000";
-        let name = match (*kind, listens) {
-            ("0001", true) => "unix listener",
-            ("0001", false) => "stream",
-            ("0002", _) => "datagram",
-            ("0005", true) => "seqpacket listener",
-            ("0005", false) => "seqpacket",
-            _ => return None,
-        };
-        Some(((*inode).to_owned(), name))
-    };
-    let mut found: BTreeMap<String, &str> = text.lines().skip(1).filter_map(kind).collect();
-    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        for line in fs::read_to_string(file).unwrap_or_default().lines().skip(1) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if let (Some(state), Some(inode)) = (words.get(3), words.get(9)) {
-                let listens = *state == "0A";
-                found.insert(
-                    (*inode).to_owned(),
-                    if listens { "tcp listener" } else { "tcp" },
-                );
+/// Kinds of sockets by inode, of the network namespace that `process` is in.
+fn sockets(process: &str) -> BTreeMap<String, &'static str> {
+    let read =
+        |name: &str| fs::read_to_string(format!("/proc/{process}/net/{name}")).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    let mut add =
+        |file: &str, inode_column: usize, kind: &dyn Fn(&[&str]) -> Option<&'static str>| {
+            for line in read(file).lines().skip(1) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                if let (Some(inode), Some(kind)) = (words.get(inode_column), kind(&words)) {
+                    found.insert((*inode).to_owned(), kind);
+                }
             }
-        }
-    }
+        };
+    add(
+        "unix",
+        6,
+        &|words| match (*words.get(4)?, *words.get(3)? == "00010000") {
+            ("0001", true) => Some("unix listener"),
+            ("0001", false) => Some("unix stream"),
+            ("0002", _) => Some("unix datagram"),
+            ("0005", true) => Some("seqpacket listener"),
+            ("0005", false) => Some("seqpacket"),
+            _ => None,
+        },
+    );
+    let tcp = |words: &[&str]| {
+        Some(if *words.get(3)? == "0A" {
+            "tcp listener"
+        } else {
+            "tcp"
+        })
+    };
+    add("tcp", 9, &tcp);
+    add("tcp6", 9, &tcp);
+    add("netlink", 9, &|_| Some("netlink"));
     found
 }
 

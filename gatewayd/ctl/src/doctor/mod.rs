@@ -69,7 +69,7 @@ fn report(host: &Value) -> String {
     for (limit, state) in host["limits"].as_object().into_iter().flatten() {
         lines.push(format!(
             "  limit of {limit}: {}",
-            field(state, "").trim_matches('"')
+            state.as_str().map(crate::output::clean).unwrap_or_default()
         ));
     }
     for feature in host["features"].as_array().into_iter().flatten() {

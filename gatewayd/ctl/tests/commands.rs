@@ -1,0 +1,267 @@
+//! The client commands against a running server: what they print and the codes they end with.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use warder_harness::Instance;
+
+/// `warder ARGS` for this instance, with `input`.
+fn warder(instance: &Instance, args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .env("WARDER_STATE_DIR", instance.state_dir())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("warder starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A command that reads nothing may be gone before it is written.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().expect("our child")
+    })
+}
+
+/// Its standard output, when it ended well.
+fn good(instance: &Instance, args: &[&str]) -> String {
+    let output = warder(instance, args, b"");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{args:?}: {errors}\n{}",
+        instance.log_text()
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Its exit code.
+fn code(instance: &Instance, args: &[&str]) -> Option<i32> {
+    warder(instance, args, b"").status.code()
+}
+
+fn create(instance: &Instance) -> String {
+    good(instance, &["create", "--metadata", "for=test"])
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn sandboxes_are_created_listed_and_killed() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    assert_eq!(good(&instance, &["list", "-q"]).trim(), id);
+    assert_eq!(
+        good(&instance, &["list", "-q", "--metadata", "for=test"]).trim(),
+        id
+    );
+    assert_eq!(
+        good(&instance, &["list", "-q", "--metadata", "for=other"]),
+        ""
+    );
+    let json: Value = serde_json::from_str(&good(&instance, &["--json", "list"])).expect("JSON");
+    assert_eq!(json[0]["sandboxID"], id.as_str());
+    assert_eq!(good(&instance, &["kill", &id]).trim(), id);
+    assert_eq!(code(&instance, &["kill", &id]), Some(3));
+    assert_eq!(code(&instance, &["create", "no-such-template"]), Some(3));
+    create(&instance);
+    good(&instance, &["kill", "--all"]);
+    assert_eq!(good(&instance, &["list", "-q"]), "");
+    instance.stop();
+    assert_eq!(code(&instance, &["list"]), Some(5), "no server");
+}
+
+#[test]
+fn exec_has_the_commands_streams_and_code() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    let output = warder(
+        &instance,
+        &["exec", &id, "sh", "-c", "echo out; echo err >&2; exit 7"],
+        b"",
+    );
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(
+        (output.stdout.as_slice(), output.stderr.as_slice()),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
+    let large: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let output = warder(&instance, &["exec", &id, "cat"], &large);
+    assert!(
+        output.stdout == large,
+        "{} of {} bytes came back",
+        output.stdout.len(),
+        large.len()
+    );
+    assert_eq!(
+        code(&instance, &["exec", &id, "sh", "-c", "kill -9 $$"]),
+        Some(137)
+    );
+    assert_eq!(
+        code(&instance, &["exec", "--timeout", "1", &id, "sleep", "30"]),
+        Some(124)
+    );
+    assert_eq!(
+        code(&instance, &["exec", &id, "/no/such/program"]),
+        Some(125)
+    );
+    assert_eq!(
+        good(
+            &instance,
+            &[
+                "exec",
+                "-u",
+                "root",
+                "--cwd",
+                "/tmp",
+                &id,
+                "sh",
+                "-c",
+                "id -u; pwd"
+            ]
+        ),
+        "0\n/tmp\n"
+    );
+    let output = warder(&instance, &["shell", &id], b"echo $((40 + 2))\nexit 5\n");
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("\n42"),
+        "{:?}",
+        output.stdout
+    );
+    instance.stop();
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&from, &content).expect("writes");
+    good(
+        &instance,
+        &["cp", from.to_str().expect("text"), &format!("{id}:")],
+    );
+    good(
+        &instance,
+        &["cp", &format!("{id}:from"), to.to_str().expect("text")],
+    );
+    assert!(
+        std::fs::read(&to).expect("reads") == content,
+        "the copy differs"
+    );
+    let missing = dir.path().join("missing");
+    let args = [
+        "cp",
+        &format!("{id}:no-such-file"),
+        missing.to_str().expect("text"),
+    ];
+    assert_eq!(code(&instance, &args), Some(3));
+    assert!(!missing.exists(), "a failed copy leaves no file");
+    assert_eq!(code(&instance, &["cp", "a", "b"]), Some(2));
+    instance.stop();
+}
+
+#[test]
+fn keys_open_the_api_until_they_are_revoked() {
+    let mut instance = Instance::builder().start();
+    let key = good(&instance, &["key", "create", "ci"]).trim().to_owned();
+    let status = || {
+        instance
+            .send("GET", "/v2/sandboxes", &[("X-API-KEY", &key)], b"")
+            .status
+    };
+    assert_eq!(status(), 200);
+    let listed: Value =
+        serde_json::from_str(&good(&instance, &["--json", "key", "list"])).expect("JSON");
+    let entry = listed
+        .as_array()
+        .and_then(|l| l.iter().find(|k| k["name"] == "ci"));
+    let entry = entry.expect("the key is listed");
+    assert!(
+        !entry.to_string().contains(&key),
+        "a list must not show the key"
+    );
+    let id = entry["id"].as_str().expect("an id").to_owned();
+    good(&instance, &["key", "revoke", &id]);
+    assert_eq!(status(), 401);
+    assert_eq!(code(&instance, &["key", "revoke", &id]), Some(3));
+    instance.stop();
+}
+
+#[test]
+fn templates_come_from_directories_and_archives() {
+    let mut instance = Instance::builder().start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("etc")).expect("makes");
+    std::fs::write(root.join("etc/motd"), "hello").expect("writes");
+    std::os::unix::fs::symlink("/etc/passwd", root.join("etc/link")).expect("links");
+    good(
+        &instance,
+        &[
+            "template",
+            "import-dir",
+            "one",
+            root.to_str().expect("text"),
+        ],
+    );
+    let names = good(&instance, &["template", "list"]);
+    assert!(
+        names.contains("\none ") && names.contains("\nbase "),
+        "{names}"
+    );
+    assert_eq!(
+        code(
+            &instance,
+            &[
+                "template",
+                "import-dir",
+                "one",
+                root.to_str().expect("text")
+            ]
+        ),
+        Some(4)
+    );
+    assert_eq!(
+        code(
+            &instance,
+            &[
+                "template",
+                "import-dir",
+                "../bad",
+                root.to_str().expect("text")
+            ]
+        ),
+        Some(4)
+    );
+    good(&instance, &["template", "remove", "one"]);
+    assert_eq!(code(&instance, &["template", "remove", "one"]), Some(3));
+    let output = warder(
+        &instance,
+        &["template", "import-tar", "two"],
+        b"this is no archive, only text that is long enough",
+    );
+    assert_ne!(output.status.code(), Some(0));
+    assert!(!good(&instance, &["template", "list"]).contains("\ntwo "));
+    instance.stop();
+}
+
+#[test]
+fn doctor_works_with_and_without_a_server() {
+    let mut instance = Instance::builder().start();
+    let read = |instance: &Instance| {
+        let output = warder(instance, &["--json", "doctor"], b"");
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    assert!(read(&instance)["host"]["features"].is_array());
+    instance.stop();
+    let report = read(&instance);
+    assert!(report["host"].is_null() && report["checks"].as_array().is_some_and(|c| c.len() > 5));
+}

@@ -1,0 +1,219 @@
+//! What privd asks: leases and their slots.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use warder_ipc::Channel;
+use warder_links::RouterLink;
+use warder_links::plan::{Pair, port_name};
+use warder_nft::render;
+use warder_wire::{Fault, FaultCode, SandboxId, priv_net};
+
+use super::{Daemon, Gateway, Pending, no_lease, purged};
+use crate::ledger::{Record, SlotRecord};
+use crate::log;
+use crate::policy::{self, Entry};
+use crate::slots::Ready;
+use crate::table::Budget;
+use crate::worker;
+
+impl Daemon {
+    pub(crate) fn lease_live(&mut self, sandbox: SandboxId) {
+        self.book.entry(sandbox).or_default().live = true;
+    }
+
+    pub(crate) fn lease_gone(&mut self, sandbox: &SandboxId) {
+        let Some(entry) = self.book.remove(sandbox) else {
+            return;
+        };
+        match entry.slot {
+            Some(slot) => self.release(sandbox, &entry, slot),
+            None if entry.standing.generation > 0 => {
+                self.note(&Record::Released {
+                    sandbox: sandbox.clone(),
+                });
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn slot_take(&mut self, seq: u64, sandbox: SandboxId) {
+        match self.book.get(&sandbox) {
+            Some(entry) if entry.live => {}
+            _ => return self.answer_privd(seq, Err(no_lease(&sandbox))),
+        }
+        if self.held.contains_key(&sandbox) {
+            return self.give(seq, &sandbox);
+        }
+        if self.pool.wait(seq, &sandbox) {
+            self.serve_waiting();
+        } else {
+            let fault = Fault::new(FaultCode::Exhausted, "all network slots are taken");
+            self.answer_privd(seq, Err(fault));
+        }
+    }
+
+    pub(crate) fn slot_report(&mut self, seq: u64) {
+        let (total, ready, _) = self.pool.counts();
+        let taken = self.book.values().filter(|e| e.slot.is_some()).count();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        self.answer_privd(
+            seq,
+            Ok(priv_net::Answer::Slots {
+                total,
+                ready,
+                taken,
+            }),
+        );
+    }
+
+    /// False when `fd` is no channel.
+    pub(crate) fn gateway_channel(&mut self, fd: OwnedFd) -> bool {
+        let Ok(channel) = Channel::from_fd(fd) else {
+            return false;
+        };
+        self.epoch += 1;
+        self.gateway = Some(Gateway {
+            channel,
+            budget: Budget::full(Instant::now()),
+        });
+        true
+    }
+
+    /// Requests that wait get what is ready.
+    pub(super) fn serve_waiting(&mut self) {
+        while self.pool.can_serve() {
+            let Some((seq, sandbox)) = self.pool.next_waiting() else {
+                return;
+            };
+            let live = self.book.get(&sandbox).is_some_and(|entry| entry.live);
+            if !live {
+                self.answer_privd(seq, Err(no_lease(&sandbox)));
+            } else if self.held.contains_key(&sandbox) {
+                self.give(seq, &sandbox);
+            } else if let Some(ready) = self.pool.pop() {
+                match self.assign(&sandbox, ready) {
+                    Ok(()) => self.give(seq, &sandbox),
+                    Err(fault) => self.answer_privd(seq, Err(fault)),
+                }
+            }
+        }
+    }
+
+    /// Answers with the slot that the sandbox has.
+    fn give(&mut self, seq: u64, sandbox: &SandboxId) {
+        let answer = self.slot_of(sandbox).and_then(|slot| {
+            let ns = self.held.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
+            let ns = ns
+                .try_clone()
+                .map_err(|e| Fault::new(FaultCode::System, e))?;
+            Ok((slot, vec![ns]))
+        });
+        match answer {
+            Ok((slot, fds)) => self.answer_privd_with(seq, Ok(priv_net::Answer::Slot(slot)), fds),
+            Err(fault) => self.answer_privd(seq, Err(fault)),
+        }
+    }
+
+    pub(crate) fn slot_of(&self, sandbox: &SandboxId) -> Result<priv_net::Slot, Fault> {
+        let slot = self.book.get(sandbox).and_then(|entry| entry.slot);
+        let pair = slot.and_then(|slot| Pair::new(self.config.block, slot.index));
+        let Pair { gateway, address } = pair.ok_or_else(|| no_lease(sandbox))?;
+        Ok(priv_net::Slot { address, gateway })
+    }
+
+    /// Puts a sandbox's policy in force on a ready slot, which is its own from then on.
+    fn assign(&mut self, sandbox: &SandboxId, ready: Ready) -> Result<(), Fault> {
+        let Ready { slot, ns } = ready;
+        let take = Record::Take {
+            sandbox: sandbox.clone(),
+            slot,
+        };
+        let added = self.record(&take).and_then(|()| {
+            let view = self.view(sandbox, &slot)?;
+            self.apply(&render::add(self.tag, &view))
+        });
+        if let Err(fault) = added {
+            self.note(&Record::Released {
+                sandbox: sandbox.clone(),
+            });
+            self.remember(sandbox);
+            self.pool.cool();
+            self.pool.cooled(slot.index);
+            return Err(fault);
+        }
+        self.note(&Record::Taken {
+            sandbox: sandbox.clone(),
+        });
+        if let Some(entry) = self.book.get_mut(sandbox) {
+            entry.slot = Some(slot);
+        }
+        self.held.insert(sandbox.clone(), ns);
+        Ok(())
+    }
+
+    /// The sandbox as the rules should have it, on `slot`.
+    fn view(&self, sandbox: &SandboxId, slot: &SlotRecord) -> Result<render::Sandbox, Fault> {
+        let entry = self.book.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
+        let port = policy::port(self.config.block, slot)
+            .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
+        Ok(render::Sandbox {
+            port,
+            open: entry.standing.policy.internet,
+        })
+    }
+
+    /// Rules go first and at once; then the namespace; then the flows, and with them the index is free.
+    pub(crate) fn release(&mut self, sandbox: &SandboxId, entry: &Entry, slot: SlotRecord) {
+        self.note(&Record::Release {
+            sandbox: sandbox.clone(),
+        });
+        if let Some(port) = policy::port(self.config.block, &slot) {
+            let gone = render::remove(self.tag, &port, entry.standing.policy.internet);
+            if let Err(fault) = self.apply(&gone) {
+                log::line(format_args!("rules of {sandbox}: {fault}"));
+                self.seal(&slot);
+            }
+        }
+        self.held.remove(sandbox);
+        self.pool.cool();
+        self.end_released(sandbox.clone(), slot);
+    }
+
+    pub(crate) fn end_released(&mut self, sandbox: SandboxId, slot: SlotRecord) {
+        self.end_flows(slot.index, Pending::Release { sandbox, slot });
+    }
+
+    /// Checks a descriptor that is said to be a running cell's namespace against ledger and router.
+    pub(crate) fn recognise(&mut self, sandbox: &SandboxId, ns: &OwnedFd) -> Result<(), Fault> {
+        let unknown = |why: &str| {
+            Fault::new(
+                FaultCode::NotFound,
+                format_args!("no slot of {sandbox}: {why}"),
+            )
+        };
+        let entry = self
+            .book
+            .get(sandbox)
+            .ok_or_else(|| unknown("not in the ledger"))?;
+        let slot = entry.slot.ok_or_else(|| unknown("it had none"))?;
+        let inode = warder_links::netns_inode(ns.as_fd()).map_err(|e| unknown(&e.to_string()))?;
+        if inode != slot.inode {
+            return Err(unknown("another namespace"));
+        }
+        let kernel = self.kernel.as_mut().ok_or_else(purged)?;
+        let number = kernel
+            .router
+            .number_of(ns.as_fd())
+            .map_err(|e| worker::fault(&e))?;
+        let name = port_name(slot.counter);
+        // An inode alone can be used again; the pair that leads there cannot.
+        let leads =
+            |link: &RouterLink| link.name == name && link.peer.is_some() && link.peer == number;
+        if self.found.iter().any(leads) {
+            Ok(())
+        } else {
+            Err(unknown("no pair leads there"))
+        }
+    }
+}

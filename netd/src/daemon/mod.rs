@@ -1,0 +1,273 @@
+//! netd's state, and what it does for each message of the table.
+
+mod background;
+mod leases;
+mod policies;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use warder_ipc::Channel;
+use warder_links::plan::{Uplink, port_name};
+use warder_links::{Router, RouterLink, Site};
+use warder_nft::model::Transaction;
+use warder_nft::{NftError, Session};
+use warder_wire::gateway_net;
+use warder_wire::start::NetStart;
+use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
+
+use crate::ledger::{Ledger, Record, SlotRecord};
+use crate::log;
+use crate::policy::{Book, Standing};
+use crate::slots::Pool;
+use crate::table::{Budget, Phase};
+use crate::worker::{Job, Worker};
+
+/// The kernel side; gone after a purge.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) site: Site,
+    pub(crate) router: Router,
+    pub(crate) rules: Session,
+    pub(crate) maker: Worker,
+    pub(crate) ender: Worker,
+}
+
+/// The gateway as netd sees it.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) channel: Channel,
+    budget: Budget,
+}
+
+/// What an end of flows is for.
+#[derive(Debug)]
+enum Pending {
+    /// An answer to the gateway that asked as number `epoch`.
+    Policy {
+        epoch: u64,
+        seq: u64,
+        sandbox: SandboxId,
+        generation: u64,
+    },
+    /// An index that is free afterwards.
+    Release {
+        sandbox: SandboxId,
+        slot: SlotRecord,
+    },
+}
+
+/// A released slot whose port is still there: the last cell's sockets keep the namespace until they end.
+#[derive(Debug)]
+struct Draining {
+    sandbox: SandboxId,
+    slot: SlotRecord,
+    since: Instant,
+    forced: bool,
+}
+
+/// Everything netd has.
+#[derive(Debug)]
+pub struct Daemon {
+    pub(crate) tag: InstanceTag,
+    pub(crate) config: NetStart,
+    pub(crate) uplink: Uplink,
+    pub(crate) phase: Phase,
+    pub(crate) privd: Channel,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) kernel: Option<Kernel>,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) book: Book,
+    pub(crate) pool: Pool,
+    /// Namespaces of taken slots: asked again, the same one is given.
+    pub(crate) held: BTreeMap<SandboxId, OwnedFd>,
+    /// The router's ports as they were at start.
+    pub(crate) found: Vec<RouterLink>,
+    pub(crate) counters: u32,
+    epoch: u64,
+    jobs: BTreeMap<u64, Pending>,
+    next_job: u64,
+    /// Ends of flows that the worker has not been sent, and how many it has.
+    ends: VecDeque<Job>,
+    ends_out: usize,
+    retry_at: Option<Instant>,
+    draining: Vec<Draining>,
+    look_at: Option<Instant>,
+}
+
+impl Daemon {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "start-up hands over what it made, once"
+    )]
+    pub(crate) fn new(
+        tag: InstanceTag,
+        config: NetStart,
+        uplink: Uplink,
+        privd: Channel,
+        kernel: Kernel,
+        ledger: Ledger,
+        book: Book,
+        pool: Pool,
+        found: Vec<RouterLink>,
+    ) -> Self {
+        let counters = pool.counter();
+        Self {
+            tag,
+            config,
+            uplink,
+            phase: Phase::Reconciling,
+            privd,
+            gateway: None,
+            kernel: Some(kernel),
+            ledger: Some(ledger),
+            book,
+            pool,
+            held: BTreeMap::new(),
+            found,
+            counters,
+            epoch: 0,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            ends: VecDeque::new(),
+            ends_out: 0,
+            retry_at: None,
+            draining: Vec::new(),
+            look_at: None,
+        }
+    }
+
+    /// What netd is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    // --- answers ---------------------------------------------------------------------------------
+
+    pub(crate) fn answer_privd(&mut self, seq: u64, result: Result<priv_net::Answer, Fault>) {
+        self.answer_privd_with(seq, result, Vec::new());
+    }
+
+    fn answer_privd_with(
+        &mut self,
+        seq: u64,
+        result: Result<priv_net::Answer, Fault>,
+        fds: Vec<OwnedFd>,
+    ) {
+        let reply = Message::<_, priv_net::Event>::Reply { seq, result };
+        if let Err(e) = self.privd.send(&reply, fds) {
+            // The loop finds the channel closed and ends.
+            log::line(format_args!("answer to privd: {e}"));
+        }
+    }
+
+    pub(crate) fn answer_gateway(&mut self, seq: u64, result: Result<gateway_net::Answer, Fault>) {
+        let Some(gateway) = &mut self.gateway else {
+            return;
+        };
+        let reply = Message::<_, gateway_net::Event>::Reply { seq, result };
+        if let Err(e) = gateway.channel.send(&reply, Vec::new()) {
+            log::audit(format_args!("gateway: {e}"));
+            self.gateway = None;
+        }
+    }
+
+    /// Puts a transaction in force; a second time over a new socket, should the first be confused.
+    pub(crate) fn apply(&mut self, transaction: &Transaction) -> Result<(), Fault> {
+        let kernel = self.kernel.as_mut().ok_or_else(purged)?;
+        let Err(first) = kernel.rules.apply(transaction) else {
+            return Ok(());
+        };
+        log::line(format_args!("rules: {first}; once more"));
+        kernel.rules = Session::open_in(kernel.router.ns()).map_err(|e| nft(&e))?;
+        kernel.rules.apply(transaction).map_err(|e| nft(&e))
+    }
+
+    /// The last resort: no packet passes a port that is down.
+    fn seal(&mut self, slot: &SlotRecord) {
+        let port = port_name(slot.counter);
+        log::audit(format_args!(
+            "{port} is taken down: its rules could not be changed"
+        ));
+        let Some(kernel) = &mut self.kernel else {
+            return;
+        };
+        if let Err(e) = kernel.router.seal(&port) {
+            // Neither rules nor link obey: stop. The next netd renders everything anew.
+            log::audit(format_args!("{port} could not be taken down: {e}"));
+            std::process::exit(1);
+        }
+    }
+
+    /// Appends to the ledger what must be there before the deed.
+    pub(crate) fn record(&mut self, record: &Record) -> Result<(), Fault> {
+        let ledger = self.ledger.as_mut().ok_or_else(purged)?;
+        ledger.append(record).map_err(|e| {
+            let full = e.kind() == std::io::ErrorKind::StorageFull
+                || e.kind() == std::io::ErrorKind::QuotaExceeded;
+            let code = if full {
+                FaultCode::NoSpace
+            } else {
+                FaultCode::System
+            };
+            Fault::new(code, format_args!("ledger: {e}"))
+        })
+    }
+
+    /// Appends what is worth knowing after a start, but must not stop what is being done.
+    pub(crate) fn note(&mut self, record: &Record) {
+        if let Err(fault) = self.record(record) {
+            log::line(fault);
+        }
+    }
+
+    /// Writes down again what holds for a sandbox, after a record that says otherwise.
+    fn remember(&mut self, sandbox: &SandboxId) {
+        let Some(entry) = self.book.get(sandbox).cloned() else {
+            return;
+        };
+        let Standing { generation, policy } = entry.standing;
+        if generation > 0 {
+            let (sandbox, open) = (sandbox.clone(), policy.internet);
+            self.note(&Record::Policy {
+                sandbox: sandbox.clone(),
+                generation,
+                open,
+            });
+            self.note(&Record::InForce {
+                sandbox,
+                generation,
+            });
+        }
+        if let Some(slot) = entry.slot {
+            self.note(&Record::Take {
+                sandbox: sandbox.clone(),
+                slot,
+            });
+            self.note(&Record::Taken {
+                sandbox: sandbox.clone(),
+            });
+        }
+    }
+}
+
+fn no_lease(sandbox: &SandboxId) -> Fault {
+    Fault::new(
+        FaultCode::NotFound,
+        format_args!("no live lease for {sandbox}"),
+    )
+}
+
+fn purged() -> Fault {
+    Fault::new(FaultCode::Unavailable, "netd is going")
+}
+
+fn nft(error: &NftError) -> Fault {
+    let code = match error {
+        NftError::Unsupported(_) => FaultCode::Unsupported,
+        NftError::Kernel { .. } | NftError::FlowsLeft(_) => FaultCode::System,
+    };
+    Fault::new(code, error)
+}
