@@ -129,7 +129,7 @@ fn exec_has_the_commands_streams_and_code() {
     let output = warder(&instance, &["shell", &id], b"echo $((40 + 2))\nexit 5\n");
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        String::from_utf8_lossy(&output.stdout).contains("\n42"),
+        String::from_utf8_lossy(&output.stdout).contains("42\r\n"),
         "{:?}",
         output.stdout
     );
