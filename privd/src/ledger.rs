@@ -127,6 +127,19 @@ pub(crate) enum LedgerError {
     File(&'static str, #[source] io::Error),
 }
 
+impl LedgerError {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::NoSpace => true,
+            Self::File(_, e) => matches!(
+                e.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::Foreign => false,
+        }
+    }
+}
+
 /// The open ledger and what it says.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -165,9 +178,14 @@ impl Ledger {
             Some(Record::Start {
                 version: VERSION,
                 tag: of,
-                boot: then,
+                boot: mut then,
             }) if of == tag => {
-                records.for_each(|record| apply(&mut book, &record));
+                for record in &mut records {
+                    apply(&mut book, &record);
+                    if let Record::Start { boot, .. } = record {
+                        then = boot;
+                    }
+                }
                 if then != boot {
                     for entry in book.values_mut() {
                         entry.deadline = rebase(entry.deadline);
@@ -178,7 +196,11 @@ impl Ledger {
             // Without its first record nothing says whose sandboxes these are.
             _ => return Err(LedgerError::Foreign),
         }
-        let (file, used, allocated) = write_whole(path, &book, tag, boot, true)?;
+        let used = bytes.len() - records.0.len();
+        let (file, used, allocated) = match write_whole(path, &book, tag, boot, true) {
+            Err(e) if e.is_full() && used > 0 => go_on(path, &book, tag, boot, used, bytes.len())?,
+            other => other?,
+        };
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -413,6 +435,44 @@ fn write_whole(
     }
     std::fs::rename(&fresh, path).map_err(failed("replacing"))?;
     Ok((file, used, allocated))
+}
+
+/// Goes on in the old file, for want of room for a fresh one: privd must start to be able to remove
+/// sandboxes. Its torn tail becomes zeroes; what was rebased to this boot is written behind.
+fn go_on(
+    path: &Path,
+    book: &Book,
+    tag: InstanceTag,
+    boot: &str,
+    used: usize,
+    length: usize,
+) -> Result<(File, u64, u64), LedgerError> {
+    let failed = |what| move |e| LedgerError::File(what, e);
+    // It may have come into being and hold the last blocks.
+    let _ = std::fs::remove_file(path.with_extension("new"));
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(failed("opening"))?;
+    let mut tail = vec![0; length - used];
+    let start = Record::Start {
+        version: VERSION,
+        tag,
+        boot: boot.to_owned(),
+    };
+    let moved = book.iter().map(|(sandbox, entry)| Record::Moved {
+        sandbox: sandbox.clone(),
+        deadline: entry.deadline,
+    });
+    let mut news = Vec::new();
+    for record in std::iter::once(start).chain(moved) {
+        news.extend(frame(&record).map_err(failed("encoding"))?);
+    }
+    let fits = tail.get_mut(..news.len());
+    fits.ok_or(LedgerError::NoSpace)?.copy_from_slice(&news);
+    file.write_all_at(&tail, used as u64)
+        .map_err(failed("writing"))?;
+    Ok((file, (used + news.len()) as u64, length as u64))
 }
 
 /// Allocates one step more, as zeroes. A file system that cannot (ZFS) keeps no reserve.

@@ -78,8 +78,10 @@ pub(crate) fn prepare(config: Config) -> Result<Ready, StartError> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let claim = claims(tag, &state_dir).take(before, Ledger::names_sandboxes)?;
-    std::fs::write(&number_file, format!("{}\n", claim.instance))
-        .map_err(file("noting the instance's number"))?;
+    if before != Some(claim.instance) {
+        std::fs::write(&number_file, format!("{}\n", claim.instance))
+            .map_err(file("noting the instance's number"))?;
+    }
 
     let run_dir = config.run_dir_of(tag);
     private(&run_dir, 0o711)?;

@@ -161,7 +161,7 @@ impl Instance {
         .expect("socket");
         bind(&door, &SocketAddrUnix::new(&socket).expect("short")).expect("free");
         listen(&door, 16).expect("bound");
-        let mut stage = Self {
+        let stage = Self {
             dir,
             tmpfs: tmpfs.is_some(),
             socket,
