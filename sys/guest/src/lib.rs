@@ -1,8 +1,7 @@
 //! Trust: zone 0 (envd, pid 1 of a sandbox).
 //! Input: arguments from envd, which got them from clients; answers of the kernel.
 //! May: start processes as any user of the sandbox, open terminals, watch files, read signals.
-//! Unsafe: `spawn` shares memory with the child until it executes; `start` takes over a descriptor by
-//! number; `watched` gives descriptors to tokio; `signals` and `addresses` call what rustix does not wrap.
+//! Unsafe: in `spawn`, `start`, `watched`, `signals` and `addresses`; each block says why it is sound.
 //!
 //! The few kernel services of the agent that differ between systems or need `unsafe`. What a system
 //! lacks is [`unsupported`], an error that names the operation.

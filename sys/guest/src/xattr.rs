@@ -7,6 +7,7 @@ use std::path::Path;
 /// Longest value read, in bytes.
 pub const MAX_VALUE: usize = 4096;
 /// Longest list of names read, in bytes (the kernel's own limit).
+#[cfg(target_os = "linux")]
 const MAX_LIST: usize = 64 * 1024;
 
 /// Names and values of a file's attributes that begin with `prefix`, prefix cut off. Follows links.

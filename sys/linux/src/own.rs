@@ -3,11 +3,9 @@
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, UnshareFlags, capabilities, remove_capability_from_bounding_set,
-    set_capabilities, unshare_unsafe,
+    CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities,
 };
 
 use crate::error::{At, HostError, Result};
@@ -52,9 +50,9 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
 }
 
 /// Makes this process a clean place for root to work in: closes every descriptor but 0, 1, 2 and
-/// `keep`, takes a mount namespace of its own (the host's mounts go on arriving in it, its own stay in
-/// it), creates files for itself alone, drops capabilities it never needs, for good. `no_new_privs` is
-/// not set: cells inherit it and setuid programs in them must work.
+/// `keep`, creates files for itself alone, drops capabilities it never needs, for good. `no_new_privs` is
+/// not set: cells inherit it and setuid programs in them must work. The host's mount namespace stays: the
+/// one attached mount of an instance, the pin of its router, must outlive every daemon.
 ///
 /// Answers what could not be done and is not needed.
 ///
@@ -63,13 +61,6 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
 pub fn settle(keep: &[RawFd]) -> Result<Vec<String>> {
     close_others(keep)?;
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    // SAFETY: a mount namespace of its own takes nothing from the memory or descriptors of this process.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.at("unshare mounts")?;
-    mount_change(
-        "/",
-        MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
-    )
-    .at("make mounts private")?;
     drop_capabilities()?;
     let mut undone = Vec::new();
     let files = getrlimit(Resource::Nofile);
