@@ -265,13 +265,7 @@ fn malformed_calls_are_refused_and_the_agent_lives() {
 
 #[test]
 fn descriptors_can_run_out_and_come_back() {
-    let envd = Envd::start();
-    let pid = rustix::process::Pid::from_raw(envd.pid().cast_signed());
-    let low = rustix::process::Rlimit {
-        current: Some(24),
-        maximum: Some(24),
-    };
-    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, low).expect("a limit");
+    let envd = Envd::with_few_descriptors();
     let idle: Vec<UnixStream> = (0..40)
         .map(|_| {
             let (ours, theirs) = UnixStream::pair().expect("a pair");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, lchown, symlink};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
@@ -39,9 +39,22 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+fn kind_of(kind: fs::FileType) -> FileType {
+    match kind {
+        kind if kind.is_dir() => FileType::Directory,
+        kind if kind.is_file() => FileType::RegularFile,
+        kind if kind.is_symlink() => FileType::Symlink,
+        kind if kind.is_fifo() => FileType::Fifo,
+        kind if kind.is_socket() => FileType::Socket,
+        kind if kind.is_char_device() => FileType::CharacterDevice,
+        kind if kind.is_block_device() => FileType::BlockDevice,
+        _ => FileType::Unknown,
+    }
+}
+
 fn copy(source: &Path, destination: &Path) -> io::Result<()> {
     let about = fs::symlink_metadata(source)?;
-    let kind = FileType::from_raw_mode(about.mode());
+    let kind = kind_of(about.file_type());
     match kind {
         FileType::Directory => {
             fs::create_dir(destination)?;

@@ -40,6 +40,14 @@ impl Envd {
         envd
     }
 
+    /// With room for a few streams only.
+    pub(crate) fn with_few_descriptors() -> Self {
+        let envd = Self::with(&["bash", "-c", "'ulimit -n 24 && exec \"$0\"'"]);
+        let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
+        assert_eq!(set.status, 204, "{}", set.text());
+        envd
+    }
+
     /// Without `/init`.
     pub(crate) fn bare() -> Self {
         Self::with(&[])
