@@ -190,12 +190,13 @@ impl Host {
         }
     }
 
-    /// Sends a request; its number.
+    /// Sends a request; its number. Waits until it is in the kernel's queue, since nothing here sends
+    /// what stays in the channel's own.
     pub(crate) fn ask(&mut self, body: Ask) -> u64 {
         self.seq += 1;
         let seq = self.seq;
         self.gateway
-            .send(&Request { seq, body }, Vec::new())
+            .send_timeout(&Request { seq, body }, Vec::new(), PATIENCE)
             .expect("sends");
         seq
     }
