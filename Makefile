@@ -39,7 +39,7 @@ bench:
 
 # Every decoder of foreign bytes, for a while.
 fuzz:
-	@tests/fuzz/run $(ARGS)
+	@scripts/fuzz $(ARGS)
 
 # Lints and links everything for FreeBSD.
 freebsd-check:
