@@ -11,11 +11,16 @@ use std::time::Duration;
 use serde_json::json;
 use warder_harness::http::{self, Answer};
 
+/// Of so many creates the last one is kept, so that what was answered can be lost.
+const KEPT: usize = 4;
+
 /// What the clients were told.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Sandboxes whose create was answered with 201 and whose destroy was not answered with 204.
-    pub alive: BTreeSet<String>,
+    /// Sandboxes whose create was answered with 201 and that nobody asked to destroy.
+    pub kept: BTreeSet<String>,
+    /// Sandboxes whose destroy was asked for and not answered with 204: there and whole, or gone.
+    pub doubtful: BTreeSet<String>,
     /// Sandboxes whose destroy was answered with 204.
     pub destroyed: BTreeSet<String>,
     /// Creates and destroys answered as they should be.
@@ -59,7 +64,8 @@ impl Churn {
         let mut all = Tally::default();
         for client in self.clients {
             let one = client.join().expect("a client does not panic");
-            all.alive.extend(one.alive);
+            all.kept.extend(one.kept);
+            all.doubtful.extend(one.doubtful);
             all.destroyed.extend(one.destroyed);
             all.answered += one.answered;
             all.refused += one.refused;
@@ -74,7 +80,10 @@ fn work(address: SocketAddr, key: &str, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let body = json!({ "templateID": "base", "timeout": 3600, "metadata": { "kind": "churn" } })
         .to_string();
-    while !stop.load(Ordering::Relaxed) {
+    for turn in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         let Some(made) = tally.note(
             "create",
             201,
@@ -88,11 +97,15 @@ fn work(address: SocketAddr, key: &str, stop: &AtomicBool) -> Tally {
             tally.wrong.push(format!("a create without an id: {made}"));
             continue;
         };
-        tally.alive.insert(id.to_owned());
+        if turn % KEPT == 0 {
+            tally.kept.insert(id.to_owned());
+            continue;
+        }
         let ended = ask(address, key, "DELETE", &format!("/sandboxes/{id}"), b"");
         if tally.note("destroy", 204, ended).is_some() {
-            tally.alive.remove(id);
             tally.destroyed.insert(id.to_owned());
+        } else {
+            tally.doubtful.insert(id.to_owned());
         }
     }
     tally

@@ -88,6 +88,13 @@ impl Kernel {
                     .to_owned();
                 *self.daemons.entry(name).or_default() += 1;
             }
+            // privd, and workers of it: they keep its command line, which names a file beside the programs.
+            let line = fs::read(dir.join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line)
+                .contains(&format!("{}/privd.conf", programs.display()))
+            {
+                *self.daemons.entry("privd".to_owned()).or_default() += 1;
+            }
             let Ok(namespace) = fs::read_link(dir.join("ns/pid")) else {
                 continue;
             };

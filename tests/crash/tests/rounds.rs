@@ -17,8 +17,17 @@ const CLIENTS: usize = 3;
 const VICTIMS: [&str; 4] = ["privd", "netd", "gatewayd", "pluginhost"];
 /// How long anything may take before it counts as lost; not a budget.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a mortal sandbox is given to live.
-const MORTAL: u64 = 4;
+/// How long a mortal sandbox is given to live, in seconds: longer than a round, so that crashes meet it at any age.
+const MORTAL: u64 = 6;
+/// How exactly its end is looked at; a deadline that a crash moves is off by more.
+const EXACTLY: Duration = Duration::from_secs(2);
+
+/// A sandbox that ends by itself.
+struct Mortal {
+    id: String,
+    /// Between the request and the answer of its create, plus its time.
+    due: (Instant, Instant),
+}
 
 /// What a victim's rounds came to.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +60,7 @@ fn nothing_is_lost_and_nothing_is_left() {
         .collect();
     let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
     let mut order = Vec::new();
+    let mut mortals = Vec::new();
     for round in 0..rounds {
         if order.is_empty() {
             order = seed.shuffled(&VICTIMS);
@@ -59,19 +69,23 @@ fn nothing_is_lost_and_nothing_is_left() {
         let account = accounts.entry(victim).or_default();
         account.rounds += 1;
         let name = format!("round {round} of {rounds}, {victim}, CRASH_SEED={first}");
-        let mortal =
-            instance.create(&json!({ "timeout": MORTAL, "metadata": { "kind": "mortal" } }));
+        mortals.push(Mortal::make(&instance));
         let tally = strike(&mut instance, victim, &mut seed, account);
         after(
             &instance,
             &name,
             tally,
             &mut residents,
-            &mortal,
+            &mut mortals,
             &start,
             account,
         );
     }
+    settle(&instance, "the last deadlines", || {
+        let wrong = on_time(&instance, &mut mortals);
+        assert!(wrong.is_empty(), "{wrong:?}\n{}", instance.log_text());
+        mortals.iter().map(|mortal| mortal.id.clone()).collect()
+    });
     say(&summary(&accounts, first));
 
     for resident in &residents {
@@ -130,7 +144,7 @@ fn after(
     name: &str,
     tally: Tally,
     residents: &mut [Resident],
-    mortal: &Value,
+    mortals: &mut Vec<Mortal>,
     start: &Kernel,
     account: &mut Account,
 ) {
@@ -148,7 +162,7 @@ fn after(
         let listed = listed(instance);
         let mut wrong = Vec::new();
         let lost: Vec<_> = tally
-            .alive
+            .kept
             .union(&ids)
             .filter(|id| !listed.contains(*id))
             .collect();
@@ -172,26 +186,22 @@ fn after(
         );
     }
 
-    // The mortal one's deadline was not moved by the crash.
-    let mortal_id = mortal["sandboxID"].as_str().unwrap_or_default();
-    settle(
-        instance,
-        &format!("{name}: {mortal_id} ends when its time is up"),
-        || {
-            let there = listed(instance).contains(mortal_id);
-            if there {
-                vec![format!("{mortal_id} is still listed")]
-            } else {
-                Vec::new()
-            }
-        },
+    // No crash moved a deadline.
+    let wrong = on_time(instance, mortals);
+    assert!(
+        wrong.is_empty(),
+        "{name}: {wrong:?}\n{}",
+        instance.log_text()
     );
 
     // Those the clients lost sight of are whole too, or not there: the API can end each.
-    let mut unknown = listed(instance);
-    unknown.retain(|id| !ids.contains(id));
-    account.unknown += unknown.difference(&tally.alive).count();
-    for id in &unknown {
+    let mut others = listed(instance);
+    others.retain(|id| !ids.contains(id) && mortals.iter().all(|mortal| mortal.id != *id));
+    account.unknown += others
+        .iter()
+        .filter(|id| !tally.kept.contains(*id) && !tally.doubtful.contains(*id))
+        .count();
+    for id in &others {
         let gone = instance.api("DELETE", &format!("/sandboxes/{id}"), &Value::Null);
         assert!(
             [204, 404].contains(&gone.status),
@@ -207,6 +217,40 @@ fn after(
         &format!("{name}: the kernel fits the list"),
         || Kernel::look(instance).against(&listed(instance), start),
     );
+}
+
+impl Mortal {
+    fn make(instance: &Instance) -> Self {
+        let life = Duration::from_secs(MORTAL);
+        let asked = Instant::now();
+        let made = instance.create(&json!({ "timeout": MORTAL, "metadata": { "kind": "mortal" } }));
+        Self {
+            id: made["sandboxID"].as_str().unwrap_or_default().to_owned(),
+            due: (asked + life, Instant::now() + life),
+        }
+    }
+}
+
+/// What is wrong with the deadlines of `mortals`; those that were kept leave the list.
+fn on_time(instance: &Instance, mortals: &mut Vec<Mortal>) -> Vec<String> {
+    let before = Instant::now();
+    let listed = listed(instance);
+    let after = Instant::now();
+    let mut wrong = Vec::new();
+    mortals.retain(|mortal| match listed.contains(&mortal.id) {
+        true if before > mortal.due.1 + EXACTLY => {
+            let late = before - mortal.due.1;
+            wrong.push(format!("{} is listed {late:?} after its end", mortal.id));
+            true
+        }
+        false if after < mortal.due.0 => {
+            let early = mortal.due.0 - after;
+            wrong.push(format!("{} ended {early:?} before its time", mortal.id));
+            true
+        }
+        listed => listed,
+    });
+    wrong
 }
 
 /// The kernel's view with no sandbox, once it does not change any more.
@@ -298,8 +342,8 @@ fn settle(instance: &Instance, what: &str, mut wrong: impl FnMut() -> Vec<String
 fn summary(accounts: &BTreeMap<&str, Account>, seed: u64) -> String {
     let mut text = format!(
         "crash: {RESIDENTS} sandboxes with background processes lived through every kill -9; {CLIENTS} clients created and\n\
-         destroyed others meanwhile. After each round the same ids answered, files and processes were there, a sandbox\n\
-         of {MORTAL} s ended by its deadline, and processes, mounts, control groups, interfaces and files were those of\n\
+         destroyed others meanwhile. After each round the same ids answered, files and processes were there, sandboxes\n\
+         of {MORTAL} s ended by their deadline, and processes, mounts, control groups, interfaces and files were those of\n\
          the sandboxes listed. CRASH_SEED={seed}\n\n\
          {:<12} {:>6} {:>10} {:>9} {:>9} {:>11} {:>14}\n",
         "killed", "rounds", "answered", "refused", "broken", "unanswered*", "back within"
