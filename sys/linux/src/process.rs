@@ -91,14 +91,15 @@ impl Process {
         }
     }
 
-    /// Forks a worker that holds only `keep` (and 0, 1, 2) and exits with what `job` returns. The caller
-    /// must be single-threaded.
+    /// Forks a worker that holds only `keep` (and 0, 1, 2), exits with what `job` returns and is killed when
+    /// the caller ends. The caller must be single-threaded.
     ///
     /// # Errors
     /// `System` when fork fails.
     pub fn worker(keep: &[BorrowedFd<'_>], job: impl FnOnce() -> i32) -> Result<Self> {
+        let parent = rustix::process::getpid();
         Self::fork(0, None, || {
-            if sys::close_all_but(keep).is_err() || reset_signals().is_err() {
+            if !dies_with(parent) || sys::close_all_but(keep).is_err() || reset_signals().is_err() {
                 return 126;
             }
             job()
@@ -225,6 +226,13 @@ fn start_time_in(stat: &str) -> Option<u64> {
 pub(crate) fn reset_signals() -> Result<()> {
     sys::default_sigpipe();
     sys::mask_signals(libc::SIG_SETMASK, &sys::signal_set(&[])).at("sigprocmask")
+}
+
+/// In a new process: has it killed when its parent ends. False when it cannot be, or that has ended already.
+pub(crate) fn dies_with(parent: Pid) -> bool {
+    let kill = Some(rustix::process::Signal::KILL);
+    rustix::process::set_parent_process_death_signal(kill).is_ok()
+        && rustix::process::getppid() == Some(parent)
 }
 
 /// In the new process: becomes the program. Returns only with the reason why not.

@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, HostError, Result};
-use crate::process::{Process, Signal};
+use crate::process::{Process, Signal, dies_with};
 
 /// The host's ids of one sandbox: its id 0 is `first`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -39,9 +39,12 @@ impl UserNamespace {
         {
             return Err(HostError::Invalid("id range"));
         }
+        let parent = rustix::process::getpid();
         let holder = Process::fork(libc::CLONE_NEWUSER, None, || {
             // Only its namespace is wanted: waits to be killed.
-            let _ = rustix::event::poll(&mut [], None);
+            if dies_with(parent) {
+                let _ = rustix::event::poll(&mut [], None);
+            }
             0
         })?;
         let descriptor = map(holder.pid(), range);

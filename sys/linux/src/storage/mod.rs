@@ -86,6 +86,14 @@ impl Store {
         for name in STAGE {
             store.make_dir(&format!("stage/{name}"))?;
         }
+        // Templates that were being made when the last owner ended.
+        for name in store.names("templates", |name| {
+            name.strip_prefix('.').map(str::to_owned)
+        })? {
+            if !name.is_empty() && name != "." {
+                store.move_away(&format!("templates/.{name}"), "trash")?;
+            }
+        }
         Ok(store)
     }
 

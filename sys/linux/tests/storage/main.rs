@@ -49,6 +49,10 @@ fn main() {
             "processes::workers_keep_little",
             processes::workers_keep_little,
         ),
+        (
+            "processes::workers_end_with_their_parent",
+            processes::workers_end_with_their_parent,
+        ),
         ("processes::signals_are_read", processes::signals_are_read),
     ]);
 }

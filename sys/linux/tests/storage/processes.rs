@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use warder_linux::HostError;
 use warder_linux::dirs::{Access, detached};
 use warder_linux::process::{Exit, Process, Program, Signal};
@@ -92,6 +93,26 @@ pub(crate) fn workers_keep_little() {
     .expect("worker");
     ended(&worker);
     assert_eq!(worker.try_wait().expect("wait"), Some(Exit::Code(0)));
+}
+
+pub(crate) fn workers_end_with_their_parent() {
+    let (read, write) = rustix::pipe::pipe().expect("pipe");
+    let parent = Process::worker(&[write.as_fd()], || {
+        let endless = || poll(&mut [], None).map_or(1, |_| 0);
+        i32::from(Process::worker(&[write.as_fd()], endless).is_err())
+    })
+    .expect("worker");
+    drop(write);
+    ended(&parent);
+    assert_eq!(parent.try_wait().expect("wait"), Some(Exit::Code(0)));
+    // Its end closes the pipe.
+    let mut ends = [PollFd::new(&read, PollFlags::IN)];
+    let patience = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut ends, Some(&patience)), Ok(1));
+    assert_eq!(rustix::io::read(&read, &mut [0; 1]), Ok(0));
 }
 
 pub(crate) fn signals_are_read() {
