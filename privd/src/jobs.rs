@@ -72,7 +72,7 @@ impl Privd {
             let _ = rustix::process::nice(NICE);
             finish(store.empty_trash())
         };
-        match Process::worker(&[store.as_fd()], job) {
+        match Process::worker(&[store.as_fd(), self.lock.as_fd()], job) {
             Ok(process) => {
                 self.trash = false;
                 self.add_job(process, Work::Trash, u64::MAX);
@@ -98,7 +98,8 @@ impl Privd {
             Err(e) => self.log.own(format_args!("template base: {}", chain(&e))),
         }
         let store = &self.store;
-        match Process::worker(&[store.as_fd()], || finish(store.make_base())) {
+        let keep = [store.as_fd(), self.lock.as_fd()];
+        match Process::worker(&keep, || finish(store.make_base())) {
             Ok(process) => self.add_job(process, Work::Base, u64::MAX),
             Err(e) => self
                 .log
@@ -167,9 +168,9 @@ impl Privd {
         self.end_jobs(|job| job.until <= now);
     }
 
-    /// Ends the imports there are.
-    pub(crate) fn end_imports(&mut self) {
-        self.end_jobs(|job| matches!(job.work, Work::Import { .. }));
+    /// Ends the making of templates.
+    pub(crate) fn end_templates(&mut self) {
+        self.end_jobs(|job| !matches!(job.work, Work::Trash));
     }
 
     fn end_jobs(&mut self, which: impl Fn(&Job) -> bool) {
@@ -205,7 +206,7 @@ impl Privd {
                 self.timers.set(self.now.mono + 60_000, Timer::Trash);
             }
             Work::Base => {
-                if !good {
+                if !good && !self.stopping() {
                     self.log
                         .own(format_args!("template base could not be made: {exit:?}"));
                 }

@@ -58,11 +58,7 @@ fn main() -> ExitCode {
         return fail(1, "must be started by root");
     }
     match setup::prepare(config) {
-        Ok(mut ready) => {
-            let status = ready.privd.run();
-            drop(ready.lock);
-            ExitCode::from(status)
-        }
+        Ok(mut privd) => ExitCode::from(privd.run()),
         Err(e) => fail(1, &supervise::chain(&e)),
     }
 }

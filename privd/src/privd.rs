@@ -1,6 +1,7 @@
 //! The state of the daemon and its one loop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -148,6 +149,8 @@ pub(crate) struct Cleanup {
 #[allow(missing_docs, reason = "each is documented at its type")]
 pub(crate) struct Privd {
     pub config: Config,
+    /// On the state directory, for as long as this process or a worker of it lives.
+    pub lock: File,
     pub tag: InstanceTag,
     pub claim: Claim,
     /// Sandboxes at most.

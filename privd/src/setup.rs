@@ -34,20 +34,11 @@ const PREDECESSOR: Duration = Duration::from_secs(5);
 /// Resolvers of sandboxes where the host names none that they could reach.
 const RESOLVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)];
 
-/// A daemon and the lock it holds on its state directory.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    /// Runs.
-    pub privd: Privd,
-    /// Held until the process ends.
-    pub lock: File,
-}
-
 /// Does everything that comes before the loop, in order.
 ///
 /// # Errors
 /// [`StartError`].
-pub(crate) fn prepare(config: Config) -> Result<Ready, StartError> {
+pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
     let file = |what| move |e| StartError::File(what, e);
     let inherited = config
         .listen_fds
@@ -130,6 +121,7 @@ pub(crate) fn prepare(config: Config) -> Result<Ready, StartError> {
     }
 
     let mut privd = Privd {
+        lock,
         tag,
         claim,
         capacity,
@@ -187,7 +179,7 @@ pub(crate) fn prepare(config: Config) -> Result<Ready, StartError> {
     {
         privd.start(role);
     }
-    Ok(Ready { privd, lock })
+    Ok(privd)
 }
 
 /// The host's claims, seen from one instance.
