@@ -20,7 +20,7 @@ use warder_wire::link::Role;
 
 use crate::agent::Agent;
 use crate::{files, filesystem, process};
-pub(crate) use body::Body;
+pub(crate) use body::{Body, RequestBody};
 pub(crate) use error::ApiError;
 
 /// Longest head of a request, in bytes.
@@ -28,8 +28,9 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Serves a stream until the gateway closes it.
 pub(crate) async fn serve(agent: Agent, stream: UnixStream, role: Role) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let agent = agent.clone();
+        let request = request.map(RequestBody::from);
         async move { Ok::<_, Infallible>(respond(&agent, role, request).await) }
     });
     let served = http1::Builder::new()
@@ -40,7 +41,7 @@ pub(crate) async fn serve(agent: Agent, stream: UnixStream, role: Role) {
     drop(served);
 }
 
-async fn respond(agent: &Agent, role: Role, request: Request<Incoming>) -> Response<Body> {
+async fn respond(agent: &Agent, role: Role, request: Request<RequestBody>) -> Response<Body> {
     let origin = request.headers().contains_key(header::ORIGIN);
     if let Some(answer) = cors::preflight(&request) {
         return answer;
@@ -52,7 +53,7 @@ async fn respond(agent: &Agent, role: Role, request: Request<Incoming>) -> Respo
     response
 }
 
-async fn route(agent: &Agent, role: Role, request: Request<Incoming>) -> Response<Body> {
+async fn route(agent: &Agent, role: Role, request: Request<RequestBody>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     if let Err(error) = auth::check_token(agent, role, &method, &path, request.headers()) {
@@ -77,7 +78,7 @@ async fn route(agent: &Agent, role: Role, request: Request<Incoming>) -> Respons
 }
 
 /// `/<service>/<Method>`.
-async fn call(agent: &Agent, path: &str, request: Request<Incoming>) -> Response<Body> {
+async fn call(agent: &Agent, path: &str, request: Request<RequestBody>) -> Response<Body> {
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/'))
     else {
         return not_found().into_response();

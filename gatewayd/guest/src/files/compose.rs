@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use serde::Deserialize;
 
 use super::access;
@@ -14,7 +13,7 @@ use super::body::on_helper;
 use super::target;
 use super::upload::Written;
 use crate::agent::Agent;
-use crate::http::{ApiError, Body, json};
+use crate::http::{ApiError, Body, RequestBody, json};
 use crate::paths;
 use crate::users::User;
 
@@ -32,7 +31,7 @@ struct Compose {
 
 pub(crate) async fn post(
     agent: &Agent,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, ApiError> {
     let body = Limited::new(request.into_body(), MAX_BODY)
         .collect()

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use rustix::fs::{Mode, OFlags};
 
 use super::access::{self, Operation};
@@ -15,7 +14,7 @@ use super::encoding::{self, Coding};
 use super::query::{self, Query};
 use super::range::{self, Condition, Part};
 use crate::agent::Agent;
-use crate::http::{ApiError, Body};
+use crate::http::{ApiError, Body, RequestBody};
 use crate::paths;
 
 /// A file with its first bytes: they tell what its size does not, for files of /proc and /sys.
@@ -36,7 +35,7 @@ enum OpenError {
 
 pub(crate) async fn get(
     agent: &Agent,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, ApiError> {
     let query = Query::parse(request.uri().query())?;
     let headers = request.headers();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use serde::Serialize;
 
 use super::access::{self, Operation};
@@ -18,7 +18,7 @@ use super::multipart::{Event, Parser};
 use super::query::Query;
 use super::{metadata, target};
 use crate::agent::Agent;
-use crate::http::{ApiError, Body, json};
+use crate::http::{ApiError, Body, RequestBody, json};
 use crate::paths;
 use crate::users::User;
 
@@ -40,7 +40,7 @@ pub(super) struct Written {
 
 pub(crate) async fn post(
     agent: &Agent,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, ApiError> {
     let query = Query::parse(request.uri().query())?;
     let headers = request.headers();
@@ -158,7 +158,7 @@ async fn form(
 
 /// The request's body, decoded.
 struct Source {
-    body: Incoming,
+    body: RequestBody,
     gzip: Option<MultiGzDecoder<Vec<u8>>>,
     /// Compressed bytes that wait.
     waiting: Bytes,
@@ -167,7 +167,7 @@ struct Source {
 }
 
 impl Source {
-    fn new(request: Request<Incoming>) -> Result<Self, ApiError> {
+    fn new(request: Request<RequestBody>) -> Result<Self, ApiError> {
         let encoding = text(request.headers(), header::CONTENT_ENCODING);
         let gzip = match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => None,

@@ -1,15 +1,14 @@
 //! Browsers may call the agent from any page: the access token decides, not the origin.
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
 
-use super::{Body, no_content};
+use super::{Body, RequestBody, no_content};
 
 /// How long a browser may remember the answer to a preflight, in seconds.
 const MAX_AGE: &str = "7200";
 
 /// Answers a preflight request; `None` when it is none.
-pub(super) fn preflight(request: &Request<Incoming>) -> Option<Response<Body>> {
+pub(super) fn preflight(request: &Request<RequestBody>) -> Option<Response<Body>> {
     let headers = request.headers();
     if request.method() != Method::OPTIONS
         || !headers.contains_key(header::ORIGIN)

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use warder_connect::Timestamp;
 
-use super::{ApiError, Body, no_content};
+use super::{ApiError, Body, RequestBody, no_content};
 use crate::agent::Agent;
 
 /// Largest body, in bytes.
@@ -29,7 +28,7 @@ struct Init {
 
 pub(super) async fn post(
     agent: &Agent,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, ApiError> {
     let body = Limited::new(request.into_body(), MAX_BODY)
         .collect()

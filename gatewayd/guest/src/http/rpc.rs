@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -18,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use warder_connect::json::parse;
 use warder_connect::{Code, ConnectError, Decoder, END_STREAM, STREAM_JSON, UNARY_JSON, envelope};
 
-use super::{Body, auth, json};
+use super::{Body, RequestBody, auth, json};
 use crate::agent::Agent;
 use crate::users::User;
 
@@ -58,12 +57,12 @@ impl Caller {
 pub(crate) struct Call {
     caller: Caller,
     shape: Shape,
-    body: Incoming,
+    body: RequestBody,
 }
 
 impl Call {
     /// Reads the head. The error is the answer.
-    pub(super) fn new(request: Request<Incoming>) -> Result<Self, Box<Answer>> {
+    pub(super) fn new(request: Request<RequestBody>) -> Result<Self, Box<Answer>> {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
         let content_type = text(headers, "content-type")
@@ -234,13 +233,13 @@ fn deadline() -> ConnectError {
 
 /// The messages of a request, as they come.
 pub(crate) struct Reader {
-    body: Incoming,
+    body: RequestBody,
     decoder: Decoder,
     ended: bool,
 }
 
 impl Reader {
-    fn new(body: Incoming) -> Self {
+    fn new(body: RequestBody) -> Self {
         Self {
             body,
             decoder: Decoder::new(MAX_MESSAGE),
