@@ -27,11 +27,8 @@ pub fn serve(daemon: &mut Daemon) -> i32 {
             log::line(format_args!("poll: {errno}"));
             return 1;
         }
-        if let Some(code) = hear_privd(daemon) {
-            return code;
-        }
-        hear_gateway(daemon);
-        if let Some(code) = hear_workers(daemon) {
+        let heard = hear_privd(daemon).or_else(|| hear_gateway(daemon));
+        if let Some(code) = heard.or_else(|| hear_workers(daemon)) {
             return code;
         }
     }
@@ -65,9 +62,9 @@ fn watch(channel: &Channel) -> PollFd<'_> {
     PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN | out)
 }
 
-/// An exit code when netd has to end.
+/// All that privd has said so far. An exit code when netd has to end.
 fn hear_privd(daemon: &mut Daemon) -> Option<i32> {
-    for _ in 0..TURN {
+    loop {
         let got = daemon
             .privd
             .flush()
@@ -91,20 +88,26 @@ fn hear_privd(daemon: &mut Daemon) -> Option<i32> {
             return None;
         }
     }
-    None
 }
 
-fn hear_gateway(daemon: &mut Daemon) {
+/// An exit code when netd has to end.
+fn hear_gateway(daemon: &mut Daemon) -> Option<i32> {
     for _ in 0..TURN {
-        let Some(gateway) = &mut daemon.gateway else {
-            return;
-        };
+        let gateway = daemon.gateway.as_mut()?;
         let got = gateway
             .channel
             .flush()
             .and_then(|()| gateway.channel.recv::<Request<gateway_net::Ask>>());
+        // What privd said before the gateway asked is heard before it: that a lease lives, or another gateway.
+        let epoch = daemon.epoch;
+        if let Some(code) = hear_privd(daemon) {
+            return Some(code);
+        }
+        if daemon.epoch != epoch {
+            return None;
+        }
         let end = match got {
-            Ok(None) => return,
+            Ok(None) => return None,
             Ok(Some((request, fds))) => match table::gateway(daemon, request, &fds) {
                 Ok(()) => continue,
                 Err(violation) => Some(violation.to_string()),
@@ -117,6 +120,7 @@ fn hear_gateway(daemon: &mut Daemon) {
         }
         daemon.gateway = None;
     }
+    None
 }
 
 /// An exit code when a worker is gone: netd is whole or not at all.

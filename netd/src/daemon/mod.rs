@@ -85,7 +85,7 @@ pub struct Daemon {
     /// The router's ports as they were at start.
     pub(crate) found: Vec<RouterLink>,
     pub(crate) counters: u32,
-    epoch: u64,
+    pub(crate) epoch: u64,
     jobs: BTreeMap<u64, Pending>,
     next_job: u64,
     /// Ends of flows that the worker has not been sent, and how many it has.
