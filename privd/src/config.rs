@@ -32,7 +32,7 @@ pub(crate) struct Config {
     pub plugin_dir: PathBuf,
     /// The backends to load; the first one makes sandboxes.
     pub backends: Vec<BackendName>,
-    /// What sandbox host names end in.
+    /// What sandbox host names end in, with `:PORT` where clients need one.
     pub domain: String,
     /// Group whose members may administer.
     pub operator_group: Option<String>,
@@ -255,8 +255,9 @@ fn domain(value: &str) -> Result<String, String> {
     let label = |l: &str| {
         !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    if value.len() > 200 || !value.split('.').all(label) {
-        return Err(format!("`{value}` is not a domain name"));
+    let (name, port) = value.split_once(':').unwrap_or((value, "443"));
+    if value.len() > 200 || !name.split('.').all(label) || number(port, 1, 65_535).is_err() {
+        return Err(format!("`{value}` is not DOMAIN or DOMAIN:PORT"));
     }
     Ok(value.to_ascii_lowercase())
 }
@@ -293,6 +294,8 @@ mod tests {
             "max_sandboxes 0",
             "state_dir",
             "domain a..b",
+            "domain a:0",
+            "domain a:b:1",
             "state_dir /other",
         ] {
             let text = format!("{GOOD}{bad}\n");

@@ -1,6 +1,7 @@
 //! privd's configuration for this instance.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ const FILE: &str = "privd.conf";
 pub(crate) fn write(
     place: &Place,
     programs: &Programs,
-    listener: RawFd,
+    listener: (RawFd, SocketAddr),
     keep: bool,
 ) -> Result<PathBuf, Error> {
     let text = render(place, programs, listener, keep)?;
@@ -28,14 +29,16 @@ pub(crate) fn write(
 fn render(
     place: &Place,
     programs: &Programs,
-    listener: RawFd,
+    listener: (RawFd, SocketAddr),
     keep: bool,
 ) -> Result<String, Error> {
     let state = place.state_dir();
     let lines = [
         ("state_dir", line(state)?),
         ("run_dir", line(&place.run_dir())?),
-        ("listen_fd", listener.to_string()),
+        ("listen_fd", listener.0.to_string()),
+        // Every name below localhost leads to this machine; only the port is to be said.
+        ("domain", format!("localhost:{}", listener.1.port())),
         ("libexec_dir", line(&programs.libexec)?),
         ("plugin_dir", line(&programs.plugins)?),
         ("agent", line(&programs.libexec.join("envd"))?),

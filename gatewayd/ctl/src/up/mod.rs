@@ -48,7 +48,8 @@ pub(crate) async fn run(place: &Place, options: args::Up, output: Output) -> Res
         .map_err(|e| Error::io("pass the listener on", e.into()))?;
 
     let programs = Programs::find(place.state_dir())?;
-    let config = config::write(&place, &programs, listener.as_raw_fd(), options.keep)?;
+    let listening = (listener.as_raw_fd(), address);
+    let config = config::write(&place, &programs, listening, options.keep)?;
     let log = place.state_dir().join(config::LOG);
     let mut privd = Privd::new(programs.privd.clone(), config);
     let served = serve(&place, &mut privd, &mut stop, address, &options, output).await;
