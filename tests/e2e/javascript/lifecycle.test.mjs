@@ -36,7 +36,7 @@ test('a killed sandbox is gone everywhere', async (t) => {
   assert.equal(await sandbox.isRunning(), false)
   assert.deepEqual(await listed(metadata), [])
   await rejection(sandbox.getInfo(), 'NotFoundError')
-  await rejection(sandbox.commands.run('true'), 'TimeoutError')
+  await rejection(sandbox.commands.run('true'), 'SandboxNotFoundError')
   await rejection(sandbox.files.read('/etc/passwd'), 'SandboxError')
   await rejection(Sandbox.connect(sandbox.sandboxId), 'NotFoundError')
   assert.equal(await Sandbox.kill(sandbox.sandboxId), false)

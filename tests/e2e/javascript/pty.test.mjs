@@ -38,7 +38,7 @@ test('size, resize, surroundings', async (t) => {
 test('interrupt from the keyboard', async (t) => {
   const sandbox = await make(t)
   const { handle, type, shows } = await terminal(sandbox)
-  await type('echo begin-$((1 + 1)); sleep 1000\n')
+  await type(`sh -c 'echo begin-$((1 + 1)); exec sleep 1000'\n`)
   await shows('begin-2')
   await type('\x03')
   await type('echo after-$((2 + 2))\n')

@@ -37,7 +37,8 @@ test('upload', async (t) => {
 test('as a user', async (t) => {
   const sandbox = await make(t)
   await sandbox.files.write('/root/f', 'of root', { user: 'root' })
-  await sandbox.commands.run('chmod 700 /root', { user: 'root' })
-  assert.equal((await fetchUrl(await sandbox.downloadUrl('/root/f', { user: 'root' }))).body.toString(), 'of root')
-  assert.notEqual((await fetchUrl(await sandbox.downloadUrl('/root/f', { user: 'user' }))).status, 200)
+  await sandbox.files.write('/home/user/f', 'of user')
+  assert.equal((await fetchUrl(await sandbox.downloadUrl('f', { user: 'root' }))).body.toString(), 'of root')
+  assert.equal((await fetchUrl(await sandbox.downloadUrl('f', { user: 'user' }))).body.toString(), 'of user')
+  assert.equal((await fetchUrl(await sandbox.downloadUrl('f', { user: 'nobody-of-that-name' }))).status, 401)
 })

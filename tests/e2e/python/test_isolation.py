@@ -57,29 +57,47 @@ def test_nothing_of_the_host_is_inside(sandbox, tmp_path):
     assert sandbox.commands.run("hostname").stdout.strip() != host_name
 
 
-def test_usr_is_read_only_even_for_root(sandbox):
-    name = f"planted-{uuid.uuid4().hex}"
-    done = sandbox.commands.run(f"touch /usr/bin/{name} 2>/dev/null && echo written || echo refused", user="root")
-    assert done.stdout == "refused\n"
+def test_what_root_does_to_usr_stays_inside(make):
+    """Packages can be installed: /usr is the host's, below a layer of the sandbox's own."""
+    first, second = make(), make()
+    name, mode = f"planted-{uuid.uuid4().hex}", os.stat("/usr/bin/env").st_mode
+    changes = f"echo own >/usr/bin/{name}; chmod 701 /usr/bin/env; echo own >>/usr/bin/env; rm /usr/bin/tac"
+    first.commands.run(changes, user="root")
+    look = f"ls /usr/bin/{name} 2>/dev/null; stat -c %a /usr/bin/env; ls /usr/bin/tac 2>/dev/null; true"
+    assert first.commands.run(look).stdout == f"/usr/bin/{name}\n701\n"
+    assert second.commands.run(look).stdout == f"{mode & 0o7777:o}\n/usr/bin/tac\n"
     assert not os.path.exists(f"/usr/bin/{name}")
-    done = sandbox.commands.run("chmod 777 /usr/bin/env 2>/dev/null && echo changed || echo refused", user="root")
+    assert os.stat("/usr/bin/env").st_mode == mode
+    assert os.path.exists("/usr/bin/tac")
+
+
+def test_the_hosts_usr_is_not_writable_for_a_plain_user(sandbox):
+    done = sandbox.commands.run("touch /usr/bin/x 2>/dev/null && echo written || echo refused")
     assert done.stdout == "refused\n"
 
 
-def test_root_inside_is_nobody_outside(sandbox):
-    handle = sandbox.commands.run("exec sleep 987654", background=True, user="root")
-    owners = set()
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+def users_of(argument):
+    """The host's ids of those who run a program with this argument."""
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{entry}/cmdline") as file:
-                if "987654" not in file.read().split("\0"):
+                if argument not in file.read().split("\0"):
                     continue
-            owners.add(os.stat(f"/proc/{entry}").st_uid)
+            with open(f"/proc/{entry}/status") as file:
+                (line,) = [line for line in file if line.startswith("Uid:")]
+            found |= set(line.split()[1:])
         except (FileNotFoundError, ProcessLookupError):
             continue
-    assert owners and 0 not in owners
+    return found
+
+
+def test_root_inside_is_nobody_outside(sandbox, until):
+    # A number of seconds that nothing else waits.
+    seconds = str(10**9 + uuid.uuid4().int % 10**8)
+    handle = sandbox.commands.run(f"exec sleep {seconds}", background=True, user="root")
+    owners = until(lambda: users_of(seconds), "the command")
+    assert len(owners) == 1 and int(owners.pop()) >= 1 << 16
     handle.kill()
 
 

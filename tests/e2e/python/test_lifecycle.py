@@ -1,7 +1,9 @@
 """Create, connect, look at, prolong, end."""
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 from e2b import (
@@ -152,7 +154,9 @@ def test_many_at_once_are_all_different(make):
 def test_host_names_carry_port_and_id(sandbox):
     label, _, domain = sandbox.get_host(3000).partition(".")
     assert label == f"3000-{sandbox.sandbox_id}"
-    assert domain
+    # `http://` + host is a whole URL: the port of the server is in it.
+    assert domain == f"localhost:{urlsplit(os.environ['E2B_SANDBOX_URL']).port}"
+    assert Sandbox.connect(sandbox.sandbox_id).get_host(3000) == sandbox.get_host(3000)
 
 
 def test_a_wrong_key_is_told_so():

@@ -36,10 +36,12 @@ def test_download_of_a_relative_path_with_awkward_characters(sandbox):
 
 
 def test_download_as_a_user(sandbox):
-    sandbox.files.write("/root/of-root", "root's", user="root")
-    sandbox.commands.run("chmod 700 /root; chmod 600 /root/of-root", user="root")
-    assert fetch(sandbox.download_url("/root/of-root", user="root")) == (200, b"root's")
-    assert fetch(sandbox.download_url("/root/of-root", user="user"))[0] != 200
+    """Whose home it is about; the agent reads with its own rights, as E2B's does."""
+    sandbox.files.write("/root/f", "root's", user="root")
+    sandbox.files.write("/home/user/f", "user's")
+    assert fetch(sandbox.download_url("f", user="root")) == (200, b"root's")
+    assert fetch(sandbox.download_url("f", user="user")) == (200, b"user's")
+    assert fetch(sandbox.download_url("f", user="nobody-of-that-name"))[0] == 401
 
 
 def test_download_before_and_after_the_end_of_a_signature(sandbox):
