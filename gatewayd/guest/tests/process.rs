@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Envd, Ran, basic, shell};
+use common::{Envd, Ran, basic, envelope, exchange, shell};
 use serde_json::{Value, json};
 use warder_wire::link::Role;
 
@@ -31,6 +32,36 @@ fn input(envd: &Envd, pid: u64, kind: &str, text: &str) -> common::Response {
         "process.Process/SendInput",
         &json!({"process": selector(pid), "input": input}),
     )
+}
+
+/// Clients that send in chunks often send the last, empty one after they have the whole answer.
+#[test]
+fn a_connection_goes_on_when_a_request_ends_after_its_answer() {
+    let envd = Envd::start();
+    let mut stream = envd.stream(Role::Client);
+    let headers = [
+        ("content-type", "application/connect+json"),
+        ("authorization", &basic("root")),
+        ("transfer-encoding", "chunked"),
+    ];
+    let message = envelope(&shell("echo hello"));
+    let mut chunk = format!("{:x}\r\n", message.len()).into_bytes();
+    chunk.extend_from_slice(&message);
+    chunk.extend_from_slice(b"\r\n");
+    for _ in 0..3 {
+        let answer = exchange(
+            &mut stream,
+            "POST",
+            "/process.Process/Start",
+            &headers,
+            &chunk,
+        );
+        assert_eq!((answer.status, answer.cut), (200, false));
+        assert_eq!(answer.header("connection"), None);
+        stream.write_all(b"0\r\n\r\n").expect("it still listens");
+    }
+    let answer = exchange(&mut stream, "GET", "/health", &[], b"");
+    assert_eq!(answer.status, 204);
 }
 
 #[test]
@@ -210,13 +241,13 @@ fn a_stream_of_input_is_written_as_it_comes() {
     let envd = Envd::start();
     let mut events = envd.events("process.Process/Start", &cat(), &[]);
     let pid = events.pid();
-    let mut body = common::envelope(&json!({"start": {"process": selector(pid)}}));
+    let mut body = envelope(&json!({"start": {"process": selector(pid)}}));
     let big = "x".repeat(300_000);
     for text in ["a", &big, "z"] {
-        body.extend(common::envelope(
+        body.extend(envelope(
             &json!({"data": {"input": {"stdin": STANDARD.encode(text)}}}),
         ));
-        body.extend(common::envelope(&json!({"keepalive": {}})));
+        body.extend(envelope(&json!({"keepalive": {}})));
     }
     let reader = std::thread::spawn(move || {
         let mut ran = Ran::default();
@@ -234,11 +265,7 @@ fn a_stream_of_input_is_written_as_it_comes() {
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.body,
-        [
-            &common::envelope(&json!({}))[..],
-            &[2, 0, 0, 0, 2, b'{', b'}']
-        ]
-        .concat()
+        [&envelope(&json!({}))[..], &[2, 0, 0, 0, 2, b'{', b'}']].concat()
     );
     let (events, ran) = reader.join().expect("reads");
     assert_eq!(ran.stdout, format!("a{big}z"));
@@ -248,7 +275,7 @@ fn a_stream_of_input_is_written_as_it_comes() {
     );
     assert_eq!(events.ran().end["exited"], true);
 
-    let body = common::envelope(&json!({"data": {"input": {"stdin": ""}}}));
+    let body = envelope(&json!({"data": {"input": {"stdin": ""}}}));
     let answer = envd.request("POST", "/process.Process/StreamInput", &headers, &body);
     assert!(
         answer.text().contains("invalid_argument"),
@@ -476,8 +503,8 @@ fn many_commands_leave_nothing_behind() {
                         ("content-type", "application/connect+json"),
                         ("authorization", &*basic("root")),
                     ];
-                    let body = common::envelope(&shell("echo x"));
-                    let answer = common::exchange(
+                    let body = envelope(&shell("echo x"));
+                    let answer = exchange(
                         &mut stream,
                         "POST",
                         "/process.Process/Start",
