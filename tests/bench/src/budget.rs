@@ -13,6 +13,8 @@ enum Unit {
     Mebibytes,
     /// Shown as taken.
     PerSecond,
+    /// Shown as taken.
+    Count,
 }
 
 impl Unit {
@@ -20,7 +22,7 @@ impl Unit {
         match self {
             Self::Milliseconds => format!("{:.2}", value / 1000.0),
             Self::Mebibytes => format!("{:.2}", value / 1024.0),
-            Self::PerSecond => format!("{value:.0}"),
+            Self::PerSecond | Self::Count => format!("{value:.0}"),
         }
     }
 
@@ -29,6 +31,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
             Self::PerSecond => "/s",
+            Self::Count => "",
         }
     }
 }
@@ -51,7 +54,7 @@ impl Bound {
         let shown = match unit {
             Unit::Milliseconds => value / 1000.0,
             Unit::Mebibytes => value / 1024.0,
-            Unit::PerSecond => value,
+            Unit::PerSecond | Unit::Count => value,
         };
         shown <= most
     }
@@ -96,7 +99,12 @@ const fn beside(row: Row, bubblewrap: &'static str, runc: &'static str) -> Row {
     }
 }
 
-const ROWS: [Row; 26] = [
+/// A size without a budget.
+const fn size(what: &'static str, series: &'static str) -> Row {
+    row(what, series, Unit::Mebibytes, &[])
+}
+
+const ROWS: [Row; 43] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -176,12 +184,11 @@ const ROWS: [Row; 26] = [
         Unit::Mebibytes,
         &[],
     ),
-    row(
-        "  of it kernel slab",
-        "warder memory slab",
-        Unit::Mebibytes,
-        &[],
-    ),
+    size("  of it: kernel slab", "warder memory slab"),
+    size("  of it: kernel stacks", "warder memory stacks"),
+    size("  of it: page tables", "warder memory page tables"),
+    size("  of it: per-cpu", "warder memory per-cpu"),
+    size("  of it: growth of the daemons", "warder memory daemons"),
     row(
         "filling up: first output, all",
         "warder filling up",
@@ -257,6 +264,34 @@ const ROWS: [Row; 26] = [
         &[],
     ),
     row("  kill", "sdk kill", Unit::Milliseconds, &[]),
+    row(
+        "own lines in root processes, Linux",
+        "root lines on linux",
+        Unit::Count,
+        &[Bound::P50(6000.0)],
+    ),
+    row(
+        "  FreeBSD",
+        "root lines on freebsd",
+        Unit::Count,
+        &[Bound::P50(6000.0)],
+    ),
+    row(
+        "crates in privd's tree",
+        "privd crates",
+        Unit::Count,
+        &[Bound::P50(30.0)],
+    ),
+    row("  netd's", "netd crates", Unit::Count, &[]),
+    size("privd: memory, proportional", "privd memory"),
+    size("netd", "netd memory"),
+    size("gatewayd", "gatewayd memory"),
+    size("pluginhost", "pluginhost memory"),
+    size("privd: executable", "privd file"),
+    size("netd", "netd file"),
+    size("gatewayd", "gatewayd file"),
+    size("pluginhost", "pluginhost file"),
+    size("envd", "envd file"),
 ];
 
 /// The whole table, with the notes under it.
@@ -282,6 +317,9 @@ pub(crate) fn table(samples: &Samples) -> String {
             host.p50 / 1000.0,
             host.p95 / 1000.0
         );
+    }
+    for (at, what) in [(1, "1 at a time"), (16, "16 at once"), (50, "50 at once")] {
+        against(&mut text, samples, at, what);
     }
     for note in samples.notes() {
         let _ = writeln!(text, "{note}");
@@ -324,6 +362,20 @@ fn line(text: &mut String, row: &Row, figures: Option<Figures>, peers: [Option<F
         peers[0],
         peers[1],
     );
+}
+
+/// The whole of a sandbox against what bubblewrap takes to the same output in the same run.
+fn against(text: &mut String, samples: &Samples, at: usize, what: &str) {
+    let ours = samples.figures(&format!("warder first output echo at {at}"));
+    let theirs = samples.figures(&format!("bubblewrap first output at {at}"));
+    if let (Some(ours), Some(theirs)) = (ours, theirs) {
+        let _ = writeln!(
+            text,
+            "create to first output against bubblewrap, {what}: p50 {:.2} x, p95 {:.2} x",
+            ours.p50 / theirs.p50,
+            ours.p95 / theirs.p95
+        );
+    }
 }
 
 /// Create latency with all others alive, against that with hardly any.

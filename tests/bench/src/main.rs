@@ -15,6 +15,7 @@ mod memory;
 mod one;
 mod peers;
 mod proxied;
+mod rules;
 mod sdk;
 mod stats;
 mod upstream;
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
                 "BENCH_FULL=1 goes to 1,000 sandboxes; BENCH_OUT names the file of raw samples;"
             );
             println!(
+                "BENCH_SERVER is the number of its first process, BENCH_STAGE where its files are;"
+            );
+            println!("BENCH_RULES names the output of the dependency tests of tests/rules;");
+            println!(
                 "BENCH_PYTHON and BENCH_SDK name a Python with e2b and the script that uses it."
             );
             ExitCode::SUCCESS
@@ -54,15 +59,17 @@ fn main() -> ExitCode {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 10] = [
     ("one", one::measure),
     ("burst", burst::measure),
+    ("bubblewrap", peers::bubblewrap),
+    ("runc", peers::runc),
     ("memory", memory::measure),
     ("idle", idle::measure),
     ("proxied", proxied::measure),
     ("sdk", sdk::measure),
-    ("bubblewrap", peers::bubblewrap),
-    ("runc", peers::runc),
+    ("daemons", memory::daemons),
+    ("rules", rules::measure),
 ];
 
 fn measure(wanted: &[String]) -> ExitCode {

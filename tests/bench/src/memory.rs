@@ -1,6 +1,7 @@
-//! Memory of idle sandboxes: the agents' share by the kernel's own accounting, and what the kernel itself uses.
+//! Memory of idle sandboxes, and what it is made of: the agents' share by the kernel's own accounting, what the
+//! kernel itself keeps for each, what the daemons grow by.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::thread;
@@ -12,8 +13,16 @@ use crate::warder::Server;
 
 const SANDBOXES: usize = 50;
 
+/// What a sandbox uses beside its agent: the series, the field of /proc/meminfo.
+const KERNEL: [(&str, &str); 4] = [
+    ("slab", "Slab:"),
+    ("stacks", "KernelStack:"),
+    ("page tables", "PageTables:"),
+    ("per-cpu", "Percpu:"),
+];
+
 pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
-    let before = (agents(), Host::now()?);
+    let before = Reading::now()?;
     let mut api = server.connect()?;
     let mut made = Vec::new();
     for _ in 0..SANDBOXES {
@@ -21,41 +30,116 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     }
     // Lets free pages settle on the lists that MemAvailable counts.
     thread::sleep(Duration::from_secs(1));
-    let after = Host::now()?;
-    let new: Vec<u32> = agents().difference(&before.0).copied().collect();
-    let shares = new.iter().filter_map(|pid| pss(*pid));
-    shares.for_each(|kib| samples.value("warder memory agent", kib));
-    let each = |now: f64, then: f64| (now - then) / SANDBOXES as f64;
-    samples.value(
-        "warder memory whole",
-        each(before.1.available, after.available),
-    );
-    samples.value("warder memory slab", each(after.slab, before.1.slab));
+    let after = Reading::now()?;
     for sandbox in &made {
         server.kill(&mut api, sandbox)?;
     }
+    let new = after
+        .agents
+        .iter()
+        .filter(|(pid, _)| !before.agents.iter().any(|(old, _)| old == pid));
+    let new: Vec<_> = new.collect();
     if new.len() != SANDBOXES {
         return Err(format!("{} agents found for {SANDBOXES} sandboxes", new.len()).into());
+    }
+    for agent in new {
+        samples.value("warder memory agent", agent.1);
+    }
+    let each = |now: f64, then: f64| (now - then) / SANDBOXES as f64;
+    let host = |field| Ok::<_, String>((get(&after.host, field)?, get(&before.host, field)?));
+    let (now, then) = host("MemAvailable:")?;
+    samples.value("warder memory whole", each(then, now));
+    for (series, field) in KERNEL {
+        let (now, then) = host(field)?;
+        samples.value(&format!("warder memory {series}"), each(now, then));
+    }
+    let (now, then): (f64, f64) = (after.daemons.values().sum(), before.daemons.values().sum());
+    samples.value("warder memory daemons", each(now, then));
+    Ok(())
+}
+
+/// The daemons as they are now, and their files.
+pub(crate) fn daemons(_: &Server, samples: &mut Samples) -> Outcome {
+    let stage = std::env::var("BENCH_STAGE").map_err(|_| "BENCH_STAGE is not set")?;
+    for (name, proportional) in Reading::now()?.daemons {
+        samples.value(&format!("{name} memory"), proportional);
+    }
+    for file in ["privd", "netd", "gatewayd", "pluginhost", "envd"] {
+        let size = fs::metadata(format!("{stage}/libexec/{file}"))?.len();
+        samples.value(&format!("{file} file"), size as f64 / 1024.0);
     }
     Ok(())
 }
 
-/// The agents on this host: processes called `envd` that are the first of a pid namespace below this one.
-fn agents() -> BTreeSet<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap_or_default()
+/// Memory at one moment, in KiB.
+#[derive(Debug)]
+struct Reading {
+    /// Of the whole host: the text of /proc/meminfo.
+    host: String,
+    /// The agents, by number.
+    agents: Vec<(u32, f64)>,
+    /// The daemons, by name.
+    daemons: BTreeMap<String, f64>,
+}
+
+impl Reading {
+    /// Of the server that `BENCH_SERVER` numbers, or of all there are.
+    fn now() -> Result<Self, Box<dyn Error>> {
+        let server: Option<u32> = match std::env::var("BENCH_SERVER") {
+            Ok(number) => Some(number.parse()?),
+            Err(_) => None,
         };
-        let below: Vec<&str> = field("NSpid:").split_whitespace().collect();
-        field("Name:").trim() == "envd" && below.len() > 1 && below.last() == Some(&"1")
-    })
-    .collect()
+        let mut reading = Self {
+            host: fs::read_to_string("/proc/meminfo")?,
+            agents: Vec::new(),
+            daemons: BTreeMap::new(),
+        };
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let name = field(&status, "Name:");
+            let agent = name == "envd" && is_first_below(&status);
+            let daemon = ["privd", "netd", "gatewayd", "pluginhost"].contains(&name);
+            if !(agent || daemon) || server.is_some_and(|server| !is_below(pid, server)) {
+                continue;
+            }
+            let Some(kib) = pss(pid) else { continue };
+            if agent {
+                reading.agents.push((pid, kib));
+            } else {
+                *reading.daemons.entry(name.to_owned()).or_default() += kib;
+            }
+        }
+        Ok(reading)
+    }
+}
+
+/// Whether a process is the first of a pid namespace below this one.
+fn is_first_below(status: &str) -> bool {
+    let numbers: Vec<&str> = field(status, "NSpid:").split_whitespace().collect();
+    numbers.len() > 1 && numbers.last() == Some(&"1")
+}
+
+/// Whether a process descends from another.
+fn is_below(mut pid: u32, ancestor: u32) -> bool {
+    while pid > 1 {
+        if pid == ancestor {
+            return true;
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        pid = field(&status, "PPid:").parse().unwrap_or(0);
+    }
+    false
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let mut lines = status.lines();
+    lines
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_default()
+        .trim()
 }
 
 /// Proportional set size in KiB.
@@ -64,22 +148,8 @@ pub(crate) fn pss(pid: u32) -> Option<f64> {
     kib(&text, "Pss:")
 }
 
-/// Memory of the whole host, in KiB.
-#[derive(Clone, Copy, Debug)]
-struct Host {
-    available: f64,
-    slab: f64,
-}
-
-impl Host {
-    fn now() -> Result<Self, Box<dyn Error>> {
-        let text = fs::read_to_string("/proc/meminfo")?;
-        let get = |name| kib(&text, name).ok_or_else(|| format!("no {name} in /proc/meminfo"));
-        Ok(Self {
-            available: get("MemAvailable:")?,
-            slab: get("Slab:")?,
-        })
-    }
+fn get(meminfo: &str, name: &str) -> Result<f64, String> {
+    kib(meminfo, name).ok_or_else(|| format!("no {name} in /proc/meminfo"))
 }
 
 fn kib(text: &str, name: &str) -> Option<f64> {
