@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use warder_harness::Instance;
 use warder_wire::SandboxId;
 
@@ -25,8 +26,14 @@ pub struct Kernel {
     pub mounts: usize,
     /// Interfaces in the instance's router namespace.
     pub links: BTreeSet<String>,
-    /// Processes of the daemons' programs: name to number.
+    /// Interfaces that have rules of their own in the router namespace.
+    pub ruled: BTreeSet<String>,
+    /// Those of them that may reach the internet.
+    pub open: BTreeSet<String>,
+    /// Processes of the daemons' programs, privd's workers among them: name to number.
     pub daemons: BTreeMap<String, usize>,
+    /// Descriptors they have open: name to number.
+    pub descriptors: BTreeMap<String, usize>,
 }
 
 impl Kernel {
@@ -65,6 +72,7 @@ impl Kernel {
             }
         }
         found.links = links(&tag);
+        found.rules(&tag);
         found
     }
 
@@ -86,6 +94,7 @@ impl Kernel {
                     .to_string_lossy()
                     .trim_end_matches(" (deleted)")
                     .to_owned();
+                *self.descriptors.entry(name.clone()).or_default() += names(&dir.join("fd")).len();
                 *self.daemons.entry(name).or_default() += 1;
             }
             // privd, and workers of it: they keep its command line, which names a file beside the programs.
@@ -93,7 +102,9 @@ impl Kernel {
             if String::from_utf8_lossy(&line)
                 .contains(&format!("{}/privd.conf", programs.display()))
             {
-                *self.daemons.entry("privd".to_owned()).or_default() += 1;
+                let name = "privd".to_owned();
+                *self.descriptors.entry(name.clone()).or_default() += names(&dir.join("fd")).len();
+                *self.daemons.entry(name).or_default() += 1;
             }
             let Ok(namespace) = fs::read_link(dir.join("ns/pid")) else {
                 continue;
@@ -117,6 +128,23 @@ impl Kernel {
         for (namespace, id) in first {
             *self.running.entry(id).or_default() +=
                 namespaces.get(&namespace).copied().unwrap_or(1);
+        }
+    }
+
+    /// What netd has in the router namespace.
+    fn rules(&mut self, tag: &str) {
+        let table = format!("warder_{tag}");
+        let text = in_router(tag, &["nft", "-j", "list", "table", "inet", &table]);
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        for item in json["nftables"].as_array().into_iter().flatten() {
+            let chain = item["chain"]["name"].as_str().unwrap_or_default();
+            self.ruled
+                .extend(chain.strip_prefix("box_").map(str::to_owned));
+            if item["set"]["name"] == "open_ports" {
+                let ports = item["set"]["elem"].as_array().into_iter().flatten();
+                self.open.extend(ports.filter_map(text));
+            }
         }
     }
 
@@ -152,6 +180,14 @@ impl Kernel {
                 self.links.len()
             ));
         }
+        if self.ruled.len() != listed.len() || !self.ruled.is_subset(&self.links) {
+            wrong.push(format!(
+                "rules for {:?} with {} sandboxes and the interfaces {:?}",
+                self.ruled,
+                listed.len(),
+                self.links
+            ));
+        }
         if self.daemons != at_start.daemons {
             wrong.push(format!(
                 "daemons {:?} instead of {:?}",
@@ -169,6 +205,12 @@ impl Kernel {
             wrong.push(format!(
                 "{} mounts instead of {}",
                 self.mounts, at_start.mounts
+            ));
+        }
+        if self.descriptors != at_start.descriptors {
+            wrong.push(format!(
+                "descriptors {:?} instead of {:?}",
+                self.descriptors, at_start.descriptors
             ));
         }
         wrong
@@ -197,15 +239,20 @@ fn groups(tag: &str) -> BTreeSet<String> {
     groups.filter(|name| is_id(name)).collect()
 }
 
-/// Names of the interfaces in the router namespace, its loopback aside.
-fn links(tag: &str) -> BTreeSet<String> {
+/// What a command says that looks at the router namespace.
+fn in_router(tag: &str, command: &[&str]) -> String {
     let output = Command::new("nsenter")
         .arg(format!("--net=/run/warder/{tag}/router"))
-        .args(["cat", "/proc/net/dev"])
+        .args(command)
         .output();
-    let text = output
+    output
         .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// Names of the interfaces in the router namespace, its loopback aside.
+fn links(tag: &str) -> BTreeSet<String> {
+    let text = in_router(tag, &["cat", "/proc/net/dev"]);
     let names = text
         .lines()
         .skip(2)
@@ -233,12 +280,18 @@ mod tests {
         let whole = Kernel {
             running: [(id(1), 3)].into(),
             cells: [id(1)].into(),
+            ruled: ["s1".to_owned()].into(),
             links: ["up".to_owned(), "s1".to_owned()].into(),
             ..Kernel::default()
         };
         assert_eq!(whole.against(&[id(1)].into(), &start), Vec::<String>::new());
         let leaked = whole.against(&BTreeSet::new(), &start).join("\n");
-        for what in ["processes left", "storage left", "2 interfaces"] {
+        for what in [
+            "processes left",
+            "storage left",
+            "2 interfaces",
+            "rules for",
+        ] {
             assert!(leaked.contains(what), "{leaked}");
         }
         let lost = whole.against(&[id(1), id(2)].into(), &start).join("\n");

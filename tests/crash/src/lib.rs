@@ -11,8 +11,10 @@ mod churn;
 mod kernel;
 mod resident;
 mod seed;
+mod settle;
 
 pub use churn::{Churn, Tally, ask};
 pub use kernel::Kernel;
 pub use resident::Resident;
 pub use seed::Seed;
+pub use settle::{PATIENCE, listed, settle, steady, usable};

@@ -23,11 +23,15 @@ impl Resident {
     /// When any of this fails.
     #[must_use]
     pub fn make(instance: &Instance, number: usize) -> Self {
-        let made = instance.create(&json!({ "timeout": 3600, "metadata": { "kind": "resident" } }));
+        let made = instance.create(&json!({
+            "timeout": 3600,
+            "metadata": { "kind": "resident" },
+            "allow_internet_access": !Self::is_closed(number),
+        }));
         let word = format!("resident number {number}");
         let start = format!(
             "echo '{word}' >/home/user/word; \
-             setsid bash -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/new; mv /tmp/new /tmp/count; sleep 0.1; done' \
+             setsid bash -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/count; sleep 0.3; done' \
              </dev/null >/dev/null 2>&1 &"
         );
         let ran = instance.run(&made, "user", &start, 30_000);
@@ -41,6 +45,12 @@ impl Resident {
         }
     }
 
+    /// Whether resident `number` may not reach the internet.
+    #[must_use]
+    pub fn is_closed(number: usize) -> bool {
+        number % 4 == 1
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -50,21 +60,23 @@ impl Resident {
     /// What is wrong with it: nothing, if its file is there, its counter has gone on and its processes live.
     pub fn check(&mut self, instance: &Instance, patience: Duration) -> Vec<String> {
         let mut wrong = Vec::new();
-        let word = instance.run(&self.made, "user", "cat /home/user/word", 20_000);
-        if word.stdout.trim_end() != self.word {
-            wrong.push(format!("{}: its file says {word:?}", self.id()));
-        }
         let end = Instant::now() + patience;
         loop {
-            let count = instance.run(&self.made, "user", "cat /tmp/count", 20_000);
-            let now = count.stdout.trim().parse().unwrap_or(0);
+            let told = instance.run(&self.made, "user", "cat /home/user/word /tmp/count", 20_000);
+            let (word, count) = told.stdout.split_once('\n').unwrap_or_default();
+            if word != self.word {
+                wrong.push(format!("{}: its file says {told:?}", self.id()));
+                break;
+            }
+            // Nothing, if it is just being written.
+            let now = count.trim().parse().unwrap_or(0);
             if now > self.counted {
                 self.counted = now;
                 break;
             }
             if Instant::now() > end {
                 wrong.push(format!(
-                    "{}: its counter stands at {} ({count:?})",
+                    "{}: its counter stands at {} ({told:?})",
                     self.id(),
                     self.counted
                 ));

@@ -5,18 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use warder_crash::{Churn, Kernel, Resident, Seed, Tally, ask};
+use warder_crash::{
+    Churn, Kernel, PATIENCE, Resident, Seed, Tally, listed, settle, steady, usable,
+};
 use warder_harness::{Instance, Snapshot};
 
 const RESIDENTS: usize = 20;
 const CLIENTS: usize = 3;
 const VICTIMS: [&str; 4] = ["privd", "netd", "gatewayd", "pluginhost"];
-/// How long anything may take before it counts as lost; not a budget.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a mortal sandbox is given to live, in seconds: longer than a round, so that crashes meet it at any age.
 const MORTAL: u64 = 6;
 /// How exactly its end is looked at; a deadline that a crash moves is off by more.
@@ -33,6 +34,7 @@ struct Mortal {
 #[derive(Clone, Debug, Default)]
 struct Account {
     rounds: usize,
+    twice: usize,
     answered: usize,
     refused: usize,
     broken: usize,
@@ -115,20 +117,12 @@ fn strike(instance: &mut Instance, victim: &str, seed: &mut Seed, account: &mut 
     // Long enough for several creates and destroys of each client, so that any moment of either may be hit.
     thread::sleep(Duration::from_millis(20) + seed.pause(Duration::from_millis(60)));
     let begin = Instant::now();
-    if victim == "privd" {
-        instance.kill_privd();
-        instance.launch();
-    } else {
-        let pid = instance
-            .daemon_pid(victim)
-            .unwrap_or_else(|| panic!("no {victim} runs"));
-        let killed = std::process::Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status();
-        assert!(
-            killed.is_ok_and(|status| status.success()),
-            "{victim} can be killed"
-        );
+    assert!(kill(instance, victim), "no {victim} runs");
+    // Now and then another one dies while the first comes back.
+    if seed.below(4) == 0 {
+        thread::sleep(seed.pause(Duration::from_millis(50)));
+        let second = *seed.shuffled(&VICTIMS).first().unwrap_or(&"privd");
+        account.twice += usize::from(kill(instance, second));
     }
     // Some clients meet the server while it is coming back.
     thread::sleep(seed.pause(Duration::from_millis(100)));
@@ -136,6 +130,20 @@ fn strike(instance: &mut Instance, victim: &str, seed: &mut Seed, account: &mut 
     settle(instance, "sandboxes can be made again", || usable(instance));
     account.slowest = account.slowest.max(begin.elapsed());
     churn.stop()
+}
+
+/// Kills a daemon, and starts privd again; false when it does not run just now.
+fn kill(instance: &mut Instance, victim: &str) -> bool {
+    if victim == "privd" {
+        instance.kill_privd();
+        instance.launch();
+        return true;
+    }
+    let Some(pid) = instance.daemon_pid(victim) else {
+        return false;
+    };
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    killed.is_ok_and(|status| status.success())
 }
 
 /// Everything that has to hold after a crash.
@@ -177,14 +185,22 @@ fn after(
     });
 
     // Every resident answers by the same id, with its file and its processes.
-    for resident in residents.iter_mut() {
-        let wrong = resident.check(instance, PATIENCE);
-        assert!(
-            wrong.is_empty(),
-            "{name}: {wrong:?}\n{}",
-            instance.log_text()
-        );
-    }
+    let wrong = thread::scope(|scope| {
+        let quarters = residents.chunks_mut(RESIDENTS.div_ceil(4)).map(|some| {
+            let look = |resident: &mut Resident| resident.check(instance, PATIENCE);
+            scope.spawn(move || some.iter_mut().flat_map(look).collect::<Vec<_>>())
+        });
+        let quarters: Vec<_> = quarters.collect();
+        let found = quarters.into_iter().map(thread::ScopedJoinHandle::join);
+        found
+            .flat_map(|wrong| wrong.expect("a look does not panic"))
+            .collect::<Vec<_>>()
+    });
+    assert!(
+        wrong.is_empty(),
+        "{name}: {wrong:?}\n{}",
+        instance.log_text()
+    );
 
     // No crash moved a deadline.
     let wrong = on_time(instance, mortals);
@@ -215,7 +231,15 @@ fn after(
     settle(
         instance,
         &format!("{name}: the kernel fits the list"),
-        || Kernel::look(instance).against(&listed(instance), start),
+        || {
+            let (kernel, listed) = (Kernel::look(instance), listed(instance));
+            let mut wrong = kernel.against(&listed, start);
+            let closed = (0..RESIDENTS).filter(|n| Resident::is_closed(*n)).count();
+            if kernel.open.len() + closed != listed.len() {
+                wrong.push(format!("open to the internet: {:?}", kernel.open));
+            }
+            wrong
+        },
     );
 }
 
@@ -253,106 +277,21 @@ fn on_time(instance: &Instance, mortals: &mut Vec<Mortal>) -> Vec<String> {
     wrong
 }
 
-/// The kernel's view with no sandbox, once it does not change any more.
-fn steady(instance: &Instance) -> Kernel {
-    let mut last = Kernel::look(instance);
-    let mut same = 0;
-    let end = Instant::now() + PATIENCE;
-    while same < 10 {
-        assert!(Instant::now() < end, "it never comes to rest: {last:?}");
-        thread::sleep(Duration::from_millis(50));
-        let now = Kernel::look(instance);
-        same = if now == last && now.running.is_empty() && now.trash == 0 {
-            same + 1
-        } else {
-            0
-        };
-        last = now;
-    }
-    last
-}
-
-/// Nothing, when a sandbox can be made, runs a command and can be ended.
-fn usable(instance: &Instance) -> Vec<String> {
-    let body = json!({ "templateID": "base", "timeout": 60 }).to_string();
-    let ask = |method, target: &str, body: &str| {
-        ask(
-            instance.address(),
-            instance.key(),
-            method,
-            target,
-            body.as_bytes(),
-        )
-    };
-    let made = match ask("POST", "/v2/sandboxes", &body) {
-        Ok(made) if made.status == 201 => made.json(),
-        other => return vec![format!("create: {other:?}")],
-    };
-    let ran = instance.run(&made, "user", "echo works", 20_000);
-    let id = made["sandboxID"].as_str().unwrap_or_default();
-    match ask("DELETE", &format!("/sandboxes/{id}"), "") {
-        Ok(gone) if gone.status == 204 && ran.stdout == "works\n" => Vec::new(),
-        other => vec![format!("{ran:?}, then {other:?}")],
-    }
-}
-
-/// Ids of all sandboxes the API lists.
-fn listed(instance: &Instance) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    let mut token = String::new();
-    loop {
-        let page = instance.api(
-            "GET",
-            &format!("/v2/sandboxes?limit=100{token}"),
-            &Value::Null,
-        );
-        assert_eq!(page.status, 200, "{}", page.text());
-        let items = page.json();
-        let found = items
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|item| item["sandboxID"].as_str());
-        ids.extend(found.map(str::to_owned));
-        match page.header("x-next-token") {
-            Some(next) if !next.is_empty() => token = format!("&nextToken={next}"),
-            _ => return ids,
-        }
-    }
-}
-
-/// Waits until nothing is wrong any more.
-fn settle(instance: &Instance, what: &str, mut wrong: impl FnMut() -> Vec<String>) {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let now = wrong();
-        if now.is_empty() {
-            return;
-        }
-        assert!(
-            Instant::now() < end,
-            "in vain for {PATIENCE:?}: {what}\n  {}\n{}",
-            now.join("\n  "),
-            instance.log_text()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn summary(accounts: &BTreeMap<&str, Account>, seed: u64) -> String {
     let mut text = format!(
         "crash: {RESIDENTS} sandboxes with background processes lived through every kill -9; {CLIENTS} clients created and\n\
          destroyed others meanwhile. After each round the same ids answered, files and processes were there, sandboxes\n\
          of {MORTAL} s ended by their deadline, and processes, mounts, control groups, interfaces and files were those of\n\
          the sandboxes listed. CRASH_SEED={seed}\n\n\
-         {:<12} {:>6} {:>10} {:>9} {:>9} {:>11} {:>14}\n",
-        "killed", "rounds", "answered", "refused", "broken", "unanswered*", "back within"
+         {:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>14}\n",
+        "killed", "rounds", "twice*", "answered", "refused", "broken", "unanswered+", "back within"
     );
     for (victim, account) in accounts {
         let _ = writeln!(
             text,
-            "{victim:<12} {:>6} {:>10} {:>9} {:>9} {:>11} {:>11.0} ms",
+            "{victim:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>11.0} ms",
             account.rounds,
+            account.twice,
             account.answered,
             account.refused,
             account.broken,
@@ -360,7 +299,8 @@ fn summary(accounts: &BTreeMap<&str, Account>, seed: u64) -> String {
             account.slowest.as_secs_f64() * 1000.0
         );
     }
-    text.push_str("* made, though the connection broke before the client was told: listed, and ended by its id\n");
+    text.push_str("* another daemon was killed while this one came back\n");
+    text.push_str("+ made, though the connection broke before the client was told: listed, and ended by its id\n");
     text
 }
 
