@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold nothing of ours.
+/// What holds nothing of ours. In a second work tree `.git` is a file.
 const NOT_OURS: [&str; 6] = [
     ".git",
     "node_modules",
@@ -57,6 +57,7 @@ pub fn texts() -> Vec<Text> {
                     folders.push(path);
                 }
             } else if kind.is_file()
+                && !NOT_OURS.contains(&name.as_str())
                 && let Ok(text) = fs::read_to_string(&path)
                 && let Ok(relative) = path.strip_prefix(&root)
             {
