@@ -9,9 +9,10 @@ use common::{
     Instance, Netd, OPEN, PATIENCE, SERVER, assert_same, dial, echoes, id, on_a_host, run,
     run_inside,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use warder_ipc::Channel;
 use warder_wire::gateway_net::{self, Policy};
-use warder_wire::{FaultCode, Request, priv_net};
+use warder_wire::{FaultCode, Message, Request, priv_net};
 
 #[test]
 fn a_purge_leaves_the_host_as_it_was() {
@@ -200,6 +201,43 @@ fn an_uplink_that_collides_is_refused() {
             run(&line.replace(" add ", " del "));
         }
         Instance::new(1, 8, 2).start().purge();
+    });
+}
+
+#[test]
+fn a_policy_finds_the_lease_that_was_opened_before_it() {
+    on_a_host("a_policy_finds_the_lease_that_was_opened_before_it", |_| {
+        let instance = Instance::new(1, 8, 0);
+        let mut netd = instance.start();
+        netd.reconciled();
+        // All of it waits when netd looks, on two channels: more leases than it hears in one turn.
+        let netd_itself = Pid::from_child(&netd.child);
+        kill_process(netd_itself, Signal::STOP).expect("it runs");
+        for n in 1..=100 {
+            netd.lease(&id(n));
+        }
+        let policy = Request {
+            seq: 1,
+            body: gateway_net::Ask::PolicySet {
+                sandbox: id(100),
+                generation: 1,
+                policy: OPEN,
+            },
+        };
+        netd.gateway.send(&policy, Vec::new()).expect("sent");
+        kill_process(netd_itself, Signal::CONT).expect("it is stopped");
+        let (answer, _) = netd
+            .gateway
+            .recv_timeout::<Message<gateway_net::Answer, gateway_net::Event>>(PATIENCE)
+            .expect("an answer");
+        assert_eq!(
+            answer,
+            Message::Reply {
+                seq: 1,
+                result: Ok(gateway_net::Answer::InForce { generation: 1 })
+            }
+        );
+        netd.purge();
     });
 }
 

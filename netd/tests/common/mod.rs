@@ -466,14 +466,8 @@ impl Netd {
     pub fn sandbox(&mut self, n: u32, policy: Policy) -> (priv_net::Slot, OwnedFd) {
         let sandbox = id(n);
         self.lease(&sandbox);
-        self.set_eventually(&sandbox, 1, policy);
+        self.set(&sandbox, 1, policy).expect("in force");
         self.take(&sandbox).expect("a slot")
-    }
-
-    /// The lease comes over another channel than the policy.
-    pub fn set_eventually(&mut self, sandbox: &SandboxId, generation: u64, policy: Policy) {
-        self.report();
-        self.set(sandbox, generation, policy).expect("in force");
     }
 
     /// Total, ready, taken.
