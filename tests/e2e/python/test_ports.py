@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import subprocess
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,6 +28,14 @@ def test_by_host_name(web, edge):
     sandbox, _ = web
     answer = edge.get("/hello", headers={"Host": sandbox.get_host(8000)})
     assert (answer.status, answer.body) == (200, b"hello from inside\n")
+
+
+def test_by_the_url_of_get_host(web):
+    """As a user has it: curl knows that every name below localhost is this machine."""
+    sandbox, _ = web
+    url = f"http://{sandbox.get_host(8000)}/hello"
+    done = subprocess.run(["curl", "-sf", "--max-time", "30", url], capture_output=True, check=True)
+    assert done.stdout == b"hello from inside\n"
 
 
 def test_by_an_old_host_name(web, edge):
