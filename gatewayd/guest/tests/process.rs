@@ -48,15 +48,14 @@ fn a_connection_goes_on_when_a_request_ends_after_its_answer() {
     let mut chunk = format!("{:x}\r\n", message.len()).into_bytes();
     chunk.extend_from_slice(&message);
     chunk.extend_from_slice(b"\r\n");
-    for _ in 0..3 {
-        let answer = exchange(
-            &mut stream,
-            "POST",
-            "/process.Process/Start",
-            &headers,
-            &chunk,
-        );
-        assert_eq!((answer.status, answer.cut), (200, false));
+    for (path, status) in [
+        ("/process.Process/Start", 200),
+        ("/process.Process/NoSuchMethod", 404),
+        ("/nowhere", 404),
+        ("/process.Process/Start", 200),
+    ] {
+        let answer = exchange(&mut stream, "POST", path, &headers, &chunk);
+        assert_eq!((answer.status, answer.cut), (status, false), "{path}");
         assert_eq!(answer.header("connection"), None);
         stream.write_all(b"0\r\n\r\n").expect("it still listens");
     }

@@ -149,7 +149,6 @@ impl Call {
             let request = reader.next().await?;
             let request =
                 request.ok_or_else(|| ConnectError::invalid("the request holds no message"))?;
-            reader.read_out();
             serve(self.caller, request).await
         };
         match served.await {
@@ -246,12 +245,6 @@ impl Reader {
             decoder: Decoder::new(MAX_MESSAGE),
             ended: false,
         }
-    }
-
-    /// Takes the rest of the body from the connection. HTTP/1.1 goes on behind its end only, which may
-    /// come later than the answer: a body left unread would close the connection under the next request.
-    fn read_out(mut self) {
-        tokio::task::spawn_local(async move { while let Some(Ok(_)) = self.body.frame().await {} });
     }
 
     /// The next message, or `None` at the end.
