@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{AtFlags, Dir, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
@@ -86,6 +86,7 @@ impl Store {
         for name in STAGE {
             store.make_dir(&format!("stage/{name}"))?;
         }
+        store.spread("cells")?;
         // Templates that were being made when the last owner ended.
         for name in store.names("templates", |name| {
             name.strip_prefix('.').map(str::to_owned)
@@ -102,6 +103,17 @@ impl Store {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(errno).at("make a directory of the store"),
         }
+    }
+
+    /// Asks ext4 to begin every directory in `name` in another block group, where it matters: without a journal
+    /// a new file costs a look at each inode that was freed in its group within the last minute.
+    fn spread(&self, name: &str) -> Result<()> {
+        let directory = self.open_dir(name)?;
+        if let Ok(flags) = rustix::fs::ioctl_getflags(&directory) {
+            // Other file systems do not know this hint.
+            let _ = rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR);
+        }
+        Ok(())
     }
 
     pub(crate) fn open_dir(&self, name: &str) -> Result<OwnedFd> {
