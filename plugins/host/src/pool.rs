@@ -116,9 +116,14 @@ impl Pool {
 
     fn free(&self, job: &Job) {
         if let Some(sandbox) = &job.changes {
-            self.state().changing.remove(sandbox);
-            // Any thread may be the one that can now go on.
-            self.0.work.notify_all();
+            let mut state = self.state();
+            state.changing.remove(sandbox);
+            // Of what waits for this sandbox one can go on; the thread that takes it may be any.
+            let waited = |job: &Job| job.changes.as_ref() == Some(sandbox);
+            if state.waiting.iter().any(waited) {
+                drop(state);
+                self.0.work.notify_one();
+            }
         }
     }
 
