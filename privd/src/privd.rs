@@ -34,6 +34,9 @@ use crate::stop::Stop;
 use crate::supervise::{Post, ReplyTo, Role, chain};
 use crate::table::{self, Phases, Verb};
 
+/// Work ahead of need begins when nobody has said anything for so long: never between the steps of a create.
+const LULL_MS: u64 = 2;
+
 /// Why privd does not start, or a process of its own does not.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -230,11 +233,10 @@ impl Privd {
                 return status;
             }
             let idle_work = self.ranges.wants_more() && !self.stopping();
-            let busy = std::mem::take(&mut self.more) || idle_work;
-            let wait = if busy {
-                Some(0)
-            } else {
-                self.timers.wait(self.now.mono)
+            let wait = match self.timers.wait(self.now.mono) {
+                _ if std::mem::take(&mut self.more) => Some(0),
+                next if idle_work => Some(next.map_or(LULL_MS, |ms| ms.min(LULL_MS))),
+                next => next,
             };
             let ready = match self.poll(wait) {
                 Ok(ready) => ready,
