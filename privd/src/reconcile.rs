@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
-use warder_host::cell::adopt;
+use warder_host::cell::{IdRange, adopt, end_strays};
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::Answer;
 use warder_wire::{Fault, OpId, SandboxId};
@@ -65,6 +65,7 @@ impl Privd {
                 self.begin_end(sandbox, EndReason::Lost, None);
             }
         }
+        self.end_strays(&entries)?;
         let known = |id: &SandboxId| entries.iter().any(|(known, _)| known == id);
         for sandbox in self.controllers.leftovers()? {
             if !known(&sandbox) {
@@ -100,6 +101,26 @@ impl Privd {
                 "{} leases found, {adopted} cells adopted, {lost} sandboxes lost",
                 entries.len()
             ));
+        }
+        Ok(())
+    }
+
+    /// Ends processes of cells that are not adopted, found by their users.
+    fn end_strays(&mut self, entries: &[(SandboxId, Entry)]) -> warder_host::Result<()> {
+        let mut all = self.claim.range(0);
+        all.count *= crate::claim::SANDBOXES;
+        let runs = |id| {
+            let cell = self.live.get(id).map(|live| &live.cell);
+            !matches!(cell, None | Some(CellLife::None))
+        };
+        let kept = entries.iter().filter(|(id, _)| runs(id));
+        let kept: Vec<IdRange> = kept
+            .map(|(_, entry)| self.claim.range(entry.range))
+            .collect();
+        let ended = end_strays(all, &kept)?;
+        if ended > 0 {
+            self.log
+                .own(format_args!("{ended} processes of no sandbox ended"));
         }
         Ok(())
     }

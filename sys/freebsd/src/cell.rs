@@ -184,6 +184,14 @@ pub fn adopt(_handle: &CellHandle) -> Result<Option<Cell>> {
     unsupported("cell::adopt")
 }
 
+/// Kills every process whose user is one of `ids` and none of `kept`; their number.
+///
+/// # Errors
+/// `Unsupported`.
+pub fn end_strays(_ids: IdRange, _kept: &[IdRange]) -> Result<u32> {
+    unsupported("cell::end_strays")
+}
+
 /// The cell's network namespace.
 ///
 /// # Errors

@@ -74,12 +74,16 @@ pub(crate) fn become_root_of(users: &UserNamespace) -> Result<()> {
         .at("enter the user namespace")?;
     rustix::thread::set_thread_groups(&[]).at("setgroups")?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("setresgid")?;
-    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("setresuid")
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("setresuid")?;
+    rustix::process::set_parent_process_death_signal(None).at("set_pdeathsig")
 }
 
 /// Sheds what a daemon may have changed for itself and a fork inherits.
 pub(crate) fn plain_process() -> Result<()> {
     reset_signals()?;
+    // Ends with privd, until it has users by whom the next privd finds it.
+    let kill = Some(rustix::process::Signal::KILL);
+    rustix::process::set_parent_process_death_signal(kill).at("set_pdeathsig")?;
     // Or Ctrl-C on the daemon's terminal would reach every sandbox.
     rustix::process::setsid().at("setsid")?;
     sys::ordinary_scheduling().at("sched_setscheduler")?;

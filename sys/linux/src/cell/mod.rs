@@ -12,6 +12,7 @@ mod groups;
 mod hierarchy;
 mod mounts;
 mod rights;
+mod strays;
 mod unpack;
 mod users;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
+pub use strays::end_strays;
 pub(crate) use unpack::unpack;
 pub use users::{IdRange, UserNamespace};
 
