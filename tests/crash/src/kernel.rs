@@ -9,6 +9,12 @@ use serde_json::Value;
 use warder_harness::Instance;
 use warder_wire::SandboxId;
 
+/// privd's division of the host's ids: the first, so many for an instance, so many for a sandbox. The first
+/// block of an instance is its daemons'.
+const FIRST_ID: u32 = 0x2000_0000;
+const IDS: u32 = 0x0600_0000;
+const SANDBOX_IDS: u32 = 0x1_0000;
+
 /// One look. Everything that names a sandbox is under its id; the rest are plain counts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Kernel {
@@ -42,12 +48,12 @@ impl Kernel {
     pub fn look(instance: &Instance) -> Self {
         let tag = instance.tag().to_string();
         let mut found = Self::default();
+        let state_dir = instance.state_dir();
+        let number = fs::read_to_string(state_dir.join("privd/instance")).unwrap_or_default();
         found.processes(
             &tag,
-            instance
-                .state_dir()
-                .parent()
-                .unwrap_or(Path::new("/nowhere")),
+            number.trim().parse().unwrap_or(0),
+            state_dir.parent().unwrap_or(Path::new("/nowhere")),
         );
         found.groups = groups(&tag);
         found.cells = names(&instance.state_dir().join("cells"))
@@ -77,7 +83,9 @@ impl Kernel {
     }
 
     /// Processes of sandboxes and of daemons. `programs` is where this instance's own copies of its programs lie.
-    fn processes(&mut self, tag: &str, programs: &Path) {
+    fn processes(&mut self, tag: &str, instance: u32, programs: &Path) {
+        let ids = FIRST_ID + instance * IDS;
+        let ids = ids + SANDBOX_IDS..ids + IDS;
         let mut namespaces: BTreeMap<PathBuf, usize> = BTreeMap::new();
         let mut first: BTreeMap<PathBuf, String> = BTreeMap::new();
         let own = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
@@ -118,6 +126,10 @@ impl Kernel {
                     .map(str::to_owned)
                     .filter(|name| is_id(name))
             });
+            // Where there are no control groups: by its user, who is of this instance's sandboxes, and its name.
+            let owned = owner(&dir).is_some_and(|uid| ids.contains(&uid));
+            let named = || fs::read_to_string(dir.join("root/etc/hostname")).unwrap_or_default();
+            let id = id.or_else(|| owned.then(|| named().trim().to_owned()));
             if let Some(id) = id {
                 first.insert(namespace.clone(), id);
             }
@@ -215,6 +227,13 @@ impl Kernel {
         }
         wrong
     }
+}
+
+/// The user of a process.
+fn owner(dir: &Path) -> Option<u32> {
+    let status = fs::read_to_string(dir.join("status")).ok()?;
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    uids.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn names(dir: &Path) -> Vec<String> {
