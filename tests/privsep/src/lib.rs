@@ -62,6 +62,35 @@ pub fn send_raw(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
     );
 }
 
+/// The directory in which an attack would leave its mark if it got out; its test makes and removes it.
+#[must_use]
+pub fn canary(attack: &str) -> String {
+    format!("/var/tmp/warder-privsep-{attack}")
+}
+
+/// Sends thousands of descriptors, as many at once as the kernel takes.
+pub fn storm(to: BorrowedFd<'_>, bytes: &[u8]) {
+    let Ok(file) = std::fs::File::open("/") else {
+        return;
+    };
+    for _ in 0..40 {
+        send_raw(to, bytes, &[file.as_fd(); 250]);
+    }
+}
+
+/// Frames that no correct process sends, on whichever channel; `None` for the name of another attack.
+#[must_use]
+pub fn malformed(attack: &str) -> Option<Vec<u8>> {
+    Some(match attack {
+        "unknown-verb" => frame(&[1, 120]),
+        "oversize" => vec![0x7f; 40 * 1024],
+        "cut" => vec![200, 0, 0, 0, 1, 3],
+        "padded" => frame(&[1, 3, 0, 0, 0]),
+        "empty" => vec![0, 0, 0, 0],
+        _ => return None,
+    })
+}
+
 /// A frame with a right length around any body.
 #[must_use]
 pub fn frame(body: &[u8]) -> Vec<u8> {

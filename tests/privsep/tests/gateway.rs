@@ -1,6 +1,8 @@
 //! A captured gateway against privd, netd and a plugin host. privd must outlive every attack, and what a correct
 //! gateway cannot send must end the gateway and leave an audit line.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use warder_harness::{Instance, Snapshot};
@@ -32,57 +34,75 @@ fn outcome(name: &str) -> String {
     outcome
 }
 
-/// A violation: the gateway never gets to report, since privd ends it. So the test watches privd's log.
-fn violation(name: &str) {
+/// Attacks that end the gateway before it can report, so the test reads what privd says of it: the attack,
+/// and the reason privd ended it for.
+fn violations(attacks: &[(&str, &str)]) {
     let hostile = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
-    let mut instance = Instance::builder()
-        .replace("gatewayd", hostile)
-        .line(&format!("domain {name}.test"))
-        .without_http()
-        .start();
-    instance.await_log("audit");
-    let log = instance.log_text();
-    assert!(
-        !log.contains(&format!("hostile {name}: still open")),
-        "{log}"
-    );
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{name} left {:?}",
-        Snapshot::of(instance.tag())
-    );
+    for (name, why) in attacks {
+        let mut instance = Instance::builder()
+            .replace("gatewayd", hostile)
+            .line(&format!("domain {name}.test"))
+            .without_http()
+            .start();
+        let line = instance.await_log(": ended");
+        assert!(
+            line.contains(" privd: audit: gatewayd ") && line.contains(why),
+            "{name}: {line}"
+        );
+        let log = instance.log_text();
+        assert!(
+            !log.contains(&format!("hostile {name}: still open")),
+            "{log}"
+        );
+        let open = fs::read_dir(format!("/proc/{}/fd", instance.privd_pid()));
+        let open = open.expect("privd runs").count();
+        assert!(open < 100, "{name}: privd has {open} descriptors open");
+        instance.stop();
+        assert!(
+            Snapshot::of(instance.tag()).is_empty(),
+            "{name} left {:?}",
+            Snapshot::of(instance.tag())
+        );
+    }
 }
 
 #[test]
 fn what_is_not_a_message_ends_the_gateway() {
-    for name in ["unknown-verb", "oversize", "cut", "padded", "empty"] {
-        violation(name);
-    }
+    violations(&[
+        ("unknown-verb", "body is not a known message"),
+        ("oversize", "were cut"),
+        ("cut", "a record that is not one frame"),
+        ("padded", "body is not a known message"),
+        ("empty", "body is not a known message"),
+    ]);
 }
 
 #[test]
 fn descriptors_nobody_asked_for_end_the_gateway() {
-    for name in [
-        "surplus-descriptors",
-        "too-many-descriptors",
-        "no-descriptor",
-        "wrong-descriptor",
-    ] {
-        violation(name);
-    }
+    violations(&[
+        ("surplus-descriptors", "wrong number of descriptors"),
+        ("too-many-descriptors", "were cut"),
+        ("descriptor-storm", "were cut"),
+        ("no-descriptor", "wrong number of descriptors"),
+        (
+            "wrong-descriptor",
+            "something else than the reading end of a pipe",
+        ),
+    ]);
 }
 
 #[test]
 fn the_wrong_phase_ends_the_gateway() {
-    for name in ["before-ready", "twice-ready"] {
-        violation(name);
-    }
+    violations(&[
+        ("before-ready", "body is not a known message"),
+        ("twice-ready", "body is not a known message"),
+    ]);
+    assert_eq!(outcome("too-early"), "Done Conflict Conflict");
 }
 
 #[test]
 fn a_flood_ends_the_gateway_and_not_privd() {
-    violation("flood");
+    violations(&[("flood", "does not read its messages")]);
 }
 
 #[test]
@@ -111,9 +131,74 @@ fn no_directory_leads_out() {
 }
 
 #[test]
+fn a_gateway_confined_as_the_real_one_reaches_nothing() {
+    let seen = outcome("captured");
+    assert_eq!(seen.split(' ').count(), 12, "{seen}");
+    assert!(seen.split(' ').all(|s| s.ends_with(":refused")), "{seen}");
+}
+
+/// A directory and a file in it that anybody may write to; removed at the end.
+struct Canary(String);
+
+impl Canary {
+    fn new(attack: &str) -> Self {
+        let path = warder_privsep::canary(attack);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).expect("a fresh directory");
+        fs::write(format!("{path}/file"), "whole").expect("a fresh file");
+        for (name, mode) in [(path.clone(), 0o777), (format!("{path}/file"), 0o666)] {
+            fs::set_permissions(name, fs::Permissions::from_mode(mode)).expect("ours");
+        }
+        Self(path)
+    }
+
+    fn assert_untouched(&self) {
+        let names: Vec<_> = fs::read_dir(&self.0)
+            .expect("still there")
+            .map(|entry| entry.expect("listed").file_name())
+            .collect();
+        assert_eq!(names, ["file"]);
+        let file = format!("{}/file", self.0);
+        assert_eq!(fs::read_to_string(&file).expect("still there"), "whole");
+        for name in [&self.0, &file] {
+            let stat = fs::symlink_metadata(name).expect("still there");
+            assert_eq!((stat.uid(), stat.gid()), (0, 0), "{name}");
+        }
+        let links = fs::metadata(&file).expect("still there").nlink();
+        assert_eq!(links, 1, "it has another name now");
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn links_lead_nowhere() {
+    let canary = Canary::new("links");
+    assert_eq!(outcome("links"), "started again");
+    canary.assert_untouched();
+    let canary = Canary::new("archive");
+    let outcome = outcome("archive");
+    assert!(["Done", "Refused"].contains(&outcome.as_str()), "{outcome}");
+    canary.assert_untouched();
+}
+
+#[test]
 fn netd_and_the_plugin_host_hang_up_too() {
-    assert_eq!(outcome("net-unknown-verb"), "closed");
-    assert_eq!(outcome("plugin-unknown-verb"), "closed");
+    for kind in [
+        "unknown-verb",
+        "oversize",
+        "cut",
+        "padded",
+        "empty",
+        "storm",
+    ] {
+        assert_eq!(outcome(&format!("net-{kind}")), "closed", "{kind}");
+        assert_eq!(outcome(&format!("plugin-{kind}")), "closed", "{kind}");
+    }
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! A hostile first process in a sandbox against the real gateway: every trick costs it its own request, nothing else.
 
+use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use warder_harness::{Instance, Snapshot, http};
@@ -12,7 +16,12 @@ fn every_trick_on_the_link_costs_only_the_guest() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
     let mut instance = Instance::builder().agent(agent).start();
     let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
-    for port in [1001, 1002, 1003, 1004, 1005, 1006, 1007, 1009, 1010, 1011] {
+    let before = descriptors(gateway);
+    let on_the_link = [
+        1001, 1002, 1003, 1004, 1005, 1006, 1007, 1009, 1010, 1011, 1012, 1014,
+    ];
+    let on_a_connection = [1021, 1022, 1024];
+    for port in on_the_link.into_iter().chain(on_a_connection) {
         // A sandbox each: the gateway may well give up a link that lied.
         let sandbox = instance.create(&json!({}));
         let answer = instance.sandbox(&sandbox, port, "GET", "/", b"");
@@ -30,6 +39,16 @@ fn every_trick_on_the_link_costs_only_the_guest() {
         "the gateway was restarted:\n{}",
         instance.log_text()
     );
+    // None of the thousands it was sent stays open.
+    let end = Instant::now() + Duration::from_secs(20);
+    while descriptors(gateway) > before + 4 {
+        assert!(
+            Instant::now() < end,
+            "{before} descriptors before, {} after",
+            descriptors(gateway)
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
     instance.stop();
     assert!(
         Snapshot::of(instance.tag()).is_empty(),
@@ -92,6 +111,98 @@ fn a_socket_made_to_block_stops_nobody_else() {
         "{:?}",
         Snapshot::of(instance.tag())
     );
+}
+
+#[test]
+fn an_agent_that_takes_no_more_links_costs_only_its_own_requests() {
+    let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
+    let mut instance = Instance::builder().agent(agent).start();
+    let (deaf, other) = (instance.create(&json!({})), instance.create(&json!({})));
+    // From now on it takes one link more and never reads it.
+    assert_eq!(instance.sandbox(&deaf, 1013, "GET", "/", b"").status, 502);
+    let asked = Arc::new(AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..40 {
+            let asked = Arc::clone(&asked);
+            let (instance, deaf) = (&instance, &deaf);
+            scope.spawn(move || {
+                let answer = instance.sandbox(deaf, 8000, "GET", "/", b"");
+                asked.fetch_add(1, Ordering::Relaxed);
+                assert!(
+                    [502, 504, 429].contains(&answer.status),
+                    "{}",
+                    answer.status
+                );
+            });
+        }
+        // While those wait, privd and the gateway answer everybody else.
+        let mut served = 0;
+        while asked.load(Ordering::Relaxed) < 40 {
+            let begun = Instant::now();
+            let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
+            assert_eq!(answer.status, 204, "{}", answer.text());
+            assert!(begun.elapsed() < Duration::from_secs(3), "it had to wait");
+            served += 1;
+        }
+        assert!(served > 0);
+        let third = instance.create(&json!({}));
+        remove(&instance, &third);
+    });
+    for sandbox in [&deaf, &other] {
+        remove(&instance, sandbox);
+    }
+    instance.stop();
+    assert!(
+        Snapshot::of(instance.tag()).is_empty(),
+        "{:?}",
+        Snapshot::of(instance.tag())
+    );
+}
+
+#[test]
+fn endless_answers_stop_nobody_else() {
+    let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
+    let mut instance = Instance::builder().agent(agent).start();
+    let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
+    let (noisy, other) = (instance.create(&json!({})), instance.create(&json!({})));
+    let address = instance.address();
+    // One never comes to an answer, the other's answer is never read.
+    for port in ["1023", "1025", "1023", "1025"] {
+        let mut stream = http::tcp(address).expect("the gateway accepts");
+        let id = noisy["sandboxID"].as_str().expect("an id");
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {id}\r\nE2b-Sandbox-Port: {port}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sends");
+        std::mem::forget(stream);
+    }
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        assert!(begun.elapsed() < Duration::from_secs(5), "it had to wait");
+    }
+    let status = fs::read_to_string(format!("/proc/{gateway}/status")).expect("it runs");
+    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let resident: u64 = resident
+        .and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .expect("a size");
+    assert!(resident < 200_000, "the gateway keeps {resident} KiB");
+    for sandbox in [&noisy, &other] {
+        remove(&instance, sandbox);
+    }
+    instance.stop();
+    assert!(
+        Snapshot::of(instance.tag()).is_empty(),
+        "{:?}",
+        Snapshot::of(instance.tag())
+    );
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("it runs")
+        .count()
 }
 
 fn remove(instance: &Instance, sandbox: &Value) {

@@ -1,7 +1,12 @@
 //! A captured plugin host against privd.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use warder_harness::{Instance, Snapshot};
 
 fn start(backends: &[&str], gateway_attack: &str) -> Instance {
@@ -20,17 +25,43 @@ fn start(backends: &[&str], gateway_attack: &str) -> Instance {
 
 #[test]
 fn what_is_not_a_plugins_message_ends_the_host() {
-    for attack in ["unknown-verb", "gateway-verb"] {
+    for (attack, why) in [
+        ("unknown-verb", "body is not a known message"),
+        ("gateway-verb", "body is not a known message"),
+        ("oversize", "were cut"),
+        ("cut", "a record that is not one frame"),
+        ("padded", "body is not a known message"),
+        ("empty", "body is not a known message"),
+        ("surplus-descriptors", "wrong number of descriptors"),
+        ("descriptor-storm", "were cut"),
+    ] {
         let mut instance = start(&[attack], "none");
-        instance.await_log("audit");
+        let line = instance.await_log(": ended");
+        assert!(
+            line.contains(" privd: audit: pluginhost-0 ") && line.contains(why),
+            "{attack}: {line}"
+        );
         let log = instance.log_text();
         assert!(
             !log.contains(&format!("hostile plugin {attack}: still open")),
             "{log}"
         );
+        let open = fs::read_dir(format!("/proc/{}/fd", instance.privd_pid()));
+        let open = open.expect("privd runs").count();
+        assert!(open < 100, "{attack}: privd has {open} descriptors open");
         instance.stop();
         assert!(Snapshot::of(instance.tag()).is_empty());
     }
+}
+
+#[test]
+fn a_lease_gives_what_it_says_and_in_order() {
+    let mut instance = start(&["greedy"], "lend");
+    let line = instance.await_log("hostile plugin greedy: ");
+    let seen = line.split("greedy: ").nth(1).unwrap_or_default();
+    assert_eq!(seen, "Conflict Refused Done Refused Conflict", "{line}");
+    instance.stop();
+    assert!(Snapshot::of(instance.tag()).is_empty());
 }
 
 #[test]
@@ -54,4 +85,92 @@ fn no_directory_leads_out() {
         "{line}"
     );
     instance.stop();
+}
+
+/// The real plugin host with the hostile library of its own tests in it.
+fn with_library(behaviour: &str) -> (TempDir, Instance) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "-p",
+            "hostile",
+            "--manifest-path",
+        ])
+        .arg(root.join("plugins/host/tests/hostile/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "the hostile plugin builds");
+    let dir = tempfile::tempdir().expect("a directory");
+    let library = dir.path().join("libhostile.so");
+    fs::copy(target.join("debug/libhostile.so"), &library).expect("built above");
+    fs::write(dir.path().join("behaviour"), behaviour).expect("a fresh file");
+    for (path, mode) in [
+        (dir.path().to_owned(), 0o755),
+        (library, 0o755),
+        (dir.path().join("behaviour"), 0o644),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    }
+    let instance = Instance::builder()
+        .plugin_dir(dir.path())
+        .line("backend hostile")
+        .start();
+    (dir, instance)
+}
+
+/// A create that the plugin spoils is answered with an error in E2B's form, costs no daemon but its own, and
+/// leaves nothing. `audit` is the line that tells of it.
+fn spoiled(behaviour: &str, audit: &str) {
+    let (_dir, mut instance) = with_library(behaviour);
+    let daemons = |instance: &Instance| ["gatewayd", "netd"].map(|name| instance.daemon_pid(name));
+    let before = daemons(&instance);
+    let body = json!({ "templateID": "base" });
+    let answer = instance.api("POST", "/v2/sandboxes", &body);
+    assert!(
+        (500..505).contains(&answer.status),
+        "{behaviour}: {} {}",
+        answer.status,
+        answer.text()
+    );
+    let error = answer.json();
+    assert_eq!(error["code"], answer.status, "{error}");
+    assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()));
+    instance.await_log(audit);
+    assert_eq!(daemons(&instance), before, "{}", instance.log_text());
+    let listed = instance.api("GET", "/v2/sandboxes", &Value::Null);
+    assert_eq!((listed.status, listed.json()), (200, json!([])));
+    instance.stop();
+    assert!(Snapshot::of(instance.tag()).is_empty());
+}
+
+#[test]
+fn a_plugin_that_panics_costs_its_operation_and_privd_says_so() {
+    spoiled(
+        "panics",
+        " privd: audit: pluginhost-0 closed its channel: ended",
+    );
+}
+
+#[test]
+fn a_plugin_that_exits_costs_its_operation_and_privd_says_so() {
+    spoiled(
+        "exits",
+        " privd: audit: pluginhost-0 closed its channel: ended",
+    );
+}
+
+#[test]
+fn a_plugin_that_lies_costs_its_operation() {
+    spoiled("lies", " pluginhost-0: pluginhost: audit: create of ");
+}
+
+#[test]
+fn a_plugin_that_hangs_costs_its_operation() {
+    spoiled("hangs", "the plugin hangs");
 }

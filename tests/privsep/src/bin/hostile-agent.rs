@@ -11,18 +11,29 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use warder_ipc::Channel;
-use warder_privsep::{frame, send_raw};
+use warder_privsep::{frame, send_raw, storm};
 use warder_wire::link::{Ask, Reply};
+
+/// Whether links are still taken.
+static DEAF: AtomicBool = AtomicBool::new(false);
 
 fn main() {
     let Ok(listener) = warder_ipc::take_listener() else {
         return;
     };
     while let Ok(link) = accept_with(&listener, SocketFlags::CLOEXEC) {
+        if DEAF.load(Ordering::Relaxed) {
+            // Taken and never read; those that come later are not even taken.
+            loop {
+                std::thread::sleep(Duration::from_secs(3600));
+                let _ = link.as_fd();
+            }
+        }
         std::thread::spawn(move || {
             if let Ok(channel) = Channel::from_fd(link) {
                 serve(channel);
@@ -126,6 +137,44 @@ fn attack(link: &mut Channel, ticket: u64, port: u16) {
             let _ = rustix::net::shutdown(link.as_fd(), rustix::net::Shutdown::Both);
         }
         1011 => send_raw(link.as_fd(), &[0; 60_000], &[]),
+        1012 => {
+            let bytes = warder_wire::encode(&yes).expect("small");
+            storm(link.as_fd(), &bytes);
+        }
+        1013 => {
+            DEAF.store(true, Ordering::Relaxed);
+            let _ = rustix::net::shutdown(link.as_fd(), rustix::net::Shutdown::Both);
+        }
+        1014 => {
+            for n in 0..5000 {
+                let unasked = Reply::Connected { ticket: n };
+                send(link, &unasked, vec![loopback(0).0.into()]);
+            }
+        }
+        // The right socket; what comes out of it is not what HTTP says.
+        1021 => say(
+            link,
+            &yes,
+            port,
+            b"HTTP/1.1 200 OK\r\n",
+            b"X: 0123456789abcdef\r\n",
+        ),
+        1022 => say(
+            link,
+            &yes,
+            port,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 40\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+        ),
+        1023 => say(link, &yes, port, b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        1024 => say(link, &yes, port, b"\x16\x03\x01\x02\x00", b"\0"),
+        1025 => say(
+            link,
+            &yes,
+            port,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\nx\r\n",
+        ),
         // The right socket, made to hurt: blocking again, a close that lingers, and nobody who reads.
         1020 => {
             let (ours, theirs) = loopback(1020);
@@ -150,6 +199,18 @@ fn attack(link: &mut Channel, ticket: u64, port: u16) {
             Vec::new(),
         ),
     }
+}
+
+/// A connection that says `first` and then `again` without end, whatever it is asked.
+fn say(link: &mut Channel, yes: &Reply, port: u16, first: &'static [u8], again: &'static [u8]) {
+    let (ours, mut theirs) = loopback(port);
+    let _ = link.send(yes, vec![ours.into()]);
+    std::thread::spawn(move || {
+        let mut sent = theirs.write_all(first);
+        while sent.is_ok() {
+            sent = theirs.write_all(again);
+        }
+    });
 }
 
 fn listener(port: u16) -> TcpListener {

@@ -6,11 +6,14 @@
 //! A gateway that belongs to somebody else.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use warder_confine::{Profile, enter_early};
 use warder_ipc::Channel;
 use warder_privsep::{
-    PATIENCE, ask, dotdot, frame, idle, is_dir, outcome_of_violation, ready, report, send_raw,
+    PATIENCE, ask, canary, dotdot, frame, idle, is_dir, malformed, outcome_of_violation, ready,
+    report, send_raw, storm,
 };
 use warder_wire::gateway_priv::{Answer, Ask, Event};
 use warder_wire::{
@@ -22,12 +25,21 @@ fn main() {
         return;
     };
     let start::Role::Gateway {
-        domain, backend, ..
+        ids,
+        domain,
+        backend,
+        ..
     } = start.role
     else {
         return;
     };
     let attack = domain.split('.').next().unwrap_or_default().to_owned();
+    if attack == "captured" {
+        let outcome = captured(&privd, ids, &fds).unwrap_or_else(|e| format!("not confined: {e}"));
+        ready(&mut privd);
+        report(&attack, &outcome);
+        return idle(&mut privd);
+    }
     if attack != "before-ready" {
         ready(&mut privd);
     }
@@ -50,13 +62,13 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             ready(privd);
             outcome_of_violation(privd).to_owned()
         }
-        "unknown-verb" => raw(privd, &frame(&[1, 120]), 0),
-        "oversize" => raw(privd, &vec![0x7f; 40 * 1024], 0),
-        "cut" => raw(privd, &[200, 0, 0, 0, 1, 3], 0),
-        "padded" => raw(privd, &frame(&[1, 3, 0, 0, 0]), 0),
-        "empty" => raw(privd, &[0, 0, 0, 0], 0),
+        name if malformed(name).is_some() => raw(privd, &malformed(name).unwrap_or_default(), 0),
         "surplus-descriptors" => raw(privd, &frame(&[1, 3, 0]), 8),
         "too-many-descriptors" => raw(privd, &frame(&[1, 3, 0]), 200),
+        "descriptor-storm" => {
+            storm(privd.as_fd(), &frame(&[1, 3, 0]));
+            outcome_of_violation(privd).to_owned()
+        }
         "flood" => flood(privd),
         "wrong-descriptor" => {
             let import = Ask::TemplateImport {
@@ -114,10 +126,42 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
                 ask::<_, Answer, Event>(privd, 2, lease(backend, modest(), 60_000), Vec::new());
             format!("{first} then {second}")
         }
+        "too-early" => {
+            // A lease and no cell: nothing to connect to, nothing to measure.
+            let mut seen = vec![ask::<_, Answer, Event>(
+                privd,
+                1,
+                lease(backend, modest(), 60_000),
+                Vec::new(),
+            )];
+            let early = [
+                Ask::LinkOpen { sandbox: sandbox() },
+                Ask::Usage { sandbox: sandbox() },
+            ];
+            for (seq, body) in (2..).zip(early) {
+                seen.push(ask::<_, Answer, Event>(privd, seq, body, Vec::new()));
+            }
+            seen.join(" ")
+        }
+        "archive" => {
+            let import = Ask::TemplateImport {
+                template: TemplateName::new("stolen").expect("a name"),
+            };
+            let (reader, mut writer) = std::io::pipe().expect("a pipe");
+            // Small enough for the pipe, so nobody has to read meanwhile.
+            writer
+                .write_all(&archive(&canary(attack)))
+                .expect("room for it");
+            drop(writer);
+            ask::<_, Answer, Event>(privd, 1, import, vec![reader.into()])
+        }
+        "links" => links(fds),
         "unknown-backend" => {
             let other = BackendName::new("nobody").expect("a name");
             ask::<_, Answer, Event>(privd, 1, lease(&other, modest(), 60_000), Vec::new())
         }
+        // For the hostile plugin host: a lease of its own.
+        "lend" => ask::<_, Answer, Event>(privd, 1, lease(backend, modest(), 60_000), Vec::new()),
         "lend-lease" => {
             // For the hostile plugin host: a live lease that names another backend.
             let namespace = BackendName::new("namespace").expect("a name");
@@ -131,7 +175,22 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
                 .collect();
             seen.join(" ")
         }
-        "net-unknown-verb" => with_net(privd, |net| raw(net, &frame(&[1, 99]), 0)),
+        "net-storm" => with_net(privd, |net| {
+            storm(net.as_fd(), &frame(&[1, 3, 0]));
+            outcome_of_violation(net).to_owned()
+        }),
+        "plugin-storm" => with_plugin(privd, |plugin| {
+            storm(plugin.as_fd(), &frame(&[1, 0]));
+            outcome_of_violation(plugin).to_owned()
+        }),
+        name if name.starts_with("net-") && malformed(&name[4..]).is_some() => {
+            let bytes = malformed(&name[4..]).unwrap_or_default();
+            with_net(privd, |net| raw(net, &bytes, 0))
+        }
+        name if name.starts_with("plugin-") && malformed(&name[7..]).is_some() => {
+            let bytes = malformed(&name[7..]).unwrap_or_default();
+            with_plugin(privd, |plugin| raw(plugin, &bytes, 0))
+        }
         "net-foreign" => with_net(privd, |net| {
             let open = gateway_net::Policy { internet: true };
             let set = gateway_net::Ask::PolicySet {
@@ -141,7 +200,6 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             };
             ask::<_, gateway_net::Answer, gateway_net::Event>(net, 1, set, Vec::new())
         }),
-        "plugin-unknown-verb" => with_plugin(privd, |plugin| raw(plugin, &frame(&[1, 99]), 0)),
         "plugin-without-lease" => with_plugin(privd, |plugin| {
             let create = gateway_plugin::Ask::Create {
                 op: OpId([7; 16]),
@@ -154,6 +212,110 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
         }),
         _ => "no such attack".to_owned(),
     }
+}
+
+/// What is left to a gateway that confined itself as the real one does, and was taken over then.
+fn captured(
+    privd: &Channel,
+    ids: (u32, u32),
+    fds: &[OwnedFd],
+) -> Result<String, Box<dyn std::error::Error>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let state = fds.last().ok_or("no state directory")?.as_fd();
+    let mut keep: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    keep.push(privd.as_fd());
+    let early = enter_early(&Profile::gateway().state_dir(state), ids, &keep)?;
+    let mut seen = Vec::new();
+    let mut tried = |what: &str, done: bool| {
+        seen.push(format!("{what}:{}", if done { "done" } else { "refused" }));
+    };
+    // Before the last filter files beneath the state directory can still be opened; its own names for
+    // others must lead nowhere.
+    for (name, target) in [
+        ("absolute", "/etc/passwd"),
+        ("above", "../../../../../../../../etc/passwd"),
+        ("proc", "/proc/self/root/etc/passwd"),
+        ("self", "/proc/self/fd/3"),
+    ] {
+        let link = format!("link-{name}");
+        let _ = rustix::fs::symlinkat(target, state, link.as_str());
+        let opened = openat(state, link.as_str(), OFlags::RDONLY, Mode::empty());
+        tried(&link, opened.is_ok());
+    }
+    tried("dotdot", dotdot(state) != "stays");
+    early.lock()?;
+    let path = |path: &str| std::fs::File::open(path).is_ok();
+    tried("passwd", path("/etc/passwd"));
+    tried("proc", path("/proc/1/environ"));
+    tried(
+        "state",
+        openat(state, ".", OFlags::RDONLY, Mode::empty()).is_ok(),
+    );
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 22));
+    tried("connect", std::net::TcpStream::connect(address).is_ok());
+    tried("udp", std::net::UdpSocket::bind("0.0.0.0:0").is_ok());
+    tried("listen", std::net::TcpListener::bind("127.0.0.1:0").is_ok());
+    let signal = rustix::process::Signal::CONT;
+    tried(
+        "signal",
+        rustix::process::kill_process(rustix::process::Pid::INIT, signal).is_ok(),
+    );
+    Ok(seen.join(" "))
+}
+
+/// Names in the state directory that lead elsewhere, for whoever works in it as root. Ends this process the
+/// first time, since privd looks at the directory when it starts the next one.
+fn links(fds: &[OwnedFd]) -> String {
+    let Some(state) = fds.last() else {
+        return "no state directory".to_owned();
+    };
+    if rustix::fs::statat(state, "link-0", rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return "started again".to_owned();
+    }
+    let target = canary("links");
+    for (number, name) in [target.clone(), format!("{target}/file")]
+        .iter()
+        .enumerate()
+    {
+        let link = format!("link-{number}");
+        if rustix::fs::symlinkat(name.as_str(), state, link.as_str()).is_err() {
+            return "no link could be made".to_owned();
+        }
+    }
+    std::process::exit(0)
+}
+
+/// A tar stream whose entries would land in `outside`.
+fn archive(outside: &str) -> Vec<u8> {
+    let up = format!("../../../../../../../../..{outside}");
+    let mut stream = Vec::new();
+    for (name, kind, link) in [
+        (format!("{up}/above"), b'0', String::new()),
+        (format!("{outside}/absolute"), b'0', String::new()),
+        ("link".to_owned(), b'2', outside.to_owned()),
+        ("link/through".to_owned(), b'0', String::new()),
+        ("far".to_owned(), b'2', up),
+        ("far/through-far".to_owned(), b'0', String::new()),
+        ("hard".to_owned(), b'1', format!("{outside}/file")),
+    ] {
+        let mut head = [0_u8; 512];
+        let mut put = |at: usize, text: &[u8]| head[at..at + text.len()].copy_from_slice(text);
+        put(0, name.as_bytes());
+        put(100, b"0000777\0");
+        put(108, b"0000000\0");
+        put(116, b"0000000\0");
+        put(124, b"00000000000\0");
+        put(136, b"00000000000\0");
+        put(148, b"        ");
+        put(156, &[kind]);
+        put(157, link.as_bytes());
+        put(257, b"ustar\x0000");
+        let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+        head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        stream.extend_from_slice(&head);
+    }
+    stream.resize(stream.len() + 1024, 0);
+    stream
 }
 
 fn raw(to: &mut Channel, bytes: &[u8], descriptors: usize) -> String {

@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
+use warder_ipc::Channel;
 use warder_privsep::{
-    ask, dotdot, frame, idle, is_dir, outcome_of_violation, ready, report, send_raw,
+    PATIENCE, ask, dotdot, frame, idle, is_dir, malformed, outcome_of_violation, ready, report,
+    send_raw, storm,
 };
 use warder_wire::plugin_priv::{Answer, Ask, Event};
 use warder_wire::{Limits, OpId, SandboxId, TemplateName, start};
@@ -36,9 +39,63 @@ fn main() {
     let outcome = match attack.as_str() {
         // Stands in for the backend the others steal from.
         "namespace" => "idle".to_owned(),
-        "unknown-verb" => {
-            send_raw(privd.as_fd(), &frame(&[1, 77]), &[]);
+        name if malformed(name).is_some() => {
+            let bytes = malformed(name).unwrap_or_default();
+            send_raw(privd.as_fd(), &bytes, &[]);
             outcome_of_violation(&mut privd).to_owned()
+        }
+        "surplus-descriptors" => {
+            let file = std::fs::File::open("/").expect("root opens");
+            send_raw(privd.as_fd(), &frame(&[1, 5, 0]), &[file.as_fd(); 3]);
+            outcome_of_violation(&mut privd).to_owned()
+        }
+        "descriptor-storm" => {
+            storm(privd.as_fd(), &frame(&[1, 5, 0]));
+            outcome_of_violation(&mut privd).to_owned()
+        }
+        "greedy" => {
+            // The lease is its own; what it asks is more than the lease gives, and in the wrong order.
+            await_lease(&mut privd, &foreign);
+            let other = TemplateName::new("other").expect("a name");
+            let huge = Limits {
+                memory_mib: 512,
+                ..limits
+            };
+            let ops = [[11; 16], [12; 16], [13; 16], [14; 16], [15; 16]].map(OpId);
+            let sandbox = || foreign.clone();
+            let steps = [
+                Ask::CellCreate {
+                    op: ops[0],
+                    sandbox: sandbox(),
+                    limits,
+                },
+                Ask::StorageClone {
+                    op: ops[1],
+                    sandbox: sandbox(),
+                    template: other,
+                },
+                Ask::StorageClone {
+                    op: ops[2],
+                    sandbox: sandbox(),
+                    template: base,
+                },
+                Ask::CellCreate {
+                    op: ops[3],
+                    sandbox: sandbox(),
+                    limits: huge,
+                },
+                Ask::StorageClone {
+                    op: ops[4],
+                    sandbox: sandbox(),
+                    template: TemplateName::new("base").expect("a name"),
+                },
+            ];
+            let seen: Vec<String> = steps
+                .into_iter()
+                .zip(1000..)
+                .map(|(body, seq)| ask::<_, Answer, Event>(&mut privd, seq, body, Vec::new()))
+                .collect();
+            seen.join(" ")
         }
         "gateway-verb" => {
             // A gateway's question on a plugin's channel: a lease of one's own making.
@@ -93,4 +150,20 @@ fn main() {
     };
     report(&format!("plugin {attack}"), &outcome);
     idle(&mut privd);
+}
+
+/// Waits until the hostile gateway has opened the lease of `sandbox` for this backend.
+fn await_lease(privd: &mut Channel, sandbox: &SandboxId) {
+    let end = Instant::now() + PATIENCE;
+    let mut seq = 1;
+    while Instant::now() < end && seq < 900 {
+        let stat = Ask::CellStat {
+            sandbox: sandbox.clone(),
+        };
+        if ask::<_, Answer, Event>(privd, seq, stat, Vec::new()) != "NotFound" {
+            return;
+        }
+        seq += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
