@@ -510,6 +510,7 @@ impl Privd {
     /// A process has ended, by itself or not.
     pub(crate) fn process_ended(&mut self, role: Role) {
         let now = self.now;
+        self.end_channel(role, "ended by itself");
         let Some(post) = self.posts.get_mut(&role) else {
             return;
         };
@@ -529,9 +530,6 @@ impl Privd {
         self.timers
             .clear(running.started + READY_MS, Timer::Ready(role));
         self.log.own(format_args!("{role} ended: {exit}"));
-        if role == Role::Net {
-            self.net_lost();
-        }
         let lived = now.mono.saturating_sub(running.started);
         self.plan_start(role, lived);
     }

@@ -2,7 +2,7 @@
 //! how many descriptors, how often, and what handles it. Nothing else is answered.
 //!
 //! What a correct peer cannot send (an unknown request, a frame that is not whole, descriptors that
-//! do not belong, an operation of another name under a known number) ends its channel and its process.
+//! do not belong) ends its channel and its process.
 //! What a race can bring about is answered with a fault. A plugin host sees only sandboxes whose lease
 //! names its backend; to it the others do not exist.
 
