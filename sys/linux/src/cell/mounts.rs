@@ -41,10 +41,11 @@ const HIDDEN_FILES: [&str; 12] = [
     "root/proc/timer_stats",
 ];
 /// Directories of /proc that are empty.
-const HIDDEN_DIRS: [&str; 4] = [
+const HIDDEN_DIRS: [&str; 5] = [
     "root/proc/acpi",
     "root/proc/asound",
     "root/proc/driver",
+    "root/proc/pressure",
     "root/proc/scsi",
 ];
 /// Directories of /proc that can only be read.
