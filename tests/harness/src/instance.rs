@@ -26,6 +26,7 @@ pub struct Builder {
     plugin_dir: Option<PathBuf>,
     lines: Vec<String>,
     serves: bool,
+    disk_mib: Option<u32>,
 }
 
 impl Builder {
@@ -64,6 +65,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the state directory on a file system of its own, of `mib` MiB in memory.
+    #[must_use]
+    pub fn disk(mut self, mib: u32) -> Self {
+        self.disk_mib = Some(mib);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -79,6 +87,7 @@ impl Builder {
         for made in [&state_dir, &libexec] {
             fs::create_dir(made).expect("a fresh directory");
         }
+        let disk = self.disk_mib.map(|mib| Disk::mount(&state_dir, mib));
         for name in ["netd", "gatewayd", "pluginhost", "template-unpack"] {
             let replaced = self
                 .replaced
@@ -140,6 +149,7 @@ impl Builder {
         );
         let mut instance = Instance {
             dir: Some(dir),
+            disk,
             stage: self.stage,
             config_file,
             state_dir,
@@ -158,11 +168,42 @@ impl Builder {
     }
 }
 
+/// A file system in memory; unmounted at the end.
+#[derive(Debug)]
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, mib: u32) -> Self {
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={mib}m,mode=0755"),
+                "test",
+            ])
+            .arg(at)
+            .status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "tests run as root, who may mount"
+        );
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// A running Warder. Dropped, it is stopped and its directory removed.
 #[derive(Debug)]
 pub struct Instance {
     // None only while being dropped.
     dir: Option<TempDir>,
+    disk: Option<Disk>,
     stage: Stage,
     config_file: PathBuf,
     state_dir: PathBuf,
@@ -184,6 +225,7 @@ impl Instance {
             plugin_dir: None,
             lines: Vec::new(),
             serves: true,
+            disk_mib: None,
         }
     }
 
@@ -434,6 +476,26 @@ impl Instance {
         panic!("privd did not end:\n{}", self.log_text());
     }
 
+    /// Removes a sandbox made by [`Self::create`].
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn remove(&self, sandbox: &Value) {
+        let id = sandbox["sandboxID"].as_str().expect("an id");
+        let answer = self.api("DELETE", &format!("/sandboxes/{id}"), &Value::Null);
+        assert_eq!(answer.status, 204, "{}\n{}", answer.text(), self.log_text());
+    }
+
+    /// Ends privd and checks that nothing of the instance is left on the host.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn finish(mut self) {
+        self.stop();
+        let left = crate::Snapshot::of(self.tag);
+        assert!(left.is_empty(), "{left:?}\n{}", self.log_text());
+    }
+
     /// Kills privd with SIGKILL and waits for its end.
     pub fn kill_privd(&mut self) {
         if let Some(mut privd) = self.privd.take() {
@@ -457,6 +519,7 @@ impl Drop for Instance {
         if std::thread::panicking() {
             eprintln!("log of {}:\n{}", self.tag, self.log_text());
         }
+        drop(self.disk.take());
         drop(self.dir.take());
     }
 }
