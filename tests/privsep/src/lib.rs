@@ -159,3 +159,34 @@ pub fn dotdot(dir: BorrowedFd<'_>) -> &'static str {
 pub fn is_dir(fd: &OwnedFd) -> bool {
     warder_ipc::check::directory(fd.as_fd()).is_ok()
 }
+
+/// A field of `/proc/PID/status`.
+#[must_use]
+pub fn status_field(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default()
+        .trim_start_matches(':')
+        .trim()
+        .to_owned()
+}
+
+/// Every process of this host.
+#[must_use]
+pub fn host_pids() -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The process of this host with that command line.
+#[must_use]
+pub fn host_pid_of(command: &str) -> Option<u32> {
+    host_pids().into_iter().find(|pid| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words)
+            .trim_end_matches('\0')
+            .replace('\0', " ")
+            == command
+    })
+}

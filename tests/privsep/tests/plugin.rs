@@ -71,6 +71,13 @@ fn another_backends_sandbox_is_out_of_reach() {
     let line = instance.await_log("hostile plugin thief: ");
     let seen = line.split("thief: ").nth(1).unwrap_or_default();
     assert_eq!(seen, ["NotFound"; 5].join(" "), "{line}");
+    let log = instance.log_text();
+    let at = |words: &str| log.find(words).expect("logged");
+    assert!(
+        at("hostile lend-lease: Done") < at("hostile plugin thief: "),
+        "there was nothing to steal yet:\n{log}"
+    );
+    assert!(log.contains(" privd: audit: pluginhost-1 asks "), "{log}");
     instance.stop();
     assert!(Snapshot::of(instance.tag()).is_empty());
 }

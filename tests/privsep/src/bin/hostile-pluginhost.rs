@@ -130,7 +130,7 @@ fn main() {
                 Ask::CellStat { sandbox: foreign },
             ];
             // The lease may not be open yet when we start: with or without it the answer must be the same.
-            std::thread::sleep(std::time::Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(1));
             let outcomes: Vec<String> = steal
                 .into_iter()
                 .zip(1..)
