@@ -61,6 +61,8 @@ impl Privd {
         mut fds: Vec<OwnedFd>,
     ) -> Result<(), &'static str> {
         let (seq, result) = match message {
+            // It will be told to remove everything, if it has not been already, and then it goes.
+            Message::Event(Event::Ready) if self.stopping() => return Ok(()),
             Message::Event(Event::Ready) => {
                 self.adopt_slots();
                 return Ok(());

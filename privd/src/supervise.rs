@@ -497,7 +497,8 @@ impl Privd {
             return;
         }
         let result = running.process.signal(Signal::Kill);
-        self.log.audit(format_args!("{role} {why}: ended"));
+        // Not among the audit lines that are counted and left out: a flood of those must not hide it.
+        self.log.own(format_args!("audit: {role} {why}: ended"));
         if let Err(e) = result {
             self.log
                 .own(format_args!("cannot end {role}: {}", chain(&e)));
