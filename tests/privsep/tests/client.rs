@@ -66,7 +66,7 @@ python3 /tmp/server.py >/dev/null 2>&1 & for n in $(seq 100); do curl -s http://
         format!("Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{inner}"),
         format!("Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n{inner}"),
         format!("X: a\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n{inner}"),
-        format!("X: a\rGET /smuggled HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
+        "X: a\rGET /smuggled HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_owned(),
         format!(" folded: {inner}\r\n\r\n"),
     ] {
         let said = said_to(&instance, format!("{head}{tail}").as_bytes());
@@ -297,11 +297,18 @@ fn what_is_wrong_is_refused_in_the_form_clients_know() {
         (b"{".to_vec(), 400),
         (vec![0xff; 100], 400),
         ([b"[".repeat(100_000), b"]".repeat(100_000)].concat(), 400),
-        (vec![b' '; 2 << 20], 413),
     ] {
         let answer = instance.send("POST", "/v2/sandboxes", &[key, json], &bytes);
         error(&answer, status, "no JSON");
     }
+    // Refused by what it says it will be, before it is.
+    let long = format!(
+        "POST /v2/sandboxes HTTP/1.1\r\nHost: x\r\nX-API-KEY: {}\r\nContent-Length: 99999999\r\n\r\n",
+        instance.key()
+    );
+    let mut stream = http::tcp(instance.address()).expect("the gateway accepts");
+    stream.write_all(long.as_bytes()).expect("sends");
+    error(&http::answer(&mut stream).expect("an answer"), 413, "long");
     // Who may not.
     let none: [&[(&str, &str)]; 4] = [
         &[],

@@ -392,7 +392,9 @@ fn what_runs_inside_has_no_rights_outside() {
     let ran = instance.run(
         &sandbox,
         "root",
-        &format!("{mark} >/dev/null 2>&1 & echo started"),
+        &format!(
+            "{mark} >/dev/null 2>&1 & until grep -qa ^sleep /proc/$!/cmdline; do sleep 0.01; done; echo started"
+        ),
         MINUTE,
     );
     assert_eq!(ran.stdout.trim(), "started", "{ran:?}");

@@ -25,7 +25,7 @@ fn one_sandbox_sees_nothing_of_another() {
         .last()
         .unwrap_or_default()
         .to_owned();
-    assert!(address.parse::<std::net::Ipv4Addr>().is_ok(), "{ran:?}");
+    assert!(address.parse::<Ipv4Addr>().is_ok(), "{ran:?}");
     let look = format!(
         "curl -s -m 3 http://{address}:8000/mine; ps -eo args | grep -c '[h]ttp.server'; find / -xdev -name mine 2>/dev/null; true"
     );
