@@ -2,16 +2,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use serde::Serialize;
 
+use crate::client_body::ClientBody;
 use crate::error::ApiError;
 use crate::limits;
 use crate::proxy::GuestBody;
@@ -19,13 +19,13 @@ use crate::proxy::GuestBody;
 /// What goes back to a client.
 pub(crate) type Answer = Response<Body>;
 /// What comes from a client.
-pub(crate) type Request = http::Request<Incoming>;
+pub(crate) type Request = http::Request<ClientBody>;
 
-/// A body of our own, or one passed on from a sandbox; and a note that the exchange ends with it.
+/// A body of our own, or one passed on from a sandbox; and a note that its half of the exchange ends with it.
 #[derive(Debug)]
 pub(crate) struct Body {
     source: Source,
-    over: Option<Over>,
+    half: Option<Half>,
 }
 
 #[derive(Debug)]
@@ -34,13 +34,21 @@ enum Source {
     Guest(Box<GuestBody>),
 }
 
-/// Runs when the body has been sent or thrown away.
+/// One half of an exchange; the half is over when this is dropped. It counts the halves under way.
 #[derive(Debug)]
-pub(crate) struct Over(pub(crate) Arc<AtomicBool>);
+pub(crate) struct Half(Arc<AtomicUsize>);
 
-impl Drop for Over {
+impl Half {
+    /// One more.
+    pub(crate) fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Half {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -49,7 +57,7 @@ impl Body {
     pub(crate) fn own(body: Full<Bytes>) -> Self {
         Self {
             source: Source::Own(body),
-            over: None,
+            half: None,
         }
     }
 
@@ -57,7 +65,7 @@ impl Body {
     pub(crate) fn guest(body: GuestBody) -> Self {
         Self {
             source: Source::Guest(Box::new(body)),
-            over: None,
+            half: None,
         }
     }
 
@@ -66,9 +74,9 @@ impl Body {
         Self::own(Full::default())
     }
 
-    /// The same, with something to do at its end.
-    pub(crate) fn then(mut self, over: Over) -> Self {
-        self.over = Some(over);
+    /// The same, as this half of an exchange.
+    pub(crate) fn of(mut self, half: Half) -> Self {
+        self.half = Some(half);
         self
     }
 }
@@ -177,7 +185,7 @@ pub(crate) fn allow_origins(answer: &mut Answer) {
 ///
 /// # Errors
 /// 413, 408, or 400 when it breaks off.
-pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_body(body: ClientBody) -> Result<Bytes, ApiError> {
     let too_long = || {
         let text = format!("the body may have {} bytes at most", limits::BODY_BYTES);
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text)

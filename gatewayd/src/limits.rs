@@ -15,6 +15,10 @@ pub(crate) const IDLE_CLIENT: Duration = Duration::from_secs(330);
 pub(crate) const BODY_BYTES: usize = 1024 * 1024;
 /// How long the body of an API request may take.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of a body that nobody wants is read in bytes, so that its sender hears the answer.
+pub(crate) const REST_BYTES: usize = 32 * 1024 * 1024;
+/// And for how long.
+pub(crate) const REST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most client connections, also bounded by a third of the descriptors this process may have.
 pub(crate) const CONNECTIONS: usize = 16 * 1024;
 /// Most requests and upgraded streams at once towards one sandbox; beyond it 429.

@@ -12,6 +12,7 @@
 mod admin;
 mod api;
 mod auth;
+mod client_body;
 mod clock;
 mod error;
 mod gateway;

@@ -2,13 +2,13 @@
 
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json as value};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
 use warder_wire::TemplateName;
 
+use crate::client_body::ClientBody;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -82,7 +82,7 @@ enum Copy {
     Pipe,
 }
 
-async fn copy(mut body: Incoming, mut pipe: Sender) -> Result<(), Copy> {
+async fn copy(mut body: ClientBody, mut pipe: Sender) -> Result<(), Copy> {
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|_| Copy::Client)?.into_data() {
             pipe.write_all(&data).await.map_err(|_| Copy::Pipe)?;

@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
+use crate::client_body::ClientBody;
 use crate::limits;
 
 /// What goes to a sandbox: a client's body, or one of our own.
-pub(crate) type Outgoing = Either<Incoming, Full<Bytes>>;
+pub(crate) type Outgoing = Either<ClientBody, Full<Bytes>>;
 /// One HTTP/1.1 connection to a sandbox.
 pub(crate) type Connection = SendRequest<Outgoing>;
 

@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,8 +19,8 @@ use crate::limits;
 /// Shared between the connection and its service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    /// A request is being answered: what is read now is a body.
-    pub(super) busy: Arc<AtomicBool>,
+    /// Halves of exchanges under way; while there are any, what is read is a body.
+    pub(super) halves: Arc<AtomicUsize>,
     /// The last head was longer than allowed; hyper's own bound is only its buffer's.
     pub(super) too_long: Arc<AtomicBool>,
     /// The last head had both lengths.
@@ -103,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.state.busy.load(Ordering::Acquire) {
+        if this.state.halves.load(Ordering::Acquire) > 0 {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
         if this.due && this.deadline.as_mut().poll(cx).is_ready() {

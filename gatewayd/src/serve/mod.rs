@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,9 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::admin;
 use crate::api;
 use crate::auth::Caller;
+use crate::client_body::ClientBody;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::http_io::{self, Answer, Over, Request};
+use crate::http_io::{self, Answer, Half, Request};
 use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
@@ -98,11 +100,14 @@ async fn connection<S>(
 {
     let stream = ClientIo::new(stream);
     let state = stream.state();
-    let service = service_fn(move |request: Request| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let body = ClientBody::new(body, &head.headers, Half::begin(&state.halves));
+        let request = Request::from_parts(head, body);
         let (gateway, state) = (Arc::clone(&gateway), state.clone());
         async move {
             let refusal = state.begin();
-            let over = Over(Arc::clone(&state.busy));
+            let half = Half::begin(&state.halves);
             let answer = match refusal {
                 Some(error) => {
                     let mut answer = http_io::error(&error);
@@ -112,7 +117,7 @@ async fn connection<S>(
                 }
                 None => serve(&gateway, sender, request).await,
             };
-            Ok::<_, Infallible>(answer.map(|body| body.then(over)))
+            Ok::<_, Infallible>(answer.map(|body| body.of(half)))
         }
     });
     // Errors here are the client's: it broke off, or spoke no HTTP and was told so.
@@ -156,7 +161,6 @@ async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answ
 impl client_io::State {
     /// A request's head has been read. Why it must be refused, if it must.
     fn begin(&self) -> Option<ApiError> {
-        self.busy.store(true, Ordering::Release);
         if self.too_long.swap(false, Ordering::AcqRel) {
             let text = format!("a head may have {} bytes at most", limits::HEAD_BYTES);
             return Some(ApiError::new(

@@ -166,6 +166,18 @@ fn without_a_key_there_is_health_and_nothing_else() {
 }
 
 #[test]
+fn a_body_nobody_wants_costs_no_answer() {
+    let fake = Fake::start();
+    let mut client = fake.client();
+    // More than the buffers between the two hold, so that it is still being sent when the answer is there.
+    let body = vec![b'x'; 8 << 20];
+    client.send("POST", "/v2/sandboxes", &[], &body);
+    client.answer().is_error(401);
+    client.send("GET", "/health", &[], b"");
+    assert_eq!(client.answer().status, 204, "the connection goes on");
+}
+
+#[test]
 fn times_move_as_they_should() {
     let fake = Fake::start();
     let made = fake.create(json!({"timeout": 300}));
