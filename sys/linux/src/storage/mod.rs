@@ -87,6 +87,7 @@ impl Store {
             store.make_dir(&format!("stage/{name}"))?;
         }
         store.spread("cells")?;
+        store.spread("templates")?;
         // Templates that were being made when the last owner ended.
         for name in store.names("templates", |name| {
             name.strip_prefix('.').map(str::to_owned)
