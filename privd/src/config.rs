@@ -205,7 +205,7 @@ impl Draft {
             operator_group: self.operator_group,
             agent: need(self.agent, "agent")?,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
-            ready_slots: self.ready_slots.unwrap_or(8),
+            ready_slots: self.ready_slots.unwrap_or(32),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
             resolvers: self.resolvers,
