@@ -54,9 +54,13 @@ async fn end(gateway: &Gateway, sandbox: &Arc<Sandbox>, who: &str) -> Result<(),
         deadline_ms: u32::try_from(BACKEND_PATIENCE.as_millis()).unwrap_or(u32::MAX),
         sandbox: id.clone(),
     };
-    // A backend that fails or is gone is not needed: ending the lease removes what is left.
+    // A backend that fails or is gone is not needed: ending the lease removes what is left. A conflict says that
+    // privd is at it already.
     if let Err(error) = gateway.peers.plugin(ask, BACKEND_PATIENCE).await
-        && error.fault() != Some(FaultCode::NotFound)
+        && !matches!(
+            error.fault(),
+            Some(FaultCode::NotFound | FaultCode::Conflict)
+        )
     {
         eprintln!("gatewayd: {id}: backend did not end it: {error}");
     }

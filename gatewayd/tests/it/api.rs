@@ -89,6 +89,25 @@ fn a_sandbox_from_create_to_kill() {
     );
 }
 
+/// As when privd is ending it already: what the backend cannot do, the end of the lease does.
+#[test]
+fn a_kill_goes_on_without_the_backend() {
+    let fake = Fake::start();
+    for code in [FaultCode::Conflict, FaultCode::System, FaultCode::NotFound] {
+        let made = fake.create(json!({}));
+        let path = format!("/sandboxes/{}", made["sandboxID"].as_str().expect("id"));
+        fake.world().destroy_fault = Some(code);
+        fake.world().log.clear();
+        assert_eq!(
+            fake.api("DELETE", &path, Value::Null).status,
+            204,
+            "{code:?}"
+        );
+        assert_eq!(fake.world().log, ["Destroy", "LeaseEnd"]);
+        assert!(fake.world().held.is_empty());
+    }
+}
+
 #[test]
 fn both_generations_and_chunked_bodies() {
     let fake = Fake::start();

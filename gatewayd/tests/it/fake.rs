@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) lease_fault: Option<FaultCode>,
     /// What Create answers instead.
     pub(crate) create_fault: Option<FaultCode>,
+    /// What Destroy answers instead.
+    pub(crate) destroy_fault: Option<FaultCode>,
     /// Policies set.
     pub(crate) policies: BTreeMap<SandboxId, bool>,
     /// How the next agent behaves.
@@ -531,7 +533,10 @@ fn plugin(world: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::
         }
         gateway_plugin::Ask::Destroy { .. } => {
             world.log.push("Destroy".into());
-            Some(Ok(gateway_plugin::Answer::Done))
+            Some(match world.destroy_fault {
+                Some(code) => fault(code),
+                None => Ok(gateway_plugin::Answer::Done),
+            })
         }
         _ => Some(fault(FaultCode::Unsupported)),
     }
