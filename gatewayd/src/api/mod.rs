@@ -124,6 +124,10 @@ async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // An array would do for a struct otherwise.
+    if bytes.trim_ascii_start().first().is_some_and(|b| *b != b'{') {
+        return Err(ApiError::bad("the body must be a JSON object"));
+    }
     serde_json::from_slice(bytes)
         .map_err(|error| ApiError::bad(format!("Error when parsing request: {error}")))
 }

@@ -160,6 +160,18 @@ fn both_generations_and_chunked_bodies() {
 }
 
 #[test]
+fn a_body_is_an_object() {
+    let fake = Fake::start();
+    // The fields of a request in their order would do for serde.
+    for body in [json!([30]), json!(["base", 30]), json!("base"), json!(30)] {
+        fake.api("POST", "/v2/sandboxes", body.clone())
+            .is_error(400);
+        fake.api("POST", "/sandboxes/iabcdefghij0123456789/timeout", body)
+            .is_error(400);
+    }
+}
+
+#[test]
 fn without_a_key_there_is_health_and_nothing_else() {
     let fake = Fake::start();
     for path in [
