@@ -104,7 +104,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 43] = [
+const ROWS: [Row; 44] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -178,6 +178,7 @@ const ROWS: [Row; 43] = [
         "",
         "runc memory",
     ),
+    size("  of the agent: anonymous", "warder memory agent own"),
     row(
         "  whole, by the host's available memory",
         "warder memory whole",

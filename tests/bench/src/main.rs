@@ -57,6 +57,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// The load averages: other work on the machine makes every figure worse.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
 const PARTS: [Part; 10] = [
@@ -88,6 +97,7 @@ fn measure(wanted: &[String]) -> ExitCode {
         }
     };
     let mut samples = Samples::default();
+    samples.note(format!("load before: {}", load()));
     let mut failed = false;
     for (name, part) in PARTS {
         if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
@@ -100,6 +110,7 @@ fn measure(wanted: &[String]) -> ExitCode {
             failed = true;
         }
     }
+    samples.note(format!("load after: {}", load()));
     print!("{}", budget::table(&samples));
     if let Ok(path) = std::env::var("BENCH_OUT") {
         match samples.write(&path) {

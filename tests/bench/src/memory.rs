@@ -42,8 +42,9 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     if new.len() != SANDBOXES {
         return Err(format!("{} agents found for {SANDBOXES} sandboxes", new.len()).into());
     }
-    for agent in new {
-        samples.value("warder memory agent", agent.1);
+    for (_, agent) in new {
+        samples.value("warder memory agent", agent.whole);
+        samples.value("warder memory agent own", agent.own);
     }
     let each = |now: f64, then: f64| (now - then) / SANDBOXES as f64;
     let host = |field| Ok::<_, String>((get(&after.host, field)?, get(&before.host, field)?));
@@ -77,7 +78,7 @@ struct Reading {
     /// Of the whole host: the text of /proc/meminfo.
     host: String,
     /// The agents, by number.
-    agents: Vec<(u32, f64)>,
+    agents: Vec<(u32, Share)>,
     /// The daemons, by name.
     daemons: BTreeMap<String, f64>,
 }
@@ -105,11 +106,13 @@ impl Reading {
             if !(agent || daemon) || server.is_some_and(|server| !is_below(pid, server)) {
                 continue;
             }
-            let Some(kib) = pss(pid) else { continue };
+            let Some(share) = Share::of(pid) else {
+                continue;
+            };
             if agent {
-                reading.agents.push((pid, kib));
+                reading.agents.push((pid, share));
             } else {
-                *reading.daemons.entry(name.to_owned()).or_default() += kib;
+                *reading.daemons.entry(name.to_owned()).or_default() += share.whole;
             }
         }
         Ok(reading)
@@ -143,9 +146,22 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
 }
 
 /// Proportional set size in KiB.
-pub(crate) fn pss(pid: u32) -> Option<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    kib(&text, "Pss:")
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) whole: f64,
+    /// Of it, memory that is no file's: shared with no other sandbox.
+    own: f64,
+}
+
+impl Share {
+    /// Of a process, if it is there.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        Some(Self {
+            whole: kib(&text, "Pss:")?,
+            own: kib(&text, "Pss_Anon:")?,
+        })
+    }
 }
 
 fn get(meminfo: &str, name: &str) -> Result<f64, String> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::burst::at_once;
-use crate::memory::pss;
+use crate::memory::Share;
 use crate::stats::Samples;
 use crate::warder::Server;
 
@@ -132,8 +132,8 @@ fn live(samples: &mut Samples, bundle: &Bundle) -> Outcome {
         checked(start)?;
         // Until the program of the container has replaced runc's own.
         thread::sleep(Duration::from_millis(50));
-        if let Some(kib) = pss(fs::read_to_string(&pid_file)?.trim().parse()?) {
-            samples.value("runc memory", kib);
+        if let Some(share) = Share::of(fs::read_to_string(&pid_file)?.trim().parse()?) {
+            samples.value("runc memory", share.whole);
         }
         if n == 0 {
             for _ in 0..ROUNDS {
