@@ -1,6 +1,7 @@
 //! Cells: made in steps that never wait (slot, namespace, processes, the agent's start), removed when
 //! their first process is dead.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
 use warder_host::cell::{CellSpec, Outcome, Status, spawn};
@@ -378,11 +379,10 @@ fn news(status: &mut Status) -> Result<Option<()>, Fault> {
         )),
         Ok(Some(Outcome::Failed { stage, errno })) => {
             let error = std::io::Error::from_raw_os_error(errno);
-            let full = rustix::io::Errno::from_raw_os_error(errno) == rustix::io::Errno::NOSPC;
-            let code = if full {
-                FaultCode::NoSpace
-            } else {
-                FaultCode::System
+            let code = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FaultCode::NoSpace,
+                ErrorKind::Unsupported => FaultCode::Unsupported,
+                _ => FaultCode::System,
             };
             Err(Fault::new(code, format_args!("{stage}: {error}")))
         }

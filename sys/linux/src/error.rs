@@ -66,6 +66,7 @@ impl<T> At<T> for rustix::io::Result<T> {
     fn at(self, call: &'static str) -> Result<T> {
         self.map_err(|errno| match errno {
             Errno::NOSPC | Errno::DQUOT => HostError::NoSpace { call },
+            Errno::NOSYS | Errno::OPNOTSUPP => HostError::Unsupported { operation: call },
             errno => HostError::System {
                 call,
                 errno: errno.into(),
@@ -80,6 +81,7 @@ impl<T> At<T> for io::Result<T> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 HostError::NoSpace { call }
             }
+            io::ErrorKind::Unsupported => HostError::Unsupported { operation: call },
             _ => HostError::System { call, errno },
         })
     }
