@@ -27,6 +27,7 @@ pub struct Builder {
     lines: Vec<String>,
     serves: bool,
     disk_mib: Option<u32>,
+    through: Option<PathBuf>,
 }
 
 impl Builder {
@@ -69,6 +70,13 @@ impl Builder {
     #[must_use]
     pub fn disk(mut self, mib: u32) -> Self {
         self.disk_mib = Some(mib);
+        self
+    }
+
+    /// Starts privd through `program`, which gets privd's path and arguments as its own.
+    #[must_use]
+    pub fn through(mut self, program: &Path) -> Self {
+        self.through = Some(program.to_owned());
         self
     }
 
@@ -150,6 +158,7 @@ impl Builder {
         let mut instance = Instance {
             dir: Some(dir),
             disk,
+            through: self.through,
             stage: self.stage,
             config_file,
             state_dir,
@@ -204,6 +213,7 @@ pub struct Instance {
     // None only while being dropped.
     dir: Option<TempDir>,
     disk: Option<Disk>,
+    through: Option<PathBuf>,
     stage: Stage,
     config_file: PathBuf,
     state_dir: PathBuf,
@@ -226,12 +236,20 @@ impl Instance {
             lines: Vec::new(),
             serves: true,
             disk_mib: None,
+            through: None,
         }
     }
 
     /// Starts privd (again).
     pub fn launch(&mut self) {
-        let mut command = Command::new(self.stage.program("privd"));
+        let privd = self.stage.program("privd");
+        let mut command = match &self.through {
+            Some(program) => Command::new(program),
+            None => Command::new(&privd),
+        };
+        if self.through.is_some() {
+            command.arg(&privd);
+        }
         command
             .arg("-f")
             .arg(&self.config_file)

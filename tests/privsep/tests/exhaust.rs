@@ -2,6 +2,7 @@
 //! something is used up.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -167,6 +168,20 @@ fn one_sandbox_too_many_is_refused_and_worth_another_try() {
         create(&instance).status == 201
     });
     works(&instance, &two);
+    instance.finish();
+}
+
+#[test]
+fn a_kernel_that_lacks_a_feature_is_named_and_not_worth_a_retry() {
+    let lacking = Path::new(env!("CARGO_BIN_EXE_lacking"));
+    let instance = Instance::builder().through(lacking).start();
+    for _ in 0..2 {
+        let answer = create(&instance);
+        refused(&answer, 503, "false");
+        assert!(answer.text().contains("sethostname"), "{}", answer.text());
+    }
+    let listed = instance.api("GET", "/v2/sandboxes", &Value::Null).json();
+    assert_eq!(listed, json!([]));
     instance.finish();
 }
 
