@@ -1,8 +1,10 @@
 //! Many sandboxes alive at the same time, and what a create costs among them.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::memory::{self, Reading};
 use crate::stats::Samples;
 use crate::warder::{ECHO, Sandbox, Server};
 
@@ -25,6 +27,7 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
 fn fill(server: &Server, samples: &mut Samples, count: usize, made: &mut Vec<Sandbox>) -> Outcome {
     let window = (count / 10).max(20);
     let mut api = server.connect()?;
+    let before = Reading::now()?;
     let begin = Instant::now();
     for n in 0..count {
         let start = Instant::now();
@@ -41,6 +44,9 @@ fn fill(server: &Server, samples: &mut Samples, count: usize, made: &mut Vec<San
         }
     }
     let seconds = begin.elapsed().as_secs_f64();
+    // Lets free pages settle on the lists that MemAvailable counts.
+    thread::sleep(Duration::from_secs(1));
+    memory::shared(samples, &before, &Reading::now()?, count)?;
     samples.note(format!(
         "{count} sandboxes, each with a first command, in {seconds:.2} s one after the other"
     ));

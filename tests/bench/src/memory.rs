@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
-use std::thread;
-use std::time::Duration;
 
 use crate::Outcome;
 use crate::stats::Samples;
@@ -28,8 +26,6 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     for _ in 0..SANDBOXES {
         made.push(server.create(&mut api)?);
     }
-    // Lets free pages settle on the lists that MemAvailable counts.
-    thread::sleep(Duration::from_secs(1));
     let after = Reading::now()?;
     for sandbox in &made {
         server.kill(&mut api, sandbox)?;
@@ -46,7 +42,18 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
         samples.value("warder memory agent", agent.whole);
         samples.value("warder memory agent own", agent.own);
     }
-    let each = |now: f64, then: f64| (now - then) / SANDBOXES as f64;
+    Ok(())
+}
+
+/// What each of `count` sandboxes that were made between two readings takes beside its agent. Other work on the
+/// machine shows in it: the more sandboxes, the less of it.
+pub(crate) fn shared(
+    samples: &mut Samples,
+    before: &Reading,
+    after: &Reading,
+    count: usize,
+) -> Result<(), String> {
+    let each = |now: f64, then: f64| (now - then) / count as f64;
     let host = |field| Ok::<_, String>((get(&after.host, field)?, get(&before.host, field)?));
     let (now, then) = host("MemAvailable:")?;
     samples.value("warder memory whole", each(then, now));
@@ -74,7 +81,7 @@ pub(crate) fn daemons(_: &Server, samples: &mut Samples) -> Outcome {
 
 /// Memory at one moment, in KiB.
 #[derive(Debug)]
-struct Reading {
+pub(crate) struct Reading {
     /// Of the whole host: the text of /proc/meminfo.
     host: String,
     /// The agents, by number.
@@ -85,7 +92,7 @@ struct Reading {
 
 impl Reading {
     /// Of the server that `BENCH_SERVER` numbers, or of all there are.
-    fn now() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn now() -> Result<Self, Box<dyn Error>> {
         let server: Option<u32> = match std::env::var("BENCH_SERVER") {
             Ok(number) => Some(number.parse()?),
             Err(_) => None,
