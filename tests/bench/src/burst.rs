@@ -9,7 +9,7 @@ use crate::stats::Samples;
 use crate::warder::{ECHO, Sandbox, Server};
 
 pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
-    for (width, rounds) in [(16, 12), (50, 6)] {
+    for (width, rounds) in [(16, 6), (50, 3)] {
         burst(server, width)?;
         for _ in 0..rounds {
             let times = burst(server, width)?;

@@ -6,8 +6,8 @@ use crate::Outcome;
 use crate::stats::Samples;
 use crate::warder::{ECHO, Program, SHELL_ECHO, Server};
 
-const ROUNDS: usize = 200;
-const COMMANDS: usize = 500;
+const ROUNDS: usize = 100;
+const COMMANDS: usize = 250;
 
 pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     // Page cache, pools and the allocator of every daemon: not part of any budget.

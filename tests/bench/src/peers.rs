@@ -18,8 +18,8 @@ use crate::memory::Share;
 use crate::stats::Samples;
 use crate::warder::Server;
 
-const ROUNDS: usize = 100;
-const BURSTS: [(usize, usize); 2] = [(16, 6), (50, 2)];
+const ROUNDS: usize = 50;
+const BURSTS: [(usize, usize); 2] = [(16, 3), (50, 2)];
 
 pub(crate) fn bubblewrap(_: &Server, samples: &mut Samples) -> Outcome {
     let plain = |_| {
@@ -120,7 +120,7 @@ fn first_output(mut command: Command) -> Result<Duration, String> {
 
 /// A container that stays: commands in it, its memory, its end.
 fn live(samples: &mut Samples, bundle: &Bundle) -> Outcome {
-    for n in 0..20 {
+    for n in 0..10 {
         let id = format!("live{n}");
         let pid_file = bundle.dir.join("pid");
         let mut start = bundle.command(&["run", "--detach", "--pid-file"]);
