@@ -494,6 +494,9 @@ pub(crate) fn host_fault(error: &HostError) -> Fault {
     let code = match error {
         HostError::Unsupported { .. } => FaultCode::Unsupported,
         HostError::NoSpace { .. } => FaultCode::NoSpace,
+        HostError::System { errno, .. } if errno.kind() == io::ErrorKind::WouldBlock => {
+            FaultCode::Exhausted
+        }
         HostError::System { .. } | HostError::Invalid(_) => FaultCode::System,
     };
     Fault::new(code, chain(error))

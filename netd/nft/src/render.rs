@@ -56,14 +56,6 @@ pub const DENIED: [(Ipv4Addr, Ipv4Addr); 10] = [
     ),
 ];
 
-/// Whether no policy opens `address`.
-#[must_use]
-pub fn is_denied(address: Ipv4Addr) -> bool {
-    DENIED
-        .iter()
-        .any(|(first, last)| (first..=last).contains(&&address))
-}
-
 /// Elements in one step, so that its message stays below netlink's 64 KiB for one list.
 const CHUNK: usize = 400;
 /// Just before the usual filters, and before destination NAT (-100).

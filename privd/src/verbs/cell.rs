@@ -382,6 +382,7 @@ fn news(status: &mut Status) -> Result<Option<()>, Fault> {
             let code = match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FaultCode::NoSpace,
                 ErrorKind::Unsupported => FaultCode::Unsupported,
+                ErrorKind::WouldBlock => FaultCode::Exhausted,
                 _ => FaultCode::System,
             };
             Err(Fault::new(code, format_args!("{stage}: {error}")))

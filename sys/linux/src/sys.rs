@@ -9,15 +9,16 @@ use rustix::io::{Errno, Result};
 /// linux/sched.h; the constant in libc is too narrow.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// The answer of a raw system call as a result.
+/// The answer of a raw system call as a result. None of those here writes to a disk: ENOSPC is a limit of
+/// /proc/sys/user or of mounts (namespaces(7), mount_setattr(2)), and is told as EAGAIN is.
 fn checked(answer: libc::c_long) -> Result<libc::c_long> {
-    if answer < 0 {
-        let errno = std::io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO);
-        return Err(Errno::from_raw_os_error(errno));
+    if answer >= 0 {
+        return Ok(answer);
     }
-    Ok(answer)
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::ENOSPC) => Err(Errno::AGAIN),
+        errno => Err(Errno::from_raw_os_error(errno.unwrap_or(libc::EIO))),
+    }
 }
 
 /// Forks with the namespace flags given, into the cgroup of version 2 given; `child` runs in the new
@@ -247,4 +248,25 @@ pub(crate) fn ordinary_scheduling() -> Result<()> {
     let answer =
         unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, std::ptr::from_ref(&param)) };
     checked(answer.into()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, WaitOptions, waitpid};
+
+    #[test]
+    fn a_limit_of_namespaces_is_no_full_disk() {
+        let child = || {
+            if std::fs::write("/proc/sys/user/max_uts_namespaces", "0").is_err() {
+                return 1;
+            }
+            let said = unshare(libc::CLONE_NEWUTS);
+            if said == Err(Errno::AGAIN) { 0 } else { 2 }
+        };
+        let (pid, _pidfd) = fork(libc::CLONE_NEWUSER, None, child).expect("a user namespace");
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a child");
+        let ended = waitpid(Some(pid), WaitOptions::empty()).expect("ends");
+        assert_eq!(ended.and_then(|(_, status)| status.exit_status()), Some(0));
+    }
 }
