@@ -36,6 +36,9 @@ const CONTROL_ROUTES: [&str; 7] = [
     "init", "freeze", "unfreeze", "collapse", "fsfreeze", "fsthaw", "upgrade",
 ];
 
+/// How often a path may be percent-encoded over and over; the agent's own need none.
+const LAYERS: u32 = 4;
+
 /// Who sends sandbox traffic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sender {
@@ -145,8 +148,14 @@ fn has_traffic_token(sandbox: &Sandbox, headers: &HeaderMap) -> bool {
 /// However it is spelt: escapes, doubled slashes, dots, capitals, parameters.
 fn is_control_route(uri: &Uri) -> bool {
     let mut path = uri.path().to_owned();
-    // Decoded until nothing changes, so that no number of layers hides it.
+    // Decoded until nothing changes. Each layer costs a walk over the path, and one in so many layers that it
+    // would keep this thread busy is none of the agent's.
+    let mut layers = 0;
     while let Some(decoded) = percent_decode(&path).filter(|decoded| *decoded != path) {
+        layers += 1;
+        if layers > LAYERS {
+            return true;
+        }
         path = decoded;
     }
     let mut plain: Vec<String> = Vec::new();
@@ -210,6 +219,15 @@ mod tests {
         ] {
             assert!(!is_control_route(&open.parse().expect("uri")), "{open}");
         }
+    }
+
+    #[test]
+    fn a_path_of_endless_layers_is_refused_at_once() {
+        let four = format!("/a/%{}69nit", "25".repeat(3));
+        assert!(!is_control_route(&four.parse().expect("uri")));
+        // As long as a head may be. All layers would be 2 * 10^9 steps, on the thread that serves everybody.
+        let endless = format!("/%{}", "25".repeat(30_000));
+        assert!(is_control_route(&endless.parse().expect("uri")));
     }
 
     #[test]
