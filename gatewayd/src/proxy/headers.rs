@@ -55,8 +55,9 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 pub(crate) fn withhold(headers: &mut HeaderMap) {
     headers.remove("e2b-traffic-access-token");
     if headers
-        .get("x-api-key")
-        .is_some_and(|key| key.as_bytes().starts_with(b"e2b_"))
+        .get_all("x-api-key")
+        .iter()
+        .any(|key| key.as_bytes().starts_with(b"e2b_"))
     {
         headers.remove("x-api-key");
     }
@@ -134,6 +135,9 @@ mod tests {
         let mut headers = map(&[("x-api-key", "e2b_00"), ("e2b-traffic-access-token", "t")]);
         withhold(&mut headers);
         assert!(headers.is_empty());
+        let mut headers = map(&[("x-api-key", "the-apps-own"), ("x-api-key", "e2b_00")]);
+        withhold(&mut headers);
+        assert!(headers.is_empty(), "not behind another one either");
         let mut headers = map(&[("x-api-key", "the-apps-own")]);
         withhold(&mut headers);
         assert_eq!(headers.len(), 1);
