@@ -81,10 +81,10 @@ impl Idempotency {
                 .code("idempotency_in_progress")),
             };
         }
-        if all.len() >= limits::IDEMPOTENCY_KEYS {
+        if all.len() >= limits::IDEMPOTENCY_KEYS && !forget_one(&mut all, &key.0) {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
-                "too many idempotency keys are remembered",
+                "too many creates with an Idempotency-Key are under way",
             ));
         }
         all.insert(
@@ -101,6 +101,17 @@ impl Idempotency {
             made: false,
         }))
     }
+}
+
+/// Forgets the oldest create that was done: the caller's own, or, when it has none, anybody's. So a caller with
+/// many keys pays for them itself, and nobody can keep the others from creating. False when none was done.
+fn forget_one(all: &mut HashMap<(String, String), Entry>, caller: &str) -> bool {
+    let oldest = all
+        .iter()
+        .filter(|(_, entry)| entry.made.is_some())
+        .min_by_key(|((whose, _), entry)| (whose != caller, entry.since))
+        .map(|(key, _)| key.clone());
+    oldest.is_some_and(|key| all.remove(&key).is_some())
 }
 
 impl Claim<'_> {
@@ -155,5 +166,31 @@ mod tests {
             all.begin(&me, "A b", [1; 32]).expect_err("form").status,
             400
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_can_use_up_the_keys_of_others() {
+        let (all, busy, other) = (
+            Idempotency::default(),
+            Caller::Key("busy".into()),
+            Caller::Key("other".into()),
+        );
+        let id = SandboxId::from_random(&[0; 20]);
+        let create = |who: &Caller, key: &str| match all.begin(who, key, [1; 32]) {
+            Ok(Begun::New(claim)) => {
+                claim.made(&id);
+                true
+            }
+            Ok(Begun::Done(_)) => false,
+            Err(error) => panic!("{}", error.message),
+        };
+        assert!(create(&other, "first"));
+        for n in 0..2 * limits::IDEMPOTENCY_KEYS {
+            tokio::time::advance(std::time::Duration::from_millis(1)).await;
+            assert!(create(&busy, &n.to_string()));
+        }
+        assert!(!create(&other, "first"), "others' keys are not forgotten");
+        assert!(create(&other, "second"), "and there is room for new ones");
+        assert!(all.lock().len() <= limits::IDEMPOTENCY_KEYS);
     }
 }
