@@ -20,6 +20,7 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// The low half of the first argument (little endian).
 const FIRST_ARGUMENT: u32 = 16;
+const THIRD_ARGUMENT: u32 = 32;
 
 /// Refused with EPERM, as if a capability were missing.
 const REFUSED: &[libc::c_long] = &[
@@ -110,17 +111,20 @@ pub(crate) fn program() -> Vec<sock_filter> {
         (libc::SYS_unshare, NAMESPACES | TIME),
     ] {
         let judge = test(BPF_JSET, flags.cast_unsigned(), 0, 1);
-        calls.push((
-            number as u32,
-            vec![load(FIRST_ARGUMENT), judge, refuse, allow],
-        ));
+        let body = vec![load(FIRST_ARGUMENT), judge, refuse, allow];
+        calls.push((number as u32, body));
     }
     for number in [libc::SYS_socket, libc::SYS_socketpair] {
         let mut body = vec![load(FIRST_ARGUMENT)];
         for (left, family) in (1..=FAMILIES.len()).rev().zip(FAMILIES) {
             body.push(test(BPF_JEQ, family.cast_unsigned(), left as u8, 0));
         }
-        body.extend([errno(libc::EAFNOSUPPORT), allow]);
+        body.push(errno(libc::EAFNOSUPPORT));
+        // A network namespace of the host's user namespace hears of every device of the host. Among the
+        // protocols of the other families this number is none.
+        let events = test(BPF_JEQ, libc::NETLINK_KOBJECT_UEVENT.cast_unsigned(), 0, 1);
+        let refuse = errno(libc::EPROTONOSUPPORT);
+        body.extend([load(THIRD_ARGUMENT), events, refuse, allow]);
         calls.push((number as u32, body));
     }
     calls.sort_unstable_by_key(|(number, _)| *number);
@@ -190,6 +194,10 @@ mod tests {
 
     /// Runs the filter as the kernel would.
     fn run(arch: u32, number: u32, argument: u32) -> u32 {
+        run_with(arch, number, argument, 0)
+    }
+
+    fn run_with(arch: u32, number: u32, first: u32, third: u32) -> u32 {
         let program = program();
         let (mut at, mut loaded) = (0, 0);
         loop {
@@ -201,7 +209,8 @@ mod tests {
                     loaded = match step.k {
                         NUMBER => number,
                         ARCHITECTURE => arch,
-                        FIRST_ARGUMENT => argument,
+                        FIRST_ARGUMENT => first,
+                        THIRD_ARGUMENT => third,
                         other => panic!("loads {other}"),
                     };
                     continue;
@@ -291,6 +300,21 @@ mod tests {
                     expected,
                     "family {family}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn netlink_tells_of_the_sandbox_and_not_of_the_hosts_devices() {
+        let netlink = libc::AF_NETLINK.cast_unsigned();
+        for call in [libc::SYS_socket, libc::SYS_socketpair] {
+            for protocol in 0..64 {
+                let expected = if protocol == libc::NETLINK_KOBJECT_UEVENT.cast_unsigned() {
+                    refused(libc::EPROTONOSUPPORT)
+                } else {
+                    libc::SECCOMP_RET_ALLOW
+                };
+                assert_eq!(run_with(ARCH, call as u32, netlink, protocol), expected);
             }
         }
     }

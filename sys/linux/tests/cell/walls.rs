@@ -50,6 +50,11 @@ for family in ('AF_VSOCK', 'AF_ALG', 'AF_PACKET', 'AF_NETLINK', 'AF_INET', 'AF_U
         print(family, 'done')
     except OSError as error:
         print(family, errno.errorcode[error.errno])
+try:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)
+    print('NETLINK_KOBJECT_UEVENT', 'done')
+except OSError as error:
+    print('NETLINK_KOBJECT_UEVENT', errno.errorcode[error.errno])
 "#;
 
 const ANSWERS: &str = "\
@@ -89,7 +94,8 @@ AF_ALG EAFNOSUPPORT
 AF_PACKET EAFNOSUPPORT
 AF_NETLINK done
 AF_INET done
-AF_UNIX done";
+AF_UNIX done
+NETLINK_KOBJECT_UEVENT EPROTONOSUPPORT";
 
 pub(crate) fn calls_are_refused() {
     let instance = Instance::with_base();
