@@ -51,7 +51,7 @@ pub(crate) fn limit(processes: u32) -> Result<()> {
 }
 
 /// Soft and hard limit, as far as the daemon's own hard limit allows.
-fn set(resource: Resource, wanted: u64) -> Result<()> {
+pub(super) fn set(resource: Resource, wanted: u64) -> Result<()> {
     let hard = rustix::process::getrlimit(resource).maximum;
     let limit = Some(hard.map_or(wanted, |hard| hard.min(wanted)));
     let limit = Rlimit {

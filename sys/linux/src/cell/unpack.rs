@@ -38,6 +38,8 @@ pub(crate) fn unpack(
             mounts::enter_unpacking_root(state_dir, tree, users)?;
             become_root_of(users)?;
             rights::limit(16)?;
+            // No group bounds its memory, and tar takes in whole what an archive calls a long name.
+            rights::set(rustix::process::Resource::As, 1 << 30)?;
             sys::close_all_on_exec().at("close_range")?;
             sys::place(archive, 0).at("dup2")?;
             sys::place(null.as_fd(), 1).at("dup2")?;

@@ -68,6 +68,23 @@ pub(crate) fn an_archive_becomes_a_template() {
     assert!(!instance.store.discard_template(&name).expect("discard"));
 }
 
+/// tar reads a name as long as the archive says it is into memory, here more than it may have.
+pub(crate) fn an_archive_cannot_take_the_hosts_memory() {
+    let instance = Instance::new();
+    let name = TemplateName::new("huge").expect("name");
+    let script = "i = tarfile.TarInfo('././@LongLink'); i.type = b'L'; i.size = 5 << 28\nt.fileobj.write(i.tobuf(tarfile.GNU_FORMAT)); t.fileobj.write(b'name')\nt.fileobj.truncate(512 + (5 << 28)); t.offset = t.fileobj.seek(0, 2)\nadd('file', data=b'x')";
+    let process = instance
+        .store
+        .import_start(&name, &instance.users, archive(script).as_fd())
+        .expect("import");
+    ended(&process);
+    assert_eq!(
+        process.try_wait().expect("wait").expect("ended"),
+        Exit::Code(2)
+    );
+    instance.store.import_end(&name, false).expect("discard");
+}
+
 pub(crate) fn hostile_archives_stay_inside() {
     let instance = Instance::new();
     let name = TemplateName::new("hostile").expect("name");

@@ -42,6 +42,10 @@ fn main() {
             archives::hostile_archives_stay_inside,
         ),
         (
+            "archives::an_archive_cannot_take_the_hosts_memory",
+            archives::an_archive_cannot_take_the_hosts_memory,
+        ),
+        (
             "processes::programs_get_what_they_are_given",
             processes::programs_get_what_they_are_given,
         ),
