@@ -230,9 +230,13 @@ enum RecvError {
     Truncated,
 }
 
-/// One `recvmsg`. More descriptors than [`MAX_FDS`] are a violation; the kernel closes those that did not fit.
+/// Most descriptors the kernel lets ride on one message (unix(7), SCM_RIGHTS). There is room for all: those that
+/// do not fit are closed by the kernel on this thread, and closing a socket that lingers waits.
+pub(crate) const MOST_FDS: usize = 253;
+
+/// One `recvmsg`. More descriptors than [`MAX_FDS`] are a violation, which the inbox finds.
 fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), RecvError> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let got = recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)
@@ -243,6 +247,10 @@ fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<Owne
             fds.extend(rights);
         }
     }
+    for fd in &fds {
+        // Whoever drops it shall not wait either. What is no socket does not linger.
+        let _ = sockopt::set_socket_linger(fd, None);
+    }
     if got
         .flags
         .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
@@ -252,9 +260,46 @@ fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<Owne
     Ok((got.bytes, fds))
 }
 
+/// A socket whose last close waits a minute, and its peer.
+#[cfg(test)]
+pub(crate) fn lingering_socket() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let socket = std::net::TcpStream::connect(address).expect("loopback");
+    let peer = listener.accept().expect("loopback").0;
+    socket.set_nonblocking(true).expect("fcntl");
+    while std::io::Write::write(&mut &socket, &[0; 65536]).is_ok() {}
+    sockopt::set_socket_linger(&socket, Some(Duration::from_secs(60))).expect("setsockopt");
+    (socket, peer)
+}
+
+/// Sends any number of descriptors, as a hostile peer may.
+#[cfg(test)]
+pub(crate) fn send_with(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+    sendmsg(to, &[IoSlice::new(bytes)], &mut control, SendFlags::EOR).expect("sends");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_nobody_asked_for_stop_nobody() {
+        let (a, mut b) = Channel::pair().expect("socketpair");
+        let frame = warder_wire::encode(&7_u32).expect("encodes");
+        let (lingering, _unread) = lingering_socket();
+        send_with(a.as_fd(), &frame, &[lingering.as_fd(); MOST_FDS]);
+        drop(lingering);
+        let begin = Instant::now();
+        assert!(matches!(b.recv::<u32>(), Err(IpcError::Violation(_))));
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "waited for a close"
+        );
+    }
 
     #[test]
     fn messages_and_descriptors_arrive_together() {

@@ -3,18 +3,25 @@
 //! A descriptor that came from a sandbox is a copy of an open file description the guest still has: it can
 //! clear O_NONBLOCK or set SO_LINGER at any moment. So every read and write says MSG_DONTWAIT itself
 //! (recv(2), send(2)), and the last close, which SO_LINGER may delay, happens on a thread of its own.
+//! So does that of descriptors which a guest sends along with bytes and nobody asked for: those that find no
+//! room when they are received are closed at once, by the receiving thread.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, recvmsg, send,
+    shutdown, sockopt,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Watched, watch};
+use crate::channel::MOST_FDS;
 
 /// Closes descriptors where a slow close stops nobody.
 #[derive(Clone, Debug)]
@@ -87,6 +94,20 @@ impl Drop for GuestStream {
     }
 }
 
+/// Takes bytes. Descriptors that come with them go to the reaper.
+fn receive(fd: BorrowedFd<'_>, space: &mut [u8], reaper: &Reaper) -> io::Result<usize> {
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let got = recvmsg(fd, &mut [IoSliceMut::new(space)], &mut control, flags)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            fds.for_each(|fd| reaper.close(fd));
+        }
+    }
+    Ok(got.bytes)
+}
+
 impl AsyncRead for GuestStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -97,9 +118,7 @@ impl AsyncRead for GuestStream {
         loop {
             let mut guard = ready!(watched.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
-            match guard.try_io(|inner| {
-                Ok(recv(inner.get_ref().0.as_fd(), &mut *space, RecvFlags::DONTWAIT)?.0)
-            }) {
+            match guard.try_io(|inner| receive(inner.get_ref().0.as_fd(), space, &self.reaper)) {
                 Ok(Ok(n)) => {
                     buf.advance(n);
                     return Poll::Ready(Ok(()));
@@ -209,6 +228,24 @@ mod tests {
         assert!(
             begin.elapsed() < Duration::from_secs(30),
             "the event loop closed it itself"
+        );
+    }
+
+    #[tokio::test]
+    async fn descriptors_nobody_asked_for_stop_nobody() {
+        let reaper = Reaper::start().expect("thread");
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+        ours.set_nonblocking(true).expect("fcntl");
+        let mut stream = GuestStream::new(ours.into(), &reaper).expect("epoll");
+        let (lingering, _unread) = crate::channel::lingering_socket();
+        crate::channel::send_with(theirs.as_fd(), b"x", &[lingering.as_fd(); MOST_FDS]);
+        drop(lingering);
+        let begin = std::time::Instant::now();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await.expect("open");
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "the event loop closed them itself"
         );
     }
 }
