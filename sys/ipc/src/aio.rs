@@ -2,7 +2,6 @@
 //!
 //! Everything here is made after the runtime and makes no thread but the [`Reaper`]'s, which must be
 //! started before the process forbids itself to make threads.
-#![cfg(feature = "tokio")]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;

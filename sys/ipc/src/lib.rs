@@ -8,6 +8,7 @@
 //! A [`Channel`] carries whole frames (`warder_wire::frame`) over an `AF_UNIX` `SOCK_SEQPACKET`
 //! socket, with descriptors (`SCM_RIGHTS`, unix(7) and unix(4)). It never blocks unless asked to.
 
+#[cfg(feature = "tokio")]
 pub mod aio;
 pub mod channel;
 pub mod check;
