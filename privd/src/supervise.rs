@@ -493,9 +493,10 @@ impl Privd {
         let Some(running) = self.posts.get_mut(&role).and_then(|p| p.running.as_mut()) else {
             return;
         };
-        if running.channel.take().is_none() {
+        let Some(mut channel) = running.channel.take() else {
             return;
-        }
+        };
+        channel.discard();
         let result = running.process.signal(Signal::Kill);
         // Not among the audit lines that are counted and left out: a flood of those must not hide it.
         self.log.own(format_args!("audit: {role} {why}: ended"));

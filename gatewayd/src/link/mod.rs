@@ -227,6 +227,7 @@ async fn read(link: Arc<Link>) {
         }
     }
     link.end();
+    link.channel.discard();
     // Dropping the senders wakes every waiting question with `Broken`.
     link.tickets().clear();
 }

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair, sockopt,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    recvmsg, sendmsg, shutdown, socketpair, sockopt,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use warder_wire::frame::{MAX_FDS, MAX_FRAME};
@@ -196,6 +196,12 @@ impl Channel {
         Ok(())
     }
 
+    /// Ends it in both directions and takes what nobody will read: descriptors still queued would be closed with
+    /// the socket, and one that lingers would make that wait.
+    pub fn discard(&mut self) {
+        drain(self.fd.as_fd());
+    }
+
     fn wait(&self, what: PollFlags, end: Instant) -> Result<(), IpcError> {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(|_| IpcError::TimedOut)?;
@@ -228,6 +234,17 @@ fn send_record(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<usiz
 enum RecvError {
     Errno(Errno),
     Truncated,
+}
+
+/// Ends a Unix socket in both directions and takes what is still queued, see [`Channel::discard`].
+pub(crate) fn drain(fd: BorrowedFd<'_>) {
+    let _ = shutdown(fd, Shutdown::Both);
+    // More than a queue holds. An empty record looks like the end, so not even that ends this.
+    for _ in 0..1024 {
+        if let Err(RecvError::Errno(_)) = recv_record(fd, &mut [0; 4096]) {
+            return;
+        }
+    }
 }
 
 /// Most descriptors the kernel lets ride on one message (unix(7), SCM_RIGHTS). There is room for all: those that
@@ -285,6 +302,23 @@ pub(crate) fn send_with(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_nobody_has_read_stop_nobody() {
+        let (a, mut b) = Channel::pair().expect("socketpair");
+        let (lingering, _unread) = lingering_socket();
+        for bytes in [b"".as_slice(), b"x"] {
+            send_with(a.as_fd(), bytes, &[lingering.as_fd(); 2]);
+        }
+        drop(lingering);
+        let begin = Instant::now();
+        b.discard();
+        drop(b);
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "waited for a close"
+        );
+    }
 
     #[test]
     fn descriptors_nobody_asked_for_stop_nobody() {

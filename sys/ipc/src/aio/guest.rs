@@ -21,7 +21,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Watched, watch};
-use crate::channel::MOST_FDS;
+use crate::channel::{MOST_FDS, drain};
+use crate::check;
 
 /// Closes descriptors where a slow close stops nobody.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ impl Reaper {
                 for fd in receiver {
                     // Linger off makes the close short; the guest may turn it on again, hence the thread.
                     let _ = sockopt::set_socket_linger(&fd, None);
+                    if check::unix_stream(fd.as_fd()).is_ok() {
+                        drain(fd.as_fd());
+                    }
                     drop(fd);
                 }
             })?;

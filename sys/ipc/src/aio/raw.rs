@@ -84,6 +84,14 @@ impl AsyncChannel {
         }
     }
 
+    /// As [`Channel::discard`].
+    pub fn discard(&self) {
+        let _ = self.with(|channel| {
+            channel.discard();
+            Ok(())
+        });
+    }
+
     /// The next whole message.
     ///
     /// # Errors
