@@ -12,6 +12,7 @@ use crate::ledger::{Part, Record};
 use crate::privd::{CellLife, Privd};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::{self, Verb};
+use crate::verbs::op::REMEMBERED;
 
 /// Sandboxes whose end is kept for a gateway that is not there; it lists leases when it comes.
 const UNTOLD: usize = 4096;
@@ -198,11 +199,11 @@ impl Privd {
             return;
         };
         let (deadline, begun) = (entry.deadline, entry.ending.is_some());
-        self.live
-            .entry(sandbox.clone())
-            .or_default()
-            .end_waiters
-            .extend(waiter);
+        let waiters = &mut self.live.entry(sandbox.clone()).or_default().end_waiters;
+        waiters.extend(waiter);
+        // One that asks without end waits once for each of its last few requests.
+        let surplus = waiters.len().saturating_sub(REMEMBERED);
+        waiters.drain(..surplus);
         if !begun {
             self.record(Record::Ending {
                 sandbox: sandbox.clone(),

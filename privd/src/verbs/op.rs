@@ -7,8 +7,8 @@ use crate::privd::{Op, OpState, Privd};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::Verb;
 
-/// Operations remembered for each sandbox; a create and a destroy take four.
-const REMEMBERED: usize = 16;
+/// Operations, and waiters for one end, remembered for each sandbox; a create and a destroy take four operations.
+pub(super) const REMEMBERED: usize = 16;
 
 impl Privd {
     /// Whether this operation was asked before, by this backend. If so it is answered as it was or
@@ -52,10 +52,10 @@ impl Privd {
     /// An operation begins; it is answered by [`Self::finish_op`].
     pub(crate) fn begin_op(&mut self, to: ReplyTo, sandbox: &SandboxId, verb: Verb, op: OpId) {
         let ops = &mut self.live.entry(sandbox.clone()).or_default().ops;
-        if ops.len() >= REMEMBERED
-            && let Some(at) = ops.iter().position(|o| matches!(o.state, OpState::Done(_)))
-        {
-            ops.remove(at);
+        if ops.len() >= REMEMBERED {
+            // Where none is done, somebody asks without end: the oldest is not answered.
+            let done = ops.iter().position(|o| matches!(o.state, OpState::Done(_)));
+            ops.remove(done.unwrap_or(0));
         }
         ops.push(Op {
             verb,
