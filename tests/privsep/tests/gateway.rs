@@ -81,8 +81,8 @@ fn what_is_not_a_message_ends_the_gateway() {
 fn descriptors_nobody_asked_for_end_the_gateway() {
     violations(&[
         ("surplus-descriptors", "wrong number of descriptors"),
-        ("too-many-descriptors", "were cut"),
-        ("descriptor-storm", "were cut"),
+        ("too-many-descriptors", "too much at once"),
+        ("descriptor-storm", "too much at once"),
         ("no-descriptor", "wrong number of descriptors"),
         (
             "wrong-descriptor",

@@ -34,7 +34,7 @@ fn what_is_not_a_plugins_message_ends_the_host() {
         ("padded", "body is not a known message"),
         ("empty", "body is not a known message"),
         ("surplus-descriptors", "wrong number of descriptors"),
-        ("descriptor-storm", "were cut"),
+        ("descriptor-storm", "too much at once"),
     ] {
         let mut instance = start(&[attack], "none");
         let line = instance.await_log(": ended");
