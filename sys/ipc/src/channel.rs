@@ -200,6 +200,7 @@ impl Channel {
     /// the socket, and one that lingers would make that wait.
     pub fn discard(&mut self) {
         drain(self.fd.as_fd());
+        self.inbox = Inbox::default();
     }
 
     fn wait(&self, what: PollFlags, end: Instant) -> Result<(), IpcError> {

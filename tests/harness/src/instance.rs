@@ -339,6 +339,27 @@ impl Instance {
         }
     }
 
+    /// Waits until privd has at most `most` descriptors open; while it takes an attack in, it has more.
+    ///
+    /// # Panics
+    /// When it never has so few.
+    pub fn await_few_descriptors(&self, most: usize) {
+        let end = Instant::now() + PATIENCE;
+        let folder = format!("/proc/{}/fd", self.privd_pid());
+        loop {
+            let open = fs::read_dir(&folder).expect("privd runs").count();
+            if open <= most {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "privd keeps {open} descriptors open:\n{}",
+                self.log_text()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until `/health` answers.
     ///
     /// # Panics

@@ -54,9 +54,7 @@ fn violations(attacks: &[(&str, &str)]) {
             !log.contains(&format!("hostile {name}: still open")),
             "{log}"
         );
-        let open = fs::read_dir(format!("/proc/{}/fd", instance.privd_pid()));
-        let open = open.expect("privd runs").count();
-        assert!(open < 100, "{name}: privd has {open} descriptors open");
+        instance.await_few_descriptors(100);
         instance.stop();
         assert!(
             Snapshot::of(instance.tag()).is_empty(),

@@ -47,9 +47,7 @@ fn what_is_not_a_plugins_message_ends_the_host() {
             !log.contains(&format!("hostile plugin {attack}: still open")),
             "{log}"
         );
-        let open = fs::read_dir(format!("/proc/{}/fd", instance.privd_pid()));
-        let open = open.expect("privd runs").count();
-        assert!(open < 100, "{attack}: privd has {open} descriptors open");
+        instance.await_few_descriptors(100);
         instance.stop();
         assert!(Snapshot::of(instance.tag()).is_empty());
     }
