@@ -6,23 +6,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use warder_crash::Seed;
-use warder_harness::{Instance, Snapshot};
+use warder_harness::Instance;
 
 /// What privd says when it begins to serve; the worker runs by then.
 const BEGUN: &str = "sandboxes\n";
 
 #[test]
 fn stopped_at_once_it_ends_well_and_leaves_nothing() {
-    let mut instance = Instance::builder().without_http().start();
+    let instance = Instance::builder().without_http().start();
     begun(&instance, 1);
     let workers = privds(&instance, |parent| parent == instance.privd_pid());
     assert!(!workers.is_empty(), "no worker makes template base");
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "left after the stop: {:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 #[test]
@@ -56,12 +51,7 @@ fn killed_again_and_again_it_comes_up_whole() {
     assert_eq!(made.status, 201, "{}", made.text());
     let ran = instance.run(&made.json(), "user", "echo works", 20_000);
     assert_eq!(ran.stdout, "works\n", "{ran:?}");
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "left after the stop: {:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 /// Processes with this privd's command line, which its workers keep, whose parent is as wanted.

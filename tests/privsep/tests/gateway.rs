@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use warder_harness::{Instance, Snapshot};
+use warder_harness::Instance;
 
 fn attack(name: &str) -> (Instance, String) {
     let hostile = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
@@ -24,13 +24,8 @@ fn attack(name: &str) -> (Instance, String) {
 
 /// The attack's outcome, after which privd still runs and stops cleanly.
 fn outcome(name: &str) -> String {
-    let (mut instance, outcome) = attack(name);
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{name} left {:?}",
-        Snapshot::of(instance.tag())
-    );
+    let (instance, outcome) = attack(name);
+    instance.finish();
     outcome
 }
 
@@ -39,7 +34,7 @@ fn outcome(name: &str) -> String {
 fn violations(attacks: &[(&str, &str)]) {
     let hostile = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
     for (name, why) in attacks {
-        let mut instance = Instance::builder()
+        let instance = Instance::builder()
             .replace("gatewayd", hostile)
             .line(&format!("domain {name}.test"))
             .without_http()
@@ -55,12 +50,7 @@ fn violations(attacks: &[(&str, &str)]) {
             "{log}"
         );
         instance.await_few_descriptors(100);
-        instance.stop();
-        assert!(
-            Snapshot::of(instance.tag()).is_empty(),
-            "{name} left {:?}",
-            Snapshot::of(instance.tag())
-        );
+        instance.finish();
     }
 }
 

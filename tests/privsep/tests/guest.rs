@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use warder_harness::{Instance, Snapshot, http};
+use serde_json::json;
+use warder_harness::{Instance, http};
 
 #[test]
 fn every_trick_on_the_link_costs_only_the_guest() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
-    let mut instance = Instance::builder().agent(agent).start();
+    let instance = Instance::builder().agent(agent).start();
     let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
     let before = descriptors(gateway);
     let on_the_link = [
@@ -31,7 +31,7 @@ fn every_trick_on_the_link_costs_only_the_guest() {
             answer.status,
             answer.text()
         );
-        remove(&instance, &sandbox);
+        instance.remove(&sandbox);
     }
     assert_eq!(
         instance.daemon_pid("gatewayd"),
@@ -49,18 +49,13 @@ fn every_trick_on_the_link_costs_only_the_guest() {
         );
         thread::sleep(Duration::from_millis(20));
     }
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 #[test]
 fn a_socket_made_to_block_stops_nobody_else() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
-    let mut instance = Instance::builder().agent(agent).start();
+    let instance = Instance::builder().agent(agent).start();
     let trap = instance.create(&json!({}));
     let address = instance.address();
     let id = Arc::new(trap["sandboxID"].as_str().expect("an id").to_owned());
@@ -103,20 +98,15 @@ fn a_socket_made_to_block_stops_nobody_else() {
         others.push(other);
     }
     for sandbox in others.iter().chain([&trap]) {
-        remove(&instance, sandbox);
+        instance.remove(sandbox);
     }
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 #[test]
 fn an_agent_that_takes_no_more_links_costs_only_its_own_requests() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
-    let mut instance = Instance::builder().agent(agent).start();
+    let instance = Instance::builder().agent(agent).start();
     let (deaf, other) = (instance.create(&json!({})), instance.create(&json!({})));
     // From now on it takes one link more and never reads it.
     assert_eq!(instance.sandbox(&deaf, 1013, "GET", "/", b"").status, 502);
@@ -146,23 +136,18 @@ fn an_agent_that_takes_no_more_links_costs_only_its_own_requests() {
         }
         assert!(served > 0);
         let third = instance.create(&json!({}));
-        remove(&instance, &third);
+        instance.remove(&third);
     });
     for sandbox in [&deaf, &other] {
-        remove(&instance, sandbox);
+        instance.remove(sandbox);
     }
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 #[test]
 fn endless_answers_stop_nobody_else() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
-    let mut instance = Instance::builder().agent(agent).start();
+    let instance = Instance::builder().agent(agent).start();
     let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
     let (noisy, other) = (instance.create(&json!({})), instance.create(&json!({})));
     let address = instance.address();
@@ -189,24 +174,13 @@ fn endless_answers_stop_nobody_else() {
         .expect("a size");
     assert!(resident < 200_000, "the gateway keeps {resident} KiB");
     for sandbox in [&noisy, &other] {
-        remove(&instance, sandbox);
+        instance.remove(sandbox);
     }
-    instance.stop();
-    assert!(
-        Snapshot::of(instance.tag()).is_empty(),
-        "{:?}",
-        Snapshot::of(instance.tag())
-    );
+    instance.finish();
 }
 
 fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("it runs")
         .count()
-}
-
-fn remove(instance: &Instance, sandbox: &Value) {
-    let id = sandbox["sandboxID"].as_str().expect("an id");
-    let answer = instance.api("DELETE", &format!("/sandboxes/{id}"), &Value::Null);
-    assert_eq!(answer.status, 204, "{}", answer.text());
 }

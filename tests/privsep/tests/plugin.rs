@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use warder_harness::{Instance, Snapshot};
+use warder_harness::Instance;
 
 fn start(backends: &[&str], gateway_attack: &str) -> Instance {
     let gateway = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
@@ -36,7 +36,7 @@ fn what_is_not_a_plugins_message_ends_the_host() {
         ("surplus-descriptors", "wrong number of descriptors"),
         ("descriptor-storm", "too much at once"),
     ] {
-        let mut instance = start(&[attack], "none");
+        let instance = start(&[attack], "none");
         let line = instance.await_log(": ended");
         assert!(
             line.contains(" privd: audit: pluginhost-0 ") && line.contains(why),
@@ -48,24 +48,22 @@ fn what_is_not_a_plugins_message_ends_the_host() {
             "{log}"
         );
         instance.await_few_descriptors(100);
-        instance.stop();
-        assert!(Snapshot::of(instance.tag()).is_empty());
+        instance.finish();
     }
 }
 
 #[test]
 fn a_lease_gives_what_it_says_and_in_order() {
-    let mut instance = start(&["greedy"], "lend");
+    let instance = start(&["greedy"], "lend");
     let line = instance.await_log("hostile plugin greedy: ");
     let seen = line.split("greedy: ").nth(1).unwrap_or_default();
     assert_eq!(seen, "Conflict Refused Done Refused Conflict", "{line}");
-    instance.stop();
-    assert!(Snapshot::of(instance.tag()).is_empty());
+    instance.finish();
 }
 
 #[test]
 fn another_backends_sandbox_is_out_of_reach() {
-    let mut instance = start(&["namespace", "thief"], "lend-lease");
+    let instance = start(&["namespace", "thief"], "lend-lease");
     assert!(instance.await_log("hostile lend-lease: ").ends_with("Done"));
     // An attempt after the lease was there, and the one under way then is over.
     let end = Instant::now() + Duration::from_secs(30);
@@ -83,8 +81,7 @@ fn another_backends_sandbox_is_out_of_reach() {
         assert_eq!(seen, ["NotFound"; 5].join(" "), "{line}");
     }
     assert!(log.contains(" privd: audit: pluginhost-1 asks "), "{log}");
-    instance.stop();
-    assert!(Snapshot::of(instance.tag()).is_empty());
+    instance.finish();
 }
 
 #[test]
@@ -139,7 +136,7 @@ fn with_library(behaviour: &str) -> (TempDir, Instance) {
 /// A create that the plugin spoils is answered with an error in E2B's form, costs no daemon but its own, and
 /// leaves nothing. `audit` is the line that tells of it.
 fn spoiled(behaviour: &str, audit: &str) {
-    let (_dir, mut instance) = with_library(behaviour);
+    let (_dir, instance) = with_library(behaviour);
     let daemons = |instance: &Instance| ["gatewayd", "netd"].map(|name| instance.daemon_pid(name));
     let before = daemons(&instance);
     let body = json!({ "templateID": "base" });
@@ -157,8 +154,7 @@ fn spoiled(behaviour: &str, audit: &str) {
     assert_eq!(daemons(&instance), before, "{}", instance.log_text());
     let listed = instance.api("GET", "/v2/sandboxes", &Value::Null);
     assert_eq!((listed.status, listed.json()), (200, json!([])));
-    instance.stop();
-    assert!(Snapshot::of(instance.tag()).is_empty());
+    instance.finish();
 }
 
 #[test]
