@@ -128,6 +128,8 @@ impl Peers {
             template,
             limits,
             ttl_ms,
+            at_deadline: gateway_priv::AtDeadline::Destroy,
+            volumes: Vec::new(),
         };
         self.privd_done(ask, ASK_TIMEOUT).await
     }

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use warder_host::cell::CellHandle;
-use warder_wire::gateway_priv::EndReason;
+use warder_wire::gateway_priv::{AtDeadline, EndReason, VolumeMount};
 use warder_wire::{BackendName, InstanceTag, Limits, LimitsInForce, OpId, SandboxId, TemplateName};
 
 use crate::leases::Deadline;
 
 /// Version of the records. Another one is refused: sandboxes of another version are not ours to judge.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD: usize = 6;
 /// Allocated ahead in steps of this many bytes.
 const STEP: u64 = 1024 * 1024;
@@ -42,9 +42,7 @@ pub(crate) enum Record {
     /// A lease was opened; ids of range `range` are its own until [`Record::Gone`].
     Lease {
         sandbox: SandboxId,
-        backend: BackendName,
-        template: TemplateName,
-        limits: Limits,
+        lease: Lease,
         range: u32,
         deadline: Deadline,
     },
@@ -76,6 +74,25 @@ pub(crate) enum Record {
     },
     /// Nothing of it is left but, perhaps, trash.
     Gone { sandbox: SandboxId },
+    /// It is paused, with or without its processes.
+    Paused { sandbox: SandboxId, memory: bool },
+    /// It runs again; its deadline counts.
+    Woken { sandbox: SandboxId },
+}
+
+/// What the gateway permitted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Lease {
+    /// May make it.
+    pub backend: BackendName,
+    /// May be cloned.
+    pub template: TemplateName,
+    /// Upper bounds.
+    pub limits: Limits,
+    /// What happens at the deadline.
+    pub at_deadline: AtDeadline,
+    /// What its cell mounts.
+    pub volumes: Vec<VolumeMount>,
 }
 
 /// A part of a sandbox: storage, or its cell with `T` to find it by.
@@ -92,12 +109,8 @@ pub(crate) enum Part<T> {
 /// What the ledger holds of one sandbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
-    /// May make it.
-    pub backend: BackendName,
-    /// May be cloned.
-    pub template: TemplateName,
-    /// Upper bounds.
-    pub limits: Limits,
+    /// What was permitted.
+    pub lease: Lease,
     /// Which id range it has.
     pub range: u32,
     /// When it ends.
@@ -106,6 +119,8 @@ pub(crate) struct Entry {
     pub storage: Part<()>,
     /// Its processes.
     pub cell: Part<(CellHandle, LimitsInForce)>,
+    /// Whether it is paused, and if so with its processes.
+    pub paused: Option<bool>,
     /// Why it is being removed.
     pub ending: Option<EndReason>,
 }
@@ -304,20 +319,17 @@ fn apply(book: &mut Book, record: &Record) {
         Record::Start { .. } => {}
         Record::Lease {
             sandbox,
-            backend,
-            template,
-            limits,
+            lease,
             range,
             deadline,
         } => {
             let entry = Entry {
-                backend: backend.clone(),
-                template: template.clone(),
-                limits: *limits,
+                lease: lease.clone(),
                 range: *range,
                 deadline: *deadline,
                 storage: Part::None,
                 cell: Part::None,
+                paused: None,
                 ending: None,
             };
             book.insert(sandbox.clone(), entry);
@@ -347,6 +359,8 @@ fn apply(book: &mut Book, record: &Record) {
         Record::Gone { sandbox } => {
             book.remove(sandbox);
         }
+        Record::Paused { sandbox, memory } => with(sandbox, &mut |e| e.paused = Some(*memory)),
+        Record::Woken { sandbox } => with(sandbox, &mut |e| e.paused = None),
     }
 }
 
@@ -365,9 +379,7 @@ fn records_of<'a>(
         let sandbox = || sandbox.clone();
         let mut out = vec![Record::Lease {
             sandbox: sandbox(),
-            backend: entry.backend.clone(),
-            template: entry.template.clone(),
-            limits: entry.limits,
+            lease: entry.lease.clone(),
             range: entry.range,
             deadline: entry.deadline,
         }];
@@ -393,6 +405,10 @@ fn records_of<'a>(
                 limits: *limits,
             });
         }
+        out.extend(entry.paused.map(|memory| Record::Paused {
+            sandbox: sandbox(),
+            memory,
+        }));
         out.extend(entry.ending.map(|reason| Record::Ending {
             sandbox: sandbox(),
             reason,
@@ -522,13 +538,17 @@ mod tests {
     fn lease(n: u8) -> Record {
         Record::Lease {
             sandbox: id(n),
-            backend: BackendName::new("namespace").expect("a name"),
-            template: TemplateName::new("base").expect("a name"),
-            limits: Limits {
-                memory_mib: 64,
-                cpu_percent: 100,
-                pids: 16,
-                disk_mib: 64,
+            lease: Lease {
+                backend: BackendName::new("namespace").expect("a name"),
+                template: TemplateName::new("base").expect("a name"),
+                limits: Limits {
+                    memory_mib: 64,
+                    cpu_percent: 100,
+                    pids: 16,
+                    disk_mib: 64,
+                },
+                at_deadline: AtDeadline::Destroy,
+                volumes: Vec::new(),
             },
             range: u32::from(n),
             deadline: Deadline { mono: 5, wall: 7 },

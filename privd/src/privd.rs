@@ -413,7 +413,7 @@ impl Privd {
             .config
             .backends
             .iter()
-            .position(|b| *b == entry.backend);
+            .position(|b| *b == entry.lease.backend);
         at.and_then(|n| u8::try_from(n).ok()).unwrap_or(u8::MAX)
     }
 

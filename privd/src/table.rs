@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use warder_wire::{Fault, FaultCode, OpId, SandboxId, gateway_priv, plugin_priv};
 
+use crate::ledger::Lease;
 use crate::privd::Privd;
 use crate::supervise::{ReplyTo, Role};
 
@@ -36,6 +37,8 @@ pub(crate) const STORED: Phases = Phases(4);
 pub(crate) const CHANGING: Phases = Phases(8);
 /// The cell runs.
 pub(crate) const RUNNING: Phases = Phases(16);
+/// The cell is frozen.
+pub(crate) const FROZEN: Phases = Phases(64);
 /// Everything is being removed.
 pub(crate) const ENDING: Phases = Phases(32);
 /// The request names no sandbox.
@@ -53,7 +56,7 @@ impl Phases {
     }
 }
 
-const LIVE: Phases = OPEN.or(STORED).or(CHANGING).or(RUNNING);
+const LIVE: Phases = OPEN.or(STORED).or(CHANGING).or(RUNNING).or(FROZEN);
 
 /// One request.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -75,6 +78,13 @@ pub(crate) enum Verb {
     StorageDestroy,
     CellStat,
     CellList,
+    VolumeCreate,
+    VolumeRemove,
+    VolumeList,
+    CellFreeze,
+    CellThaw,
+    CellStop,
+    StorageSnapshot,
 }
 
 /// One line of the policy.
@@ -103,7 +113,7 @@ const fn row(verb: Verb, from: Sender, phases: Phases, fds: usize, rate: (u32, u
 }
 
 /// The policy.
-pub(crate) const TABLE: [Row; 16] = [
+pub(crate) const TABLE: [Row; 23] = [
     row(Verb::LeaseOpen, Sender::Gateway, ABSENT, 0, (2000, 1000)),
     row(Verb::LeaseSet, Sender::Gateway, LIVE, 0, (4000, 2000)),
     row(
@@ -138,6 +148,25 @@ pub(crate) const TABLE: [Row; 16] = [
     ),
     row(Verb::CellStat, Sender::Plugin, RUNNING, 0, (4000, 2000)),
     row(Verb::CellList, Sender::Plugin, NONE, 0, (100, 50)),
+    row(Verb::VolumeCreate, Sender::Gateway, NONE, 0, (100, 50)),
+    row(Verb::VolumeRemove, Sender::Gateway, NONE, 0, (100, 50)),
+    row(Verb::VolumeList, Sender::Gateway, NONE, 0, (100, 50)),
+    row(Verb::CellFreeze, Sender::Plugin, RUNNING, 0, (2000, 1000)),
+    row(Verb::CellThaw, Sender::Plugin, FROZEN, 0, (2000, 1000)),
+    row(
+        Verb::CellStop,
+        Sender::Plugin,
+        RUNNING.or(FROZEN),
+        0,
+        (2000, 1000),
+    ),
+    row(
+        Verb::StorageSnapshot,
+        Sender::Plugin,
+        STORED.or(RUNNING).or(FROZEN),
+        0,
+        (200, 50),
+    ),
 ];
 
 /// What the table needs to know of a request.
@@ -166,6 +195,9 @@ pub(crate) fn of_gateway(ask: &gateway_priv::Ask) -> Request<'_> {
         Ask::TemplateRemove { .. } => (Verb::TemplateRemove, None),
         Ask::HostReport => (Verb::HostReport, None),
         Ask::Usage { sandbox } => (Verb::Usage, Some(sandbox)),
+        Ask::VolumeCreate { .. } => (Verb::VolumeCreate, None),
+        Ask::VolumeRemove { .. } => (Verb::VolumeRemove, None),
+        Ask::VolumeList { .. } => (Verb::VolumeList, None),
     };
     Request {
         verb,
@@ -185,6 +217,12 @@ pub(crate) fn of_plugin(ask: &plugin_priv::Ask) -> Request<'_> {
         Ask::StorageDestroy { op, sandbox } => (Verb::StorageDestroy, Some(sandbox), Some(*op)),
         Ask::CellStat { sandbox } => (Verb::CellStat, Some(sandbox), None),
         Ask::CellList { .. } => (Verb::CellList, None, None),
+        Ask::CellFreeze { op, sandbox } => (Verb::CellFreeze, Some(sandbox), Some(*op)),
+        Ask::CellThaw { op, sandbox } => (Verb::CellThaw, Some(sandbox), Some(*op)),
+        Ask::CellStop { op, sandbox } => (Verb::CellStop, Some(sandbox), Some(*op)),
+        Ask::StorageSnapshot { op, sandbox, .. } => {
+            (Verb::StorageSnapshot, Some(sandbox), Some(*op))
+        }
     };
     Request { verb, sandbox, op }
 }
@@ -238,6 +276,7 @@ pub(crate) fn admit_phase(row: &Row, now: Phases) -> Result<(), Refusal> {
         _ if row.phases == ABSENT => refuse(FaultCode::Conflict, "the sandbox exists"),
         STORED => refuse(FaultCode::Conflict, "the sandbox has storage and no cell"),
         RUNNING => refuse(FaultCode::Conflict, "the sandbox has a cell"),
+        FROZEN => refuse(FaultCode::Conflict, "the sandbox is paused"),
         CHANGING => refuse(FaultCode::Conflict, "the cell is being made or removed"),
         _ => refuse(
             FaultCode::Conflict,
@@ -273,8 +312,17 @@ pub(crate) fn gateway(
             template,
             limits,
             ttl_ms,
+            at_deadline,
+            volumes,
         } => {
-            d.lease_open(&to, sandbox, backend, template, limits, ttl_ms);
+            let lease = Lease {
+                backend,
+                template,
+                limits,
+                at_deadline,
+                volumes,
+            };
+            d.lease_open(&to, sandbox, lease, ttl_ms);
         }
         Ask::LeaseSet { sandbox, ttl_ms } => d.lease_set(to, sandbox, ttl_ms),
         Ask::LeaseEnd { sandbox } => d.lease_end(to, &sandbox),
@@ -285,6 +333,9 @@ pub(crate) fn gateway(
         Ask::TemplateRemove { template } => d.template_remove(&to, &template),
         Ask::HostReport => d.host_report(&to),
         Ask::Usage { sandbox } => d.usage(&to, &sandbox),
+        Ask::VolumeCreate { .. } | Ask::VolumeRemove { .. } | Ask::VolumeList { .. } => {
+            d.answer_gateway(&to, Err(later("volumes")), Vec::new());
+        }
     }
     Ok(())
 }
@@ -330,8 +381,16 @@ pub(crate) fn plugin(
         Ask::StorageDestroy { op, sandbox } => d.storage_destroy(to, op, &sandbox),
         Ask::CellStat { sandbox } => d.cell_stat(&to, &sandbox),
         Ask::CellList { after } => d.cell_list(&to, after.as_ref()),
+        Ask::CellFreeze { .. } | Ask::CellThaw { .. } | Ask::CellStop { .. } => {
+            d.answer_plugin(&to, Err(later("pausing")));
+        }
+        Ask::StorageSnapshot { .. } => d.answer_plugin(&to, Err(later("snapshots"))),
     }
     Ok(())
+}
+
+fn later(what: &str) -> Fault {
+    Fault::new(FaultCode::Unsupported, what)
 }
 
 impl Privd {
@@ -375,14 +434,18 @@ impl Privd {
 
 #[cfg(test)]
 mod tests {
-    use warder_wire::{BackendName, Limits, TemplateName};
+    use warder_wire::{BackendName, Limits, TemplateName, VolumeId};
 
     use super::*;
 
-    const PHASES: [Phases; 6] = [ABSENT, OPEN, STORED, CHANGING, RUNNING, ENDING];
+    const PHASES: [Phases; 7] = [ABSENT, OPEN, STORED, CHANGING, RUNNING, FROZEN, ENDING];
 
     fn id() -> SandboxId {
         SandboxId::from_random(&[3; 20])
+    }
+
+    fn volume() -> VolumeId {
+        VolumeId::from_random(&[4; 20])
     }
 
     fn gateway_asks() -> Vec<gateway_priv::Ask> {
@@ -402,6 +465,8 @@ mod tests {
                 template: template.clone(),
                 limits,
                 ttl_ms: 1,
+                at_deadline: gateway_priv::AtDeadline::Destroy,
+                volumes: Vec::new(),
             },
             Ask::LeaseSet {
                 sandbox: id(),
@@ -417,6 +482,9 @@ mod tests {
             Ask::TemplateRemove { template },
             Ask::HostReport,
             Ask::Usage { sandbox: id() },
+            Ask::VolumeCreate { volume: volume() },
+            Ask::VolumeRemove { volume: volume() },
+            Ask::VolumeList { after: None },
         ]
     }
 
@@ -444,6 +512,14 @@ mod tests {
             Ask::StorageDestroy { op, sandbox: id() },
             Ask::CellStat { sandbox: id() },
             Ask::CellList { after: None },
+            Ask::CellFreeze { op, sandbox: id() },
+            Ask::CellThaw { op, sandbox: id() },
+            Ask::CellStop { op, sandbox: id() },
+            Ask::StorageSnapshot {
+                op,
+                sandbox: id(),
+                template: TemplateName::new("kept").expect("a name"),
+            },
         ]
     }
 
@@ -499,6 +575,8 @@ mod tests {
             (Verb::StorageDestroy, RUNNING, FaultCode::Conflict),
             (Verb::LinkOpen, ABSENT, FaultCode::NotFound),
             (Verb::LeaseSet, ENDING, FaultCode::Conflict),
+            (Verb::CellFreeze, FROZEN, FaultCode::Conflict),
+            (Verb::LinkOpen, FROZEN, FaultCode::Conflict),
         ] {
             assert!(
                 matches!(admit_phase(row(verb), phase), Err(Refusal::Fault(f)) if f.code == code),
@@ -514,7 +592,7 @@ mod tests {
                 .iter()
                 .filter(|a| of_plugin(a).op.is_some())
                 .count(),
-            4
+            8
         );
         assert!(gateway_asks().iter().all(|a| of_gateway(a).op.is_none()));
     }

@@ -21,6 +21,8 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, mut events: Events<Event>) {
 fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
     match (event, one(fds)) {
         (Event::Ended { sandbox, reason }, None) => ended(gateway, &sandbox, reason),
+        // Nobody asks for pausing yet.
+        (Event::Paused { .. }, None) => {}
         (Event::NetChannel, Some(fd)) => match gateway.peers.net_started(fd) {
             Ok((number, mut events)) => {
                 let gateway = Arc::clone(gateway);

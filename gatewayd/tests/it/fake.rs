@@ -409,6 +409,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             );
             (Ok(Answer::Done), none)
         }
+        Ask::VolumeCreate { .. } | Ask::VolumeRemove { .. } | Ask::VolumeList { .. } => {
+            (fault(FaultCode::Unsupported), none)
+        }
         Ask::LeaseSet { sandbox, ttl_ms } => {
             world.log.push(format!("LeaseSet {ttl_ms}"));
             match world.held.get_mut(&sandbox) {

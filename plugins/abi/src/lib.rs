@@ -25,7 +25,7 @@ pub use raw::{HostHandle, Module};
 pub use export::private;
 
 /// Revision of [`message`]: of what the bytes mean.
-pub const MESSAGES: u32 = 1;
+pub const MESSAGES: u32 = 2;
 
 /// What accompanies the bytes of every call, either way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -27,7 +27,13 @@ pub mod code {
     pub const ADOPT: u32 = 5;
     /// To a backend: a [`super::Ended`] that privd reports; nothing.
     pub const ENDED: u32 = 6;
-    // 7 to 12: pause, resume, snapshot, fork, resize, link.
+    /// To a backend: [`super::Pause`]; nothing.
+    pub const PAUSE: u32 = 7;
+    /// To a backend: [`super::Resume`]; a [`super::Resumed`].
+    pub const RESUME: u32 = 8;
+    /// To a backend: [`super::Snapshot`]; nothing.
+    pub const SNAPSHOT: u32 = 9;
+    // 10 to 12: fork, resize, link.
 
     /// To the host: [`super::StorageClone`]; nothing.
     pub const STORAGE_CLONE: u32 = 101;
@@ -42,6 +48,14 @@ pub mod code {
     /// To the host: an optional [`super::SandboxId`] to go on after; a list of [`super::SandboxId`], in
     /// order and empty at the end.
     pub const CELL_LIST: u32 = 106;
+    /// To the host: a [`super::SandboxId`]; nothing.
+    pub const CELL_FREEZE: u32 = 107;
+    /// To the host: a [`super::SandboxId`]; nothing.
+    pub const CELL_THAW: u32 = 108;
+    /// To the host: a [`super::SandboxId`]; nothing.
+    pub const CELL_STOP: u32 = 109;
+    /// To the host: [`super::Snapshot`]; nothing.
+    pub const STORAGE_SNAPSHOT: u32 = 110;
 
     /// Event to the host: an [`super::Ended`] that only the backend can know of.
     pub const EVENT_ENDED: u32 = 201;
@@ -157,6 +171,42 @@ pub struct CellCreate {
     pub sandbox: SandboxId,
     /// At most the lease's.
     pub limits: Limits,
+}
+
+/// A sandbox to pause.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pause {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Whether its processes are kept; without it they end.
+    pub memory: bool,
+}
+
+/// A paused sandbox to wake.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Resume {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Whether processes that were kept go on; without it the sandbox starts anew from its disk.
+    pub memory: bool,
+    /// Its limits, should it start anew.
+    pub limits: Limits,
+}
+
+/// How a sandbox woke.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Resumed {
+    /// Whether its processes went on; otherwise it was started anew.
+    pub memory: bool,
+}
+
+/// A template to be made of a sandbox's disk.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// The template to be.
+    pub template: TemplateName,
 }
 
 /// A sandbox is gone.

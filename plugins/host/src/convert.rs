@@ -48,6 +48,26 @@ pub(crate) fn ask(number: u32, op: OpId, body: &[u8]) -> Result<plugin_priv::Ask
         code::CELL_STAT => Ask::CellStat {
             sandbox: sandbox(&read(body)?)?,
         },
+        code::CELL_FREEZE => Ask::CellFreeze {
+            op,
+            sandbox: sandbox(&read(body)?)?,
+        },
+        code::CELL_THAW => Ask::CellThaw {
+            op,
+            sandbox: sandbox(&read(body)?)?,
+        },
+        code::CELL_STOP => Ask::CellStop {
+            op,
+            sandbox: sandbox(&read(body)?)?,
+        },
+        code::STORAGE_SNAPSHOT => {
+            let ask: abi::Snapshot = read(body)?;
+            Ask::StorageSnapshot {
+                op,
+                sandbox: sandbox(&ask.sandbox)?,
+                template: TemplateName::new(&ask.template.0).map_err(|_| NO_NAME)?,
+            }
+        }
         code::CELL_LIST => {
             let after: Option<abi::SandboxId> = read(body)?;
             Ask::CellList {
@@ -95,17 +115,43 @@ pub(crate) fn request(ask: &gateway_plugin::Ask) -> (u32, Vec<u8>) {
             let wanted = abi::Create {
                 sandbox: name(sandbox),
                 template: abi::TemplateName(template.to_string()),
-                limits: abi::Limits {
-                    memory_mib: limits.memory_mib,
-                    cpu_percent: limits.cpu_percent,
-                    pids: limits.pids,
-                    disk_mib: limits.disk_mib,
-                },
+                limits: limits_to_plugin(*limits),
             };
             (code::CREATE, encode(&wanted))
         }
         Ask::Destroy { sandbox, .. } => (code::DESTROY, encode(&name(sandbox))),
         Ask::Stats { sandbox } => (code::STATS, encode(&name(sandbox))),
+        Ask::Pause {
+            sandbox, memory, ..
+        } => {
+            let wanted = abi::Pause {
+                sandbox: name(sandbox),
+                memory: *memory,
+            };
+            (code::PAUSE, encode(&wanted))
+        }
+        Ask::Resume {
+            sandbox,
+            memory,
+            limits,
+            ..
+        } => {
+            let wanted = abi::Resume {
+                sandbox: name(sandbox),
+                memory: *memory,
+                limits: limits_to_plugin(*limits),
+            };
+            (code::RESUME, encode(&wanted))
+        }
+        Ask::Snapshot {
+            sandbox, template, ..
+        } => {
+            let wanted = abi::Snapshot {
+                sandbox: name(sandbox),
+                template: abi::TemplateName(template.to_string()),
+            };
+            (code::SNAPSHOT, encode(&wanted))
+        }
     }
 }
 
@@ -132,6 +178,12 @@ pub(crate) fn answer(number: u32, body: &[u8]) -> Result<gateway_plugin::Answer>
                 memory: usage.memory,
                 pids: usage.pids,
             })
+        }
+        code::RESUME => {
+            let resumed: abi::Resumed = read(body)?;
+            Answer::Resumed {
+                memory: resumed.memory,
+            }
         }
         _ if body.is_empty() => Answer::Done,
         _ => return Err(NO_MESSAGE),
@@ -230,6 +282,15 @@ fn limits(limits: abi::Limits) -> Result<Limits> {
         return Err(Garbled("asked for limits out of bounds"));
     }
     Ok(limits)
+}
+
+fn limits_to_plugin(limits: Limits) -> abi::Limits {
+    abi::Limits {
+        memory_mib: limits.memory_mib,
+        cpu_percent: limits.cpu_percent,
+        pids: limits.pids,
+        disk_mib: limits.disk_mib,
+    }
 }
 
 fn in_force(limits: abi::LimitsInForce) -> LimitsInForce {

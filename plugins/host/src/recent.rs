@@ -20,6 +20,9 @@ pub(crate) fn operation(ask: &Ask) -> Option<(OpId, Subject)> {
     let (op, what, sandbox) = match ask {
         Ask::Create { op, sandbox, .. } => (op, "create", sandbox),
         Ask::Destroy { op, sandbox, .. } => (op, "destroy", sandbox),
+        Ask::Pause { op, sandbox, .. } => (op, "pause", sandbox),
+        Ask::Resume { op, sandbox, .. } => (op, "resume", sandbox),
+        Ask::Snapshot { op, sandbox, .. } => (op, "snapshot", sandbox),
         Ask::Describe | Ask::Stats { .. } => return None,
     };
     let sandbox = sandbox.clone();

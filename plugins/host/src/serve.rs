@@ -199,7 +199,7 @@ impl Serving {
                 return self.answer(waiter, result);
             }
         }
-        if let Ask::Create { limits, .. } = ask
+        if let Ask::Create { limits, .. } | Ask::Resume { limits, .. } = ask
             && !limits.in_bounds()
         {
             return self.answer(waiter, refuse(FaultCode::Refused, "limits out of bounds"));
@@ -226,6 +226,21 @@ impl Serving {
                 ..
             } => ("destroy", Some(*deadline_ms), Some(sandbox)),
             Ask::Stats { sandbox } => ("stats", None, Some(sandbox)),
+            Ask::Pause {
+                deadline_ms,
+                sandbox,
+                ..
+            } => ("pause", Some(*deadline_ms), Some(sandbox)),
+            Ask::Resume {
+                deadline_ms,
+                sandbox,
+                ..
+            } => ("resume", Some(*deadline_ms), Some(sandbox)),
+            Ask::Snapshot {
+                deadline_ms,
+                sandbox,
+                ..
+            } => ("snapshot", Some(*deadline_ms), Some(sandbox)),
         };
         let time = deadline.map_or(DEADLINE, |ms| Duration::from_millis(ms.into()));
         let time = time.min(LONGEST);

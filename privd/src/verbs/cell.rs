@@ -40,7 +40,7 @@ impl Privd {
             .ledger
             .get(sandbox)
             .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
-        let most = entry.limits;
+        let most = entry.lease.limits;
         if !matches!(entry.storage, Part::Made(..)) {
             return Err(Fault::new(FaultCode::Conflict, "its storage is not whole"));
         }
@@ -119,7 +119,10 @@ impl Privd {
             .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
         let host = |e| host_fault(&e);
         let users = self.ranges.namespace(entry.range).map_err(host)?;
-        let root = self.store.root(sandbox, &entry.template).map_err(host)?;
+        let root = self
+            .store
+            .root(sandbox, &entry.lease.template)
+            .map_err(host)?;
         let listener = self.links.bind(sandbox).map_err(|e| {
             Fault::new(FaultCode::System, format_args!("binding its listener: {e}"))
         })?;

@@ -2,13 +2,13 @@
 
 use std::os::fd::OwnedFd;
 
-use warder_wire::gateway_priv::{Answer, EndReason, Event, LEASES_A_PAGE, Lease, LeaseState};
-use warder_wire::{
-    BackendName, Fault, FaultCode, Limits, Message, SandboxId, TemplateName, plugin_priv, priv_net,
+use warder_wire::gateway_priv::{
+    Answer, AtDeadline, EndReason, Event, LEASES_A_PAGE, Lease, LeaseState,
 };
+use warder_wire::{Fault, FaultCode, Message, SandboxId, plugin_priv, priv_net};
 
 use crate::leases::{Deadline, MAX_TTL_MS, Timer};
-use crate::ledger::{Part, Record};
+use crate::ledger::{self, Part, Record};
 use crate::privd::{CellLife, Privd};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::{self, Verb};
@@ -23,13 +23,11 @@ impl Privd {
         &mut self,
         to: &ReplyTo,
         sandbox: SandboxId,
-        backend: BackendName,
-        template: TemplateName,
-        limits: Limits,
+        lease: ledger::Lease,
         ttl_ms: u64,
     ) {
         let result = self
-            .try_lease_open(sandbox, backend, template, limits, ttl_ms)
+            .try_lease_open(sandbox, lease, ttl_ms)
             .map(|()| Answer::Done);
         self.answer_gateway(to, result, Vec::new());
     }
@@ -37,20 +35,21 @@ impl Privd {
     fn try_lease_open(
         &mut self,
         sandbox: SandboxId,
-        backend: BackendName,
-        template: TemplateName,
-        limits: Limits,
+        lease: ledger::Lease,
         ttl_ms: u64,
     ) -> Result<(), Fault> {
         let fault = |code, detail: &str| Err(Fault::new(code, detail));
-        if !self.config.backends.contains(&backend) {
+        if !self.config.backends.contains(&lease.backend) {
             return fault(FaultCode::NotFound, "no such backend");
         }
-        if !self.templates.contains_key(&template) {
+        if !self.templates.contains_key(&lease.template) {
             return fault(FaultCode::NotFound, "no such template");
         }
-        if !limits.in_bounds() {
+        if !lease.limits.in_bounds() {
             return fault(FaultCode::Refused, "a limit is out of bounds");
+        }
+        if lease.at_deadline != AtDeadline::Destroy || !lease.volumes.is_empty() {
+            return fault(FaultCode::Unsupported, "pausing and volumes");
         }
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
             return fault(
@@ -77,9 +76,7 @@ impl Privd {
         let deadline = Deadline::after(self.now, ttl_ms);
         let record = Record::Lease {
             sandbox: sandbox.clone(),
-            backend,
-            template,
-            limits,
+            lease,
             range,
             deadline,
         };
@@ -159,8 +156,8 @@ impl Privd {
             .take(LEASES_A_PAGE)
             .map(|(sandbox, entry)| Lease {
                 sandbox: sandbox.clone(),
-                backend: entry.backend.clone(),
-                template: entry.template.clone(),
+                backend: entry.lease.backend.clone(),
+                template: entry.lease.template.clone(),
                 ttl_ms: if entry.ending.is_some() {
                     0
                 } else {

@@ -32,7 +32,7 @@ impl Privd {
             .ledger
             .get(sandbox)
             .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
-        if entry.template != *template {
+        if entry.lease.template != *template {
             return Err(Fault::new(
                 FaultCode::Refused,
                 "not the template its lease names",

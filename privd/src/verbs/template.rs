@@ -79,7 +79,7 @@ impl Privd {
             .ledger
             .book()
             .values()
-            .any(|entry| entry.template == *template)
+            .any(|entry| entry.lease.template == *template)
         {
             return Err(Fault::new(
                 FaultCode::Conflict,

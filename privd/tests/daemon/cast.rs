@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use warder_wire::gateway_priv::{Answer, Ask};
+use warder_wire::gateway_priv::{Answer, Ask, AtDeadline};
 use warder_wire::{BackendName, Fault, Limits, SandboxId, TemplateName, plugin_priv};
 
 use crate::stage::Instance;
@@ -27,6 +27,8 @@ pub(crate) fn lease(sandbox: &SandboxId, backend: &str, template: &str, ttl_ms: 
         template: TemplateName::new(template).expect("a name"),
         limits: limits(),
         ttl_ms,
+        at_deadline: AtDeadline::Destroy,
+        volumes: Vec::new(),
     }
 }
 

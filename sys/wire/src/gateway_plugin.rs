@@ -37,6 +37,41 @@ pub enum Ask {
         /// The sandbox.
         sandbox: SandboxId,
     },
+    /// Pauses a sandbox. Answer: [`Answer::Done`], when its state would survive a restart of everything.
+    Pause {
+        /// The operation.
+        op: OpId,
+        /// Milliseconds it may take.
+        deadline_ms: u32,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// Whether its processes are kept; without it they end.
+        memory: bool,
+    },
+    /// Wakes a paused sandbox, whose deadline was set before. Answer: [`Answer::Resumed`].
+    Resume {
+        /// The operation.
+        op: OpId,
+        /// Milliseconds it may take.
+        deadline_ms: u32,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// Whether processes that were kept go on; without it the sandbox starts anew from its disk.
+        memory: bool,
+        /// Its limits, should it start anew.
+        limits: Limits,
+    },
+    /// Makes a template of a sandbox's disk as it is; the sandbox goes on. Answer: [`Answer::Done`].
+    Snapshot {
+        /// The operation.
+        op: OpId,
+        /// Milliseconds it may take.
+        deadline_ms: u32,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The template to be, not taken yet.
+        template: TemplateName,
+    },
 }
 
 /// What a plugin host answers.
@@ -53,6 +88,11 @@ pub enum Answer {
     },
     /// See [`Usage`].
     Usage(Usage),
+    /// The sandbox runs again.
+    Resumed {
+        /// Whether its processes went on; otherwise it was started anew.
+        memory: bool,
+    },
 }
 
 /// What a backend says of itself.

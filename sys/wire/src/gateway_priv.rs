@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendName, InstanceTag, Limits, LimitsInForce, SandboxId, TemplateName};
+use crate::{
+    BackendName, GuestPath, InstanceTag, Limits, LimitsInForce, SandboxId, TemplateName, VolumeId,
+};
 
 /// What the gateway may ask of privd.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,8 +22,13 @@ pub enum Ask {
         limits: Limits,
         /// Milliseconds from now until the deadline.
         ttl_ms: u64,
+        /// What happens then.
+        at_deadline: AtDeadline,
+        /// Volumes the cell mounts, at most [`MOST_VOLUMES`], no two at one place or one below the other.
+        volumes: Vec<VolumeMount>,
     },
-    /// Moves a deadline to `ttl_ms` from now; zero ends the sandbox at once. Answer: [`Answer::Done`].
+    /// Moves a deadline to `ttl_ms` from now; zero ends the sandbox at once. That of a paused sandbox does
+    /// not count yet: it is armed when the sandbox wakes. Answer: [`Answer::Done`].
     LeaseSet {
         /// The sandbox.
         sandbox: SandboxId,
@@ -54,7 +61,7 @@ pub enum Ask {
         /// The new template's name, not taken yet.
         template: TemplateName,
     },
-    /// Removes a template that no lease names. Answer: [`Answer::Done`].
+    /// Removes a template. Sandboxes and snapshots made from it keep their layers. Answer: [`Answer::Done`].
     TemplateRemove {
         /// The template.
         template: TemplateName,
@@ -66,8 +73,48 @@ pub enum Ask {
         /// The sandbox.
         sandbox: SandboxId,
     },
+    /// Makes an empty volume. Answer: [`Answer::Done`].
+    VolumeCreate {
+        /// Not taken yet.
+        volume: VolumeId,
+    },
+    /// Removes a volume that no lease names. Answer: [`Answer::Done`].
+    VolumeRemove {
+        /// The volume.
+        volume: VolumeId,
+    },
+    /// Volumes in order of id, at most [`VOLUMES_A_PAGE`]. Answer: [`Answer::Volumes`].
+    VolumeList {
+        /// Only ids greater than this one.
+        after: Option<VolumeId>,
+    },
 }
 
+/// What happens to a sandbox at its deadline.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum AtDeadline {
+    /// It ends.
+    Destroy,
+    /// It is paused.
+    Pause {
+        /// Whether its processes are kept, frozen; without it only its disk is.
+        memory: bool,
+    },
+}
+
+/// A volume in a cell.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VolumeMount {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Where.
+    pub at: GuestPath,
+}
+
+/// Most volumes in one cell.
+pub const MOST_VOLUMES: usize = 16;
+/// Most volumes in one answer.
+pub const VOLUMES_A_PAGE: usize = 500;
 /// Most leases in one answer; keeps it well within a frame.
 pub const LEASES_A_PAGE: usize = 100;
 /// Most templates in one answer.
@@ -88,6 +135,8 @@ pub enum Answer {
     Host(Box<HostReport>),
     /// See [`Usage`].
     Usage(Usage),
+    /// A page of volumes.
+    Volumes(Vec<VolumeId>),
 }
 
 /// A lease as privd holds it.
@@ -99,7 +148,7 @@ pub struct Lease {
     pub backend: BackendName,
     /// Its template.
     pub template: TemplateName,
-    /// Milliseconds left; zero while it is being ended.
+    /// Milliseconds left; zero while it is being ended. Of a paused one: none of it counts.
     pub ttl_ms: u64,
     /// What there is of it.
     pub state: LeaseState,
@@ -114,6 +163,11 @@ pub enum LeaseState {
     Running,
     /// It is being removed.
     Ending,
+    /// It is paused; its deadline does not count.
+    Paused {
+        /// Whether its processes are kept.
+        memory: bool,
+    },
 }
 
 /// A template privd can clone from.
@@ -172,6 +226,15 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// A sandbox was paused, or has lost what it kept in memory.
+    Paused {
+        /// Which.
+        sandbox: SandboxId,
+        /// Whether its processes are kept.
+        memory: bool,
+        /// Why.
+        why: PauseReason,
+    },
     /// A new channel to netd rides along (netd was started or restarted).
     NetChannel,
     /// A new channel to a plugin host rides along.
@@ -179,6 +242,17 @@ pub enum Event {
         /// The backend it serves.
         backend: BackendName,
     },
+}
+
+/// Why a sandbox is paused, or its memory gone.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum PauseReason {
+    /// Its lease ran out.
+    Expired,
+    /// It was asked for.
+    Asked,
+    /// Its processes, which had been kept, are gone: the host was restarted, or they were killed.
+    MemoryLost,
 }
 
 /// Why a sandbox ended.

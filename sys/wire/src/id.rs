@@ -75,13 +75,46 @@ text_id! {
     BackendName, check_name
 }
 
+text_id! {
+    /// A volume: `v` and 20 of `[a-z0-9]`.
+    VolumeId, check_volume
+}
+text_id! {
+    /// Where a volume is mounted: a path inside the cell's own root, never one of the host. Absolute, at most
+    /// 255 bytes and 16 names of printable characters, none of them `.` or `..`, and outside of what each cell
+    /// mounts itself (`/dev`, `/proc`, `/run`, `/sys`). It is resolved in the finished root, where no symbolic link is
+    /// followed.
+    GuestPath, check_guest_path
+}
+
 fn check_sandbox(text: &str) -> Result<(), IdError> {
+    check_random(text, b'i')
+}
+
+fn check_volume(text: &str) -> Result<(), IdError> {
+    check_random(text, b'v')
+}
+
+fn check_random(text: &str, first: u8) -> Result<(), IdError> {
     let bytes = text.as_bytes();
     if bytes.len() != SandboxId::LEN {
         return Err(IdError::Length);
     }
     let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    if bytes[0] != b'i' || !bytes.iter().all(plain) {
+    if bytes[0] != first || !bytes.iter().all(plain) {
+        return Err(IdError::Character);
+    }
+    Ok(())
+}
+
+fn check_guest_path(text: &str) -> Result<(), IdError> {
+    let names = text.strip_prefix('/').ok_or(IdError::Character)?;
+    if text.len() > 255 || names.split('/').count() > 16 {
+        return Err(IdError::Length);
+    }
+    let wrong = |name: &str| matches!(name, "" | "." | "..") || name.contains(char::is_control);
+    let first = names.split('/').next();
+    if names.split('/').any(wrong) || matches!(first, Some("dev" | "proc" | "run" | "sys")) {
         return Err(IdError::Character);
     }
     Ok(())
@@ -107,14 +140,26 @@ impl SandboxId {
     /// remainder (under 0.1 bit an id) does not matter at 103 bits.
     #[must_use]
     pub fn from_random(random: &[u8; 20]) -> Self {
-        const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-        let mut text = String::with_capacity(Self::LEN);
-        text.push('i');
-        for byte in random {
-            text.push(char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
-        }
-        Self(text)
+        Self(random_text(b'i', random))
     }
+}
+
+impl VolumeId {
+    /// Makes an id as [`SandboxId::from_random`] does.
+    #[must_use]
+    pub fn from_random(random: &[u8; 20]) -> Self {
+        Self(random_text(b'v', random))
+    }
+}
+
+fn random_text(first: u8, random: &[u8; 20]) -> String {
+    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(SandboxId::LEN);
+    text.push(char::from(first));
+    for byte in random {
+        text.push(char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+    }
+    text
 }
 
 /// An operation that may be asked twice and is done once: 16 random bytes chosen by the gateway.
@@ -169,6 +214,40 @@ mod tests {
         assert!(TemplateName::new("base").is_ok());
         for bad in ["", "-rf", "a/b", "..", "a.b", "A", &"x".repeat(64)] {
             assert!(TemplateName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn guest_paths_stay_inside_and_off_the_cells_own_mounts() {
+        for good in [
+            "/data",
+            "/home/user/my data",
+            "/a/b/c",
+            "/développé",
+            "/devices",
+        ] {
+            assert!(GuestPath::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/",
+            "data",
+            "//a",
+            "/a/",
+            "/a//b",
+            "/a/../b",
+            "/./a",
+            "/proc",
+            "/proc/1",
+            "/sys",
+            "/dev/x",
+            "/run",
+            "/a\0b",
+            "/a\nb",
+            &format!("/{}", "x".repeat(255)),
+            &"/a".repeat(17),
+        ] {
+            assert!(GuestPath::new(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -23,5 +23,7 @@ pub mod start;
 
 pub use fault::{Fault, FaultCode};
 pub use frame::{MAX_BODY, MAX_FRAME, Message, Request, VERSION, decode, encode};
-pub use id::{BackendName, IdError, InstanceTag, OpId, SandboxId, TemplateName};
+pub use id::{
+    BackendName, GuestPath, IdError, InstanceTag, OpId, SandboxId, TemplateName, VolumeId,
+};
 pub use limits::{LimitState, Limits, LimitsInForce};

@@ -51,6 +51,39 @@ pub enum Ask {
         /// Only ids greater than this one.
         after: Option<SandboxId>,
     },
+    /// Freezes every process of the cell and pauses the lease. Answered when the sandbox's disk would survive a loss
+    /// of power. Answer: [`Answer::Done`].
+    CellFreeze {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Lets a frozen cell go on; its lease counts again. Answer: [`Answer::Done`]; `NotFound` when it has no
+    /// frozen cell.
+    CellThaw {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Ends every process of the cell, running or frozen, keeps its storage and pauses the lease; a
+    /// [`Ask::CellCreate`] starts it anew. Answered as [`Ask::CellFreeze`]. Answer: [`Answer::Done`].
+    CellStop {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// Makes a template of the sandbox's storage, with its processes frozen meanwhile. Answer: [`Answer::Done`].
+    StorageSnapshot {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The template to be, not taken yet.
+        template: TemplateName,
+    },
 }
 
 /// Most cells in one answer.

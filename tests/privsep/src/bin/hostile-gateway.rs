@@ -15,7 +15,7 @@ use warder_privsep::{
     PATIENCE, ask, canary, dotdot, frame, idle, is_dir, malformed, outcome_of_violation, ready,
     report, send_raw, storm,
 };
-use warder_wire::gateway_priv::{Answer, Ask, Event};
+use warder_wire::gateway_priv::{Answer, Ask, AtDeadline, Event};
 use warder_wire::{
     BackendName, Limits, Message, OpId, SandboxId, TemplateName, gateway_net, gateway_plugin, start,
 };
@@ -379,6 +379,8 @@ fn lease(backend: &BackendName, limits: Limits, ttl_ms: u64) -> Ask {
         template: base(),
         limits,
         ttl_ms,
+        at_deadline: AtDeadline::Destroy,
+        volumes: Vec::new(),
     }
 }
 
