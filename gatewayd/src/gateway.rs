@@ -11,7 +11,7 @@ use crate::lifecycle::Idempotency;
 use crate::limits;
 use crate::peers::Peers;
 use crate::proxy::signed::Rate;
-use crate::registry::Registry;
+use crate::registry::{Events, Registry};
 
 /// The gateway.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Gateway {
     pub(crate) backend: BackendName,
     /// What is known.
     pub(crate) registry: Registry,
+    /// What happened to sandboxes.
+    pub(crate) events: Events,
     /// Who is asked.
     pub(crate) peers: Arc<Peers>,
     /// Who closes what came from a guest.
@@ -42,7 +44,7 @@ impl Gateway {
     /// Puts it together.
     pub(crate) fn new(
         (tag, domain, backend): (InstanceTag, String, BackendName),
-        registry: Registry,
+        (registry, events): (Registry, Events),
         peers: Arc<Peers>,
         reaper: Reaper,
     ) -> Arc<Self> {
@@ -51,6 +53,7 @@ impl Gateway {
             domain,
             backend,
             registry,
+            events,
             peers,
             reaper,
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),

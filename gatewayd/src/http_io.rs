@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::client_body::ClientBody;
 use crate::error::ApiError;
@@ -31,6 +32,7 @@ pub(crate) struct Body {
 #[derive(Debug)]
 enum Source {
     Own(Full<Bytes>),
+    Parts(mpsc::Receiver<Bytes>),
     Guest(Box<GuestBody>),
 }
 
@@ -57,6 +59,14 @@ impl Body {
     pub(crate) fn own(body: Full<Bytes>) -> Self {
         Self {
             source: Source::Own(body),
+            half: None,
+        }
+    }
+
+    /// Our own, in parts; it ends when the other end is dropped.
+    pub(crate) fn parts(parts: mpsc::Receiver<Bytes>) -> Self {
+        Self {
+            source: Source::Parts(parts),
             half: None,
         }
     }
@@ -93,6 +103,9 @@ impl http_body::Body for Body {
             Source::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
+            Source::Parts(parts) => parts
+                .poll_recv(cx)
+                .map(|part| part.map(|p| Ok(Frame::data(p)))),
             Source::Guest(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -100,6 +113,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(body) => body.is_end_stream(),
+            Source::Parts(_) => false,
             Source::Guest(body) => body.is_end_stream(),
         }
     }
@@ -107,6 +121,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(body) => body.size_hint(),
+            Source::Parts(_) => SizeHint::default(),
             Source::Guest(body) => body.size_hint(),
         }
     }

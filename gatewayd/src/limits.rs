@@ -53,6 +53,14 @@ pub(crate) const SIGNATURE_RATE: f64 = 50.0;
 pub(crate) const SIGNATURE_BURST: f64 = 100.0;
 /// Audit lines kept.
 pub(crate) const AUDIT_LINES: u64 = 10_000;
+/// Events kept.
+pub(crate) const EVENTS: usize = 10_000;
+/// And bytes of them, in memory and on disk; whichever is reached first drops the oldest.
+pub(crate) const EVENT_BYTES: usize = 8 * 1024 * 1024;
+/// Longest `eventData` in bytes; metadata that does not fit is left out and said to be.
+pub(crate) const EVENT_DATA_BYTES: usize = 4 * 1024;
+/// Most who follow the events at once.
+pub(crate) const EVENT_FOLLOWERS: usize = 16;
 /// Idempotency keys remembered.
 pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
 /// How long an idempotency key is remembered.

@@ -22,7 +22,7 @@ use crate::gateway::Gateway;
 use crate::lifecycle;
 use crate::limits;
 use crate::peers::Peers;
-use crate::registry::{Registry, Store, StoreError};
+use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
 
 /// Most threads that serve. One is enough for a small host and saves waking others.
@@ -134,11 +134,12 @@ pub(crate) fn run() -> Result<(), StartError> {
             },
             Vec::new(),
         )?;
+        let log = Events::new(store.clone(), loaded.events);
         let registry = Registry::new(store, loaded.keys);
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domain, given.backend),
-            registry,
+            (registry, log),
             Arc::new(peers),
             reaper,
         );

@@ -1,4 +1,24 @@
-//! Percent-encoding and query strings, decoded exactly as often as asked.
+//! Percent-encoding and query strings, decoded exactly as often as asked; and UUIDs.
+
+use sha2::{Digest, Sha256};
+
+/// A UUID that follows from the seed, in the form of RFC 9562 version 8.
+pub(crate) fn uuid(seed: &str) -> String {
+    let hash = Sha256::digest(seed);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = crate::auth::key::hex(&bytes);
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
+}
 
 /// Decodes `%XX` once (RFC 3986); `None` when a `%` is not followed by two hex digits or the result
 /// is not UTF-8.

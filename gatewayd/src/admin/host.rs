@@ -89,6 +89,11 @@ pub(super) fn instance(gateway: &Gateway) -> Answer {
             "creating": creating,
             "netd": net,
             "pluginHost": plugin,
+            "events": {
+                "oldest": gateway.events.oldest(),
+                "newest": *gateway.events.newest().borrow(),
+                "notWritten": gateway.events.unwritten(),
+            },
         }),
     )
 }

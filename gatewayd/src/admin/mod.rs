@@ -10,10 +10,12 @@
 //! | `DELETE /admin/templates/{name}` | 204 |
 //! | `GET /admin/host` | what this host offers |
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
-//! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost}` |
+//! | `GET /admin/events?after=&sandbox=&follow=` | lifecycle events as JSON lines, oldest first; goes on when following |
+//! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost, events}` |
 //!
 //! Everything else is E2B's API and sandbox traffic, as on the network, without a key or token.
 
+mod events;
 mod host;
 mod keys;
 mod templates;
@@ -57,6 +59,7 @@ async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiEr
         (&Method::DELETE, ["templates", name]) => templates::remove(gateway, name).await,
         (&Method::GET, ["host"]) => host::report(gateway).await,
         (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),
+        (&Method::GET, ["events"]) => events::stream(gateway, request.uri().query()),
         (&Method::GET, ["instance"]) => Ok(host::instance(gateway)),
         _ => Err(ApiError::new(
             StatusCode::NOT_FOUND,

@@ -1,6 +1,7 @@
 //! E2B's control API, one file for each group of resources.
 
 mod create;
+pub(crate) mod events;
 mod list;
 mod metrics;
 mod query;
@@ -100,6 +101,12 @@ async fn route(
         ("GET", ["sandboxes", "metrics"]) => metrics::batch(gateway, request.uri().query()).await,
         ("GET", ["sandboxes", id, "metrics"]) => {
             metrics::single(gateway, id, request.uri().query()).await
+        }
+        ("GET", ["events", "sandboxes"]) => {
+            events::list(gateway, None, request.uri().query()).await
+        }
+        ("GET", ["events", "sandboxes", id]) => {
+            events::list(gateway, Some(id), request.uri().query()).await
         }
         ("GET", ["sandboxes", id]) => sandbox::detail(gateway, id),
         ("DELETE", ["sandboxes", id]) => sandbox::delete(gateway, caller, id).await,

@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde_json::{Value, json as value};
-use sha2::{Digest, Sha256};
 use warder_wire::gateway_priv::Template;
 
 use super::create::template as name_of;
@@ -11,24 +10,12 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, json};
 use crate::limits::{ENVD_VERSION, SANDBOX};
+use crate::text::uuid;
 
 /// Clients demand a UUID for a build. A template here has one build: its UUID follows from its name and
-/// time, in the form of RFC 9562 version 8.
-fn build_id(template: &Template) -> String {
-    let hash = Sha256::digest(format!("{}\0{}", template.name, template.created_unix));
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = crate::auth::key::hex(&bytes);
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
+/// time.
+pub(super) fn build_id(template: &Template) -> String {
+    uuid(&format!("{}\0{}", template.name, template.created_unix))
 }
 
 /// One template as clients see it. What is not counted is zero.

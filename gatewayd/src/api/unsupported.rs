@@ -16,6 +16,7 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
         ["secrets", ..] => "Secrets",
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",
+        ["events", "webhooks", ..] => "Webhooks",
         ["sandboxes"] | ["v2", "sandboxes"] | ["sandboxes", _] => return super::wrong_method(),
         _ => {
             let mut error = ApiError::new(StatusCode::NOT_FOUND, "there is no such path");

@@ -25,7 +25,7 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::proxy::{self, Outgoing, converse};
 use crate::random;
-use crate::registry::record::SandboxRecord;
+use crate::registry::record::{EventKind, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
 
 /// What was asked for, checked.
@@ -147,11 +147,17 @@ async fn make(
         );
         return Err(error);
     }
+    let record = sandbox.record();
+    gateway.events.write(
+        EventKind::Created,
+        &record,
+        serde_json::json!({ "end_at": Micros::from(record.end) }),
+    );
     gateway.registry.audit(
         caller.name(),
         "sandbox.create",
         id.as_str(),
-        sandbox.record().template.as_str(),
+        record.template.as_str(),
     );
     Ok(sandbox)
 }

@@ -8,6 +8,7 @@ use warder_wire::{SandboxId, gateway_plugin};
 
 use crate::gateway::Gateway;
 use crate::peers::Events;
+use crate::registry::record::{EventKind, SandboxRecord};
 use crate::sandbox::Phase;
 
 /// Follows privd's events until its channel ends, which ends this process: privd is gone or has replaced us.
@@ -61,6 +62,15 @@ fn one(mut fds: Vec<OwnedFd>) -> Option<OwnedFd> {
     fds.is_empty().then_some(fd)
 }
 
+/// Writes the end of a sandbox into the event log, before the sandbox itself is forgotten: a gateway that dies
+/// in between finds it again at its start and does not tell it twice.
+pub(super) fn tell_end(gateway: &Gateway, record: &SandboxRecord, reason: &str) {
+    if !gateway.events.ended(&record.id) {
+        let data = serde_json::json!({ "reason": reason });
+        gateway.events.write(EventKind::Killed, record, data);
+    }
+}
+
 /// A sandbox is gone.
 fn ended(gateway: &Gateway, id: &SandboxId, reason: EndReason) {
     let Some(sandbox) = gateway.registry.get_any(id) else {
@@ -71,13 +81,14 @@ fn ended(gateway: &Gateway, id: &SandboxId, reason: EndReason) {
     if sandbox.now().phase != Phase::Running {
         return;
     }
-    gateway.registry.remove(id);
-    let what = match reason {
-        EndReason::Expired => "its time was over",
-        EndReason::Removed => "it was removed",
-        EndReason::GuestEnded => "its first process ended",
-        EndReason::Lost => "it was not whole after a restart",
+    let (word, what) = match reason {
+        EndReason::Expired => ("timeout", "its time was over"),
+        EndReason::Removed => ("removed", "it was removed"),
+        EndReason::GuestEnded => ("guest_ended", "its first process ended"),
+        EndReason::Lost => ("lost", "it was not whole after a restart"),
     };
+    tell_end(gateway, &sandbox.record(), word);
+    gateway.registry.remove(id);
     gateway
         .registry
         .audit("privd", "sandbox.ended", id.as_str(), what);

@@ -76,7 +76,10 @@ async fn end(gateway: &Gateway, sandbox: &Arc<Sandbox>, who: &str) -> Result<(),
         }
         _ => {}
     }
-    if gateway.registry.remove(id).is_some() {
+    if gateway.registry.get(id).is_some() {
+        // First, so that its end is known whenever it is gone.
+        super::tell_end(gateway, &sandbox.record(), "request");
+        gateway.registry.remove(id);
         gateway.registry.audit(who, "sandbox.kill", id.as_str(), "");
     }
     Ok(())

@@ -9,6 +9,7 @@ mod timeout;
 
 pub(crate) use create::{NewSandbox, create};
 pub(crate) use events::follow;
+use events::tell_end;
 pub(crate) use idempotency::{Begun, Idempotency};
 pub(crate) use kill::kill;
 pub(crate) use reconcile::reconcile;

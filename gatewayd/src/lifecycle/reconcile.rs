@@ -6,6 +6,7 @@ use std::sync::Arc;
 use warder_wire::SandboxId;
 use warder_wire::gateway_priv::{Lease, LeaseState};
 
+use crate::clock::Micros;
 use crate::error::AskError;
 use crate::gateway::Gateway;
 use crate::limits;
@@ -40,6 +41,9 @@ pub(crate) async fn reconcile(
             }
             _ => {
                 gone += 1;
+                // Nobody said why: past its end it was that.
+                let over = Micros::from(record.end) <= Micros::now();
+                super::tell_end(gateway, &record, if over { "timeout" } else { "lost" });
                 gateway.registry.forget(&record.id);
                 gateway.registry.audit(
                     "gatewayd",

@@ -8,6 +8,7 @@ use crate::auth::Caller;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::registry::record::EventKind;
 use crate::sandbox::Sandbox;
 
 /// How the end may move.
@@ -59,5 +60,10 @@ pub(crate) async fn set_end(
             sandbox.id
         );
     }
+    gateway.events.write(
+        EventKind::Updated,
+        &sandbox.record(),
+        serde_json::json!({ "set_timeout": end }),
+    );
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the gateway knows: live sandboxes in memory, their records and the keys on disk.
 
+mod events;
 mod journal;
 pub(crate) mod record;
 mod store;
@@ -13,6 +14,7 @@ use warder_wire::SandboxId;
 use crate::auth::Keys;
 use crate::clock::Micros;
 use crate::sandbox::{Phase, Sandbox};
+pub(crate) use events::Events;
 use record::{AuditRecord, Change, KeyRecord};
 pub(crate) use store::{Store, StoreError};
 

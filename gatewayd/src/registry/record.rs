@@ -87,6 +87,44 @@ pub(crate) struct AuditRecord {
     pub(crate) note: String,
 }
 
+/// What an event tells. Stored by position: new ones go to the end.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum EventKind {
+    /// The sandbox was made.
+    Created,
+    /// It has ended, whatever the reason.
+    Killed,
+    /// Its end or its network policy was changed.
+    Updated,
+    /// It was paused.
+    Paused,
+    /// It runs again.
+    Resumed,
+    /// A snapshot was taken of it.
+    Checkpointed,
+}
+
+/// One event as stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct EventRecord {
+    /// Its number: 1, 2, 3, and so on, also across restarts.
+    pub(crate) number: u64,
+    /// The oldest number that was kept when this one was written; smaller ones are dropped.
+    pub(crate) oldest: u64,
+    /// When.
+    pub(crate) at: MicrosRaw,
+    /// What.
+    pub(crate) kind: EventKind,
+    /// The sandbox.
+    pub(crate) sandbox: SandboxId,
+    /// Its template.
+    pub(crate) template: TemplateName,
+    /// When the execution it belongs to began: since its make or its last resume.
+    pub(crate) since: MicrosRaw,
+    /// E2B's `eventData`, a JSON object as text.
+    pub(crate) data: String,
+}
+
 /// One change. Applying it twice is applying it once, so a journal may be replayed from any earlier state.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Change {
@@ -100,4 +138,6 @@ pub(crate) enum Change {
     KeyGone(String),
     /// Something happened.
     Audit(AuditRecord),
+    /// Something happened to a sandbox.
+    Event(EventRecord),
 }

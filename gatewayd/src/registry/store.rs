@@ -13,12 +13,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use super::journal::{Journal, Turn};
-use super::record::{AuditRecord, Change, FORMAT, KeyRecord, SandboxRecord};
+use super::record::{AuditRecord, Change, EventRecord, FORMAT, KeyRecord, SandboxRecord};
 use crate::limits;
 
 const SANDBOXES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("sandboxes");
 const KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("keys");
 const AUDIT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit");
+const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 
 /// How long the predecessor may hold the file: it is dying, privd starts us when it is dead or nearly so.
@@ -64,6 +65,8 @@ pub(crate) struct Loaded {
     pub(crate) sandboxes: Vec<SandboxRecord>,
     /// Keys.
     pub(crate) keys: Vec<KeyRecord>,
+    /// Events, oldest first.
+    pub(crate) events: Vec<EventRecord>,
 }
 
 #[derive(Debug)]
@@ -275,11 +278,13 @@ fn open_database(dir: BorrowedFd<'_>) -> Result<Database, StoreError> {
 
 fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
     let write = database.begin_write()?;
+    let tables = write.list_tables()?.count();
     let (seen, format) = {
         // Opened for writing so that all tables exist from the first start on.
         write.open_table(SANDBOXES)?;
         write.open_table(KEYS)?;
         write.open_table(AUDIT)?;
+        write.open_table(EVENTS)?;
         let mut meta = write.open_table(META)?;
         let format = meta.get("format")?.map(|v| v.value());
         if format.is_none() {
@@ -290,19 +295,27 @@ fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
     };
     match format {
         None => write.commit()?,
-        Some(format) if format == u64::from(FORMAT) => write.abort()?,
+        Some(format) if format == u64::from(FORMAT) => {
+            // An older gatewayd may have made fewer.
+            if write.list_tables()?.count() == tables {
+                write.abort()?;
+            } else {
+                write.commit()?;
+            }
+        }
         Some(other) => return Err(StoreError::Format(other)),
     }
     let read = database.begin_read()?;
     let loaded = Loaded {
         sandboxes: all(&read.open_table(SANDBOXES)?)?,
         keys: all(&read.open_table(KEYS)?)?,
+        events: all(&read.open_table(EVENTS)?)?,
     };
     Ok((seen, loaded))
 }
 
-fn all<T: DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
+fn all<K: redb::Key + 'static, T: DeserializeOwned>(
+    table: &impl ReadableTable<K, &'static [u8]>,
 ) -> Result<Vec<T>, StoreError> {
     table
         .iter()?
@@ -328,6 +341,8 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
         let mut sandboxes = write.open_table(SANDBOXES)?;
         let mut keys = write.open_table(KEYS)?;
         let mut audit = write.open_table(AUDIT)?;
+        let mut events = write.open_table(EVENTS)?;
+        let mut oldest = 0;
         for (number, change) in changes {
             match change {
                 Change::Sandbox(record) => {
@@ -345,8 +360,13 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
                 Change::Audit(line) => {
                     audit.insert(number, encode(line)?.as_slice())?;
                 }
+                Change::Event(event) => {
+                    events.insert(event.number, encode(event)?.as_slice())?;
+                    oldest = event.oldest;
+                }
             }
         }
+        events.retain_in(..oldest, |_, _| false)?;
         // Numbers count all changes, so fewer than the bound may be kept; never more.
         audit.retain_in(..last.saturating_sub(limits::AUDIT_LINES), |_, _| false)?;
         write.open_table(META)?.insert("seen", *last)?;
@@ -368,6 +388,10 @@ impl Loaded {
                 self.keys.push(record.clone());
             }
             Change::KeyGone(id) => self.keys.retain(|known| known.id != *id),
+            Change::Event(event) => {
+                self.events.retain(|known| known.number < event.number);
+                self.events.push(event.clone());
+            }
             Change::Audit(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod api;
+mod events;
 mod fake;
 mod guest;
 mod hostile;
