@@ -61,6 +61,10 @@ pub(crate) const EVENT_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) const EVENT_DATA_BYTES: usize = 4 * 1024;
 /// Most who follow the events at once.
 pub(crate) const EVENT_FOLLOWERS: usize = 16;
+/// How often each running sandbox's use is sampled.
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Samples kept of each sandbox, 20 bytes each: an hour.
+pub(crate) const SAMPLES: usize = 720;
 /// Idempotency keys remembered.
 pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
 /// How long an idempotency key is remembered.

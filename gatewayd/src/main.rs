@@ -20,6 +20,7 @@ mod http_io;
 mod lifecycle;
 mod limits;
 mod link;
+mod metrics;
 mod peers;
 mod proxy;
 mod random;

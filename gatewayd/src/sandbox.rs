@@ -11,6 +11,7 @@ use warder_wire::{FaultCode, SandboxId};
 use crate::error::AskError;
 use crate::limits;
 use crate::link::{Link, LinkError};
+use crate::metrics::Series;
 use crate::peers::Peers;
 use crate::proxy::Pools;
 use crate::registry::record::SandboxRecord;
@@ -33,8 +34,6 @@ pub(crate) struct Now {
     pub(crate) record: SandboxRecord,
     /// What it is doing.
     pub(crate) phase: Phase,
-    /// Processor time at an earlier look, for rates: when (microseconds since 1970) and how much (microseconds).
-    pub(crate) cpu_seen: Option<(u64, u64)>,
 }
 
 /// A live sandbox.
@@ -54,6 +53,8 @@ pub(crate) struct Sandbox {
     pub(crate) ended: CancellationToken,
     /// Held while its end is moved or made.
     pub(crate) moving: Arc<tokio::sync::Mutex<()>>,
+    /// What it used lately.
+    pub(crate) series: Mutex<Series>,
     now: Mutex<Now>,
     peers: Arc<Peers>,
     reaper: Reaper,
@@ -77,11 +78,8 @@ impl Sandbox {
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
             ended: CancellationToken::new(),
             moving: Arc::default(),
-            now: Mutex::new(Now {
-                record,
-                phase,
-                cpu_seen: None,
-            }),
+            series: Mutex::default(),
+            now: Mutex::new(Now { record, phase }),
             peers: Arc::clone(peers),
             reaper: reaper.clone(),
             link: tokio::sync::Mutex::new(None),

@@ -21,6 +21,7 @@ use crate::error::AskError;
 use crate::gateway::Gateway;
 use crate::lifecycle;
 use crate::limits;
+use crate::metrics;
 use crate::peers::Peers;
 use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
@@ -146,7 +147,8 @@ pub(crate) fn run() -> Result<(), StartError> {
         let following = tokio::spawn(lifecycle::follow(Arc::clone(&gateway), events));
         lifecycle::reconcile(&gateway, loaded.sandboxes).await?;
         listen(&gateway, given.tcp, given.admin, given.operators, room)?;
-        tokio::spawn(prune(gateway));
+        tokio::spawn(prune(Arc::clone(&gateway)));
+        tokio::spawn(metrics::sample_all(gateway));
         // privd is gone or done with us. The registry needs no farewell: its journal is written.
         let _ = following.await;
         Ok(())

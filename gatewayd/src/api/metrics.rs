@@ -1,19 +1,17 @@
-//! Metrics: one sample, taken when asked. What this host does not count is said to be zero, and the
-//! totals are the sandbox's limits.
-
-use std::sync::Arc;
+//! Metrics: samples of what sandboxes use. What this host does not count is said to be zero, and the totals are
+//! the sandbox's limits.
 
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::json as value;
-use warder_wire::SandboxId;
+use warder_wire::{Limits, SandboxId};
 
 use super::sandbox::find;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, json};
-use crate::sandbox::Sandbox;
+use crate::metrics::{self, Sample};
 use crate::text::query_pairs;
 
 /// Most ids in one question.
@@ -22,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Sample {
+struct View {
     timestamp: Micros,
     timestamp_unix: u64,
     cpu_count: u32,
@@ -34,34 +32,22 @@ struct Sample {
     disk_total: u64,
 }
 
-async fn sample(gateway: &Gateway, sandbox: &Arc<Sandbox>) -> Result<Sample, ApiError> {
-    let usage = gateway.peers.usage(sandbox.id.clone()).await?;
-    let at = Micros::now();
-    let mut now = sandbox.now();
-    let limits = now.record.limits;
-    // Since the last look, or since the start: an average, of one CPU.
-    let (since, before) = now
-        .cpu_seen
-        .unwrap_or((Micros::from(now.record.started).0, 0));
-    let used = usage.cpu_us.unwrap_or(0);
-    now.cpu_seen = Some((at.0, used));
-    let span = at.0.saturating_sub(since).max(1);
-    #[expect(clippy::cast_precision_loss, reason = "microseconds far below 2^52")]
-    let cpu_used_pct = used.saturating_sub(before) as f64 * 100.0 / span as f64;
-    Ok(Sample {
-        timestamp: at,
-        timestamp_unix: at.0 / 1_000_000,
+fn view(sample: Sample, limits: &Limits) -> View {
+    View {
+        timestamp: Micros(sample.at() * 1_000_000),
+        timestamp_unix: sample.at(),
         cpu_count: limits.cpu_percent.div_ceil(100),
-        cpu_used_pct: (cpu_used_pct * 100.0).round() / 100.0,
-        mem_used: usage.memory.unwrap_or(0),
+        cpu_used_pct: sample.cpu_percent(),
+        mem_used: sample.memory(),
         mem_total: u64::from(limits.memory_mib) * MIB,
-        mem_cache: 0,
-        disk_used: 0,
+        mem_cache: sample.cache(),
+        disk_used: sample.disk(),
         disk_total: u64::from(limits.disk_mib) * MIB,
-    })
+    }
 }
 
-/// `GET /sandboxes/{id}/metrics`: the sample of now if now lies within what is asked for.
+/// `GET /sandboxes/{id}/metrics`: the series, between two times (Unix seconds) if they are given. A sandbox nobody
+/// has looked at yet is looked at now.
 pub(super) async fn single(
     gateway: &Gateway,
     id: &str,
@@ -79,17 +65,24 @@ pub(super) async fn single(
             .transpose()
     };
     let (start, end) = (bound("start")?, bound("end")?);
+    if let (Some(start), Some(end)) = (start, end)
+        && end < start
+    {
+        return Err(ApiError::bad("end must not lie before start"));
+    }
     let sandbox = find(gateway, id)?;
-    let sample = sample(gateway, &sandbox).await?;
-    let within = start.is_none_or(|t| t <= sample.timestamp_unix)
-        && end.is_none_or(|t| sample.timestamp_unix <= t);
-    Ok(json(
-        StatusCode::OK,
-        &if within { vec![sample] } else { Vec::new() },
-    ))
+    metrics::newest(gateway, &sandbox).await;
+    let limits = sandbox.now().record.limits;
+    let shown: Vec<View> = sandbox
+        .series()
+        .within(start, end)
+        .into_iter()
+        .map(|sample| view(sample, &limits))
+        .collect();
+    Ok(json(StatusCode::OK, &shown))
 }
 
-/// `GET /sandboxes/metrics?sandbox_ids=a,b`: those that are not known are left out.
+/// `GET /sandboxes/metrics?sandbox_ids=a,b`: the newest sample of each; those that are not known are left out.
 pub(super) async fn batch(gateway: &Gateway, query: Option<&str>) -> Result<Answer, ApiError> {
     let pairs = query_pairs(query.unwrap_or_default())
         .ok_or_else(|| ApiError::bad("the query has a broken escape"))?;
@@ -112,8 +105,9 @@ pub(super) async fn batch(gateway: &Gateway, query: Option<&str>) -> Result<Answ
         else {
             continue;
         };
-        if let Ok(sample) = sample(gateway, &sandbox).await {
-            all.insert(id.to_owned(), value!(sample));
+        if let Some(sample) = metrics::newest(gateway, &sandbox).await {
+            let limits = sandbox.now().record.limits;
+            all.insert(id.to_owned(), value!(view(sample, &limits)));
         }
     }
     Ok(json(StatusCode::OK, &value!({ "sandboxes": all })))

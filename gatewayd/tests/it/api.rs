@@ -456,7 +456,22 @@ fn what_is_not_there_yet_says_so() {
     let metrics = fake
         .api("GET", &format!("/sandboxes/{id}/metrics"), Value::Null)
         .json();
-    assert_eq!(metrics[0]["memUsed"], 4096);
+    assert_eq!(metrics[0]["memUsed"], 3072);
+    assert_eq!(metrics[0]["memCache"], 1024);
+    assert_eq!(metrics[0]["diskTotal"], 10_240_u64 * 1024 * 1024);
+    let between = |range: &str| {
+        let path = format!("/sandboxes/{id}/metrics?{range}");
+        fake.api("GET", &path, Value::Null)
+    };
+    assert_eq!(between("start=0&end=1").json(), json!([]));
+    let at = &metrics[0]["timestampUnix"];
+    assert_eq!(
+        between(&format!("start={at}&end={at}")).json()[0],
+        metrics[0]
+    );
+    for bad in ["start=2&end=1", "start=x", "end=-1"] {
+        between(bad).is_error(400);
+    }
     let batch = fake
         .api(
             "GET",
@@ -465,6 +480,7 @@ fn what_is_not_there_yet_says_so() {
         )
         .json();
     assert_eq!(batch["sandboxes"].as_object().expect("a map").len(), 1);
+    assert!(batch["sandboxes"][id]["timestampUnix"].is_u64());
 }
 
 #[test]

@@ -473,6 +473,8 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             Ok(Answer::Usage(Usage {
                 cpu_us: Some(1000),
                 memory: Some(4096),
+                memory_cache: Some(1024),
+                disk: None,
                 pids: Some(2),
             })),
             none,

@@ -176,6 +176,9 @@ pub(crate) fn answer(number: u32, body: &[u8]) -> Result<gateway_plugin::Answer>
             Answer::Usage(Usage {
                 cpu_us: usage.cpu_us,
                 memory: usage.memory,
+                // Not in the interface of version 0: privd counts them.
+                memory_cache: None,
+                disk: None,
                 pids: usage.pids,
             })
         }

@@ -32,6 +32,8 @@ fn a_life_of_a_sandbox() {
     let usage = Usage {
         cpu_us: Some(5),
         memory: None,
+        memory_cache: None,
+        disk: None,
         pids: Some(2),
     };
     let asked = host.ask(Ask::Stats { sandbox: id(1) });

@@ -186,6 +186,10 @@ pub struct Usage {
     pub cpu_us: Option<u64>,
     /// Memory now in bytes, if the host counts it.
     pub memory: Option<u64>,
+    /// How much of that is page cache.
+    pub memory_cache: Option<u64>,
+    /// What its writable layer holds in bytes, if the host counts it.
+    pub disk: Option<u64>,
     /// Processes now, if the host counts them.
     pub pids: Option<u64>,
 }

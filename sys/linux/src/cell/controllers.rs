@@ -140,14 +140,21 @@ impl Controllers {
                 .find(|h| h.controllers.contains(&controller))
         };
         let number = |text: String| text.trim().parse::<u64>().ok();
-        let memory = with(Controller::Memory).and_then(|hierarchy| {
-            let file = if hierarchy.unified {
-                "memory.current"
-            } else {
-                "memory.usage_in_bytes"
-            };
-            hierarchy.read(sandbox, file)
-        });
+        let line = |text: String, name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.parse().ok())
+        };
+        let (memory, memory_cache) = with(Controller::Memory)
+            .map(|hierarchy| {
+                let (file, cache) = match hierarchy.unified {
+                    true => ("memory.current", "file "),
+                    false => ("memory.usage_in_bytes", "total_cache "),
+                };
+                let stat = hierarchy.read(sandbox, "memory.stat");
+                let cache = stat.and_then(|stat| line(stat, cache));
+                (hierarchy.read(sandbox, file), cache)
+            })
+            .unwrap_or_default();
         let pids =
             with(Controller::Pids).and_then(|hierarchy| hierarchy.read(sandbox, "pids.current"));
         let cpu_us = match with(Controller::CpuCount) {
@@ -160,15 +167,14 @@ impl Controllers {
                 .hierarchies
                 .iter()
                 .find(|h| h.unified)
-                .and_then(|hierarchy| {
-                    let stat = hierarchy.read(sandbox, "cpu.stat")?;
-                    stat.lines()
-                        .find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok())
-                }),
+                .and_then(|hierarchy| line(hierarchy.read(sandbox, "cpu.stat")?, "usage_usec ")),
         };
         Ok(Usage {
             cpu_us,
             memory: memory.and_then(number),
+            memory_cache,
+            // Neither overlayfs nor ext4 without quotas counts it, and looking at every file would.
+            disk: None,
             pids: pids.and_then(number),
         })
     }

@@ -1,5 +1,6 @@
 //! What a sandbox may not do.
 
+use warder_wire::gateway_priv::Usage;
 use warder_wire::{LimitState, Limits};
 
 use crate::support::{Instance, LIMITS};
@@ -188,6 +189,8 @@ pub(crate) fn memory_is_limited() {
     );
     let (code, output) = running.sh("python3 -c 'b = bytearray(200 << 20); print(1)'; exit $?");
     assert_eq!(code, 137, "killed: {output}");
+    let cache = |usage: Usage| usage.memory_cache.expect("counted with memory");
+    assert!(cache(before) <= before.memory.unwrap_or(0));
     // Shared memory counts too, and the agent lives on.
     let (code, _) = running.sh("head -c 100M /dev/zero > /dev/shm/big");
     assert_ne!(code, 0);
