@@ -12,6 +12,7 @@ use crate::limits;
 use crate::peers::Peers;
 use crate::proxy::signed::Rate;
 use crate::registry::{Events, Registry};
+use crate::volumes::Volumes;
 
 /// The gateway.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Gateway {
     pub(crate) backend: BackendName,
     /// What is known.
     pub(crate) registry: Registry,
+    /// What outlives sandboxes.
+    pub(crate) volumes: Volumes,
     /// What happened to sandboxes.
     pub(crate) events: Events,
     /// Who is asked.
@@ -44,7 +47,7 @@ impl Gateway {
     /// Puts it together.
     pub(crate) fn new(
         (tag, domain, backend): (InstanceTag, String, BackendName),
-        (registry, events): (Registry, Events),
+        (registry, events, volumes): (Registry, Events, Volumes),
         peers: Arc<Peers>,
         reaper: Reaper,
     ) -> Arc<Self> {
@@ -54,6 +57,7 @@ impl Gateway {
             backend,
             registry,
             events,
+            volumes,
             peers,
             reaper,
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),

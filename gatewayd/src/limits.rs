@@ -51,6 +51,10 @@ pub(crate) const KEYS: usize = 1000;
 pub(crate) const SIGNATURE_RATE: f64 = 50.0;
 /// And this many at once.
 pub(crate) const SIGNATURE_BURST: f64 = 100.0;
+/// Most volumes.
+pub(crate) const VOLUMES: usize = 1000;
+/// Longest name of a volume in bytes.
+pub(crate) const VOLUME_NAME: usize = 128;
 /// Audit lines kept.
 pub(crate) const AUDIT_LINES: u64 = 10_000;
 /// Events kept.

@@ -29,6 +29,7 @@ mod sandbox;
 mod serve;
 mod start;
 mod text;
+mod volumes;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use warder_ipc::aio::{CallError, Caller};
 use warder_ipc::{Channel, IpcError};
-use warder_wire::gateway_priv::{HostReport, Lease, Template, Usage};
-use warder_wire::{Limits, SandboxId, TemplateName, gateway_net, gateway_plugin, gateway_priv};
+use warder_wire::gateway_priv::{AtDeadline, HostReport, Lease, Template, Usage, VolumeMount};
+use warder_wire::{SandboxId, TemplateName, VolumeId, gateway_net, gateway_plugin, gateway_priv};
 
 use crate::error::AskError;
 use crate::limits::{ASK_TIMEOUT, LINK_TIMEOUT};
+use crate::registry::record::SandboxRecord;
 
 type Privd = Caller<gateway_priv::Ask, gateway_priv::Answer>;
 /// Events with the descriptors that came along.
@@ -26,6 +27,8 @@ pub(crate) type Events<E> = mpsc::Receiver<(E, Vec<OwnedFd>)>;
 /// A channel that may be replaced. The number tells one from the next.
 type Slot<A, R> = watch::Sender<Option<(u64, Caller<A, R>)>>;
 
+/// How long a volume may take to remove.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a template may take to unpack.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -116,20 +119,23 @@ impl Peers {
     /// [`AskError`], as for every question here.
     pub(crate) async fn lease_open(
         &self,
-        sandbox: SandboxId,
         backend: warder_wire::BackendName,
-        template: TemplateName,
-        limits: Limits,
+        of: &SandboxRecord,
         ttl_ms: u64,
+        at_deadline: AtDeadline,
     ) -> Result<(), AskError> {
+        let mounts = of.volumes.iter().map(|mounted| VolumeMount {
+            volume: mounted.volume.clone(),
+            at: mounted.at.clone(),
+        });
         let ask = gateway_priv::Ask::LeaseOpen {
-            sandbox,
+            sandbox: of.id.clone(),
             backend,
-            template,
-            limits,
+            template: of.template.clone(),
+            limits: of.limits,
             ttl_ms,
-            at_deadline: gateway_priv::AtDeadline::Destroy,
-            volumes: Vec::new(),
+            at_deadline,
+            volumes: mounts.collect(),
         };
         self.privd_done(ask, ASK_TIMEOUT).await
     }
@@ -217,6 +223,37 @@ impl Peers {
     pub(crate) async fn template_remove(&self, template: TemplateName) -> Result<(), AskError> {
         self.privd_done(gateway_priv::Ask::TemplateRemove { template }, ASK_TIMEOUT)
             .await
+    }
+
+    /// See [`gateway_priv::Ask::VolumeCreate`].
+    pub(crate) async fn volume_create(&self, volume: VolumeId) -> Result<(), AskError> {
+        self.privd_done(gateway_priv::Ask::VolumeCreate { volume }, ASK_TIMEOUT)
+            .await
+    }
+
+    /// See [`gateway_priv::Ask::VolumeRemove`]. All that is in it goes, which may take long.
+    pub(crate) async fn volume_remove(&self, volume: VolumeId) -> Result<(), AskError> {
+        self.privd_done(gateway_priv::Ask::VolumeRemove { volume }, REMOVE_TIMEOUT)
+            .await
+    }
+
+    /// Every volume, in order of id.
+    pub(crate) async fn volumes(&self) -> Result<Vec<VolumeId>, AskError> {
+        let mut all: Vec<VolumeId> = Vec::new();
+        loop {
+            let after = all.last().cloned();
+            let ask = gateway_priv::Ask::VolumeList { after };
+            match self.privd(ask, Vec::new(), ASK_TIMEOUT).await?.0 {
+                gateway_priv::Answer::Volumes(page) => {
+                    let last = page.len() < gateway_priv::VOLUMES_A_PAGE;
+                    all.extend(page);
+                    if last {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(AskError::Answer("privd")),
+            }
+        }
     }
 
     /// See [`gateway_priv::Ask::HostReport`].

@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::peers::Peers;
 use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
+use crate::volumes::Volumes;
 
 /// Most threads that serve. One is enough for a small host and saves waking others.
 const WORKERS: usize = 4;
@@ -137,10 +138,11 @@ pub(crate) fn run() -> Result<(), StartError> {
         )?;
         let log = Events::new(store.clone(), loaded.events);
         let registry = Registry::new(store, loaded.keys);
+        let volumes = Volumes::new(loaded.volumes);
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domain, given.backend),
-            (registry, log),
+            (registry, log, volumes),
             Arc::new(peers),
             reaper,
         );

@@ -16,6 +16,7 @@ use crate::gateway::Gateway;
 use crate::http_io::{self, Answer, Request};
 use crate::lifecycle::{self, Begun, NewSandbox};
 use crate::limits;
+use crate::volumes;
 
 /// Which form of the request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +44,14 @@ struct Body {
     auto_pause: Option<Value>,
     auto_resume: Option<Value>,
     iam: Option<Value>,
-    volume_mounts: Option<Value>,
+    volume_mounts: Option<Vec<MountBody>>,
+}
+
+/// One volume to mount.
+#[derive(Debug, Deserialize)]
+struct MountBody {
+    name: String,
+    path: String,
 }
 
 /// Handles both.
@@ -66,7 +74,21 @@ pub(super) async fn create(
         Some(Err(_)) => return Err(ApiError::bad("Idempotency-Key is not ASCII")),
     };
     let bytes = http_io::read_body(request.into_body()).await?;
-    let new = check(version, parse(&bytes)?)?;
+    let mut body: Body = parse(&bytes)?;
+    let asked: Vec<(String, String)> = body
+        .volume_mounts
+        .take()
+        .into_iter()
+        .flatten()
+        .map(|mount| (mount.name, mount.path))
+        .collect();
+    let mut new = check(version, body)?;
+    // The old form documents no 404.
+    let unknown = match version {
+        Version::V1 => StatusCode::BAD_REQUEST,
+        Version::V2 => StatusCode::NOT_FOUND,
+    };
+    new.volumes = volumes::mounts(&gateway.volumes, &asked, unknown)?;
     let claim = match key {
         None => None,
         Some(key) => match gateway
@@ -101,7 +123,6 @@ fn check(version: Version, body: Body) -> Result<NewSandbox, ApiError> {
         ("autoPause", &body.auto_pause),
         ("autoResume", &body.auto_resume),
         ("iam", &body.iam),
-        ("volumeMounts", &body.volume_mounts),
     ] {
         if value.as_ref().is_some_and(asks_for_something) {
             return Err(refused(name));
@@ -141,6 +162,7 @@ fn check(version: Version, body: Body) -> Result<NewSandbox, ApiError> {
             .mcp
             .filter(|value| !value.is_null())
             .map(|value| value.to_string()),
+        volumes: Vec::new(),
     })
 }
 
@@ -285,7 +307,6 @@ mod tests {
                 "iam",
                 json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}}),
             ),
-            ("volumeMounts", json!([{"name": "a", "path": "/b"}])),
         ] {
             let error = checked(json!({"templateID": "base", field: value})).expect_err(field);
             assert!(

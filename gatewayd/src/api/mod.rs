@@ -9,6 +9,7 @@ mod sandbox;
 pub(crate) mod template;
 mod unsupported;
 mod view;
+mod volume;
 
 use std::sync::Arc;
 
@@ -114,6 +115,10 @@ async fn route(
             template::list(gateway).await
         }
         ("GET", ["templates", "aliases", alias]) => template::alias(gateway, alias).await,
+        ("GET", ["volumes"]) => Ok(volume::list(gateway)),
+        ("POST", ["volumes"]) => volume::create(gateway, caller, request).await,
+        ("GET", ["volumes", id]) => volume::detail(gateway, id),
+        ("DELETE", ["volumes", id]) => volume::delete(gateway, caller, id).await,
         (_, path) => Err(unsupported::explain(path)),
     }
 }

@@ -12,12 +12,14 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
         ["sandboxes", _, "fork"] => "Forking",
         ["sandboxes", _, "network"] => "Changing the network of a running sandbox",
         ["sandboxes" | "v2", .., "logs"] => "Reading logs of a sandbox",
-        ["volumes" | "volumecontent", ..] => "Volumes",
+        ["volumecontent", ..] => "Reading and writing volumes from outside",
         ["secrets", ..] => "Secrets",
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",
         ["events", "webhooks", ..] => "Webhooks",
-        ["sandboxes"] | ["v2", "sandboxes"] | ["sandboxes", _] => return super::wrong_method(),
+        ["sandboxes" | "volumes"] | ["v2", "sandboxes"] | ["sandboxes" | "volumes", _] => {
+            return super::wrong_method();
+        }
         _ => {
             let mut error = ApiError::new(StatusCode::NOT_FOUND, "there is no such path");
             error.retry = Some(false);
@@ -36,7 +38,6 @@ mod tests {
         for path in [
             &["sandboxes", "i", "pause"][..],
             &["sandboxes", "i", "network"],
-            &["volumes"],
             &["v3", "templates"],
             &["snapshots"],
         ] {

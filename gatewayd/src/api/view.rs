@@ -60,7 +60,14 @@ pub(super) struct Listed<'a> {
     disk_size_mb: u32,
     state: &'static str,
     metadata: &'a std::collections::BTreeMap<String, String>,
-    volume_mounts: [(); 0],
+    volume_mounts: Vec<MountView<'a>>,
+}
+
+/// A volume in a sandbox.
+#[derive(Debug, Serialize)]
+struct MountView<'a> {
+    name: &'a str,
+    path: &'a str,
 }
 
 /// Of a record.
@@ -78,7 +85,14 @@ pub(super) fn listed(record: &SandboxRecord) -> Listed<'_> {
         disk_size_mb: record.limits.disk_mib,
         state: "running",
         metadata: &record.metadata,
-        volume_mounts: [],
+        volume_mounts: record
+            .volumes
+            .iter()
+            .map(|mounted| MountView {
+                name: &mounted.name,
+                path: mounted.at.as_str(),
+            })
+            .collect(),
     }
 }
 

@@ -69,7 +69,7 @@ impl Keys {
                 self.by_hash.insert(head(&record.hash), record);
             }
             Change::KeyGone(id) => self.by_hash.retain(|_, record| record.id != id),
-            Change::Sandbox(_) | Change::SandboxGone(_) | Change::Audit(_) | Change::Event(_) => {}
+            _ => {}
         }
     }
 

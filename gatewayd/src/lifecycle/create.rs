@@ -14,6 +14,7 @@ use http_body_util::{Either, Full};
 use serde::Serialize;
 use tokio::time::Instant;
 use warder_wire::gateway_net::Policy;
+use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::link::Role;
 use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
 
@@ -25,7 +26,7 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::proxy::{self, Outgoing, converse};
 use crate::random;
-use crate::registry::record::{EventKind, SandboxRecord};
+use crate::registry::record::{EventKind, Mounted, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
 
 /// What was asked for, checked.
@@ -45,6 +46,8 @@ pub(crate) struct NewSandbox {
     pub(crate) public_traffic: Option<bool>,
     /// As given, as JSON text.
     pub(crate) mcp: Option<String>,
+    /// Where to mount which volumes.
+    pub(crate) volumes: Vec<Mounted>,
 }
 
 /// Makes the sandbox. It goes on to its end, or is undone, also when the caller stops waiting; as nobody
@@ -107,21 +110,22 @@ async fn make(
         limits: limits::SANDBOX,
         mcp: new.mcp,
         generation: 1,
+        volumes: new.volumes,
     };
     let deadline = Instant::now() + limits::CREATE_TIMEOUT;
     let opened = gateway
         .peers
         .lease_open(
-            id.clone(),
             gateway.backend.clone(),
-            record.template.clone(),
-            record.limits,
+            &record,
             new.timeout.saturating_mul(1000),
+            AtDeadline::Destroy,
         )
         .await;
     match opened {
         Ok(()) => {}
-        Err(error) if error.fault() == Some(FaultCode::NotFound) => {
+        // With volumes it may be one of them: privd's own words say which.
+        Err(error) if error.fault() == Some(FaultCode::NotFound) && record.volumes.is_empty() => {
             return Err(ApiError::no_template(record.template.as_str()));
         }
         // privd said no: there is no lease. Any other end leaves that open.

@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::registry::record::SandboxRecord;
 use crate::sandbox::{Phase, Sandbox};
+use crate::volumes;
 
 /// Enters the sandboxes that live, forgets those that do not, and ends leases nobody knows of: creates
 /// that died with the last process.
@@ -63,19 +64,19 @@ pub(crate) async fn reconcile(
         "gatewayd: {live} sandboxes found again, {gone} gone, {} unknown leases ended",
         unknown.len()
     );
-    if !unknown.is_empty() {
-        let gateway = Arc::clone(gateway);
-        tokio::spawn(async move {
-            for id in unknown {
-                if let Err(error) = gateway
-                    .peers
-                    .lease_end(id.clone(), limits::KILL_TIMEOUT)
-                    .await
-                {
-                    eprintln!("gatewayd: {id}: unknown lease not ended: {error}");
-                }
+    let (gateway, volumes) = (Arc::clone(gateway), gateway.volumes.all());
+    tokio::spawn(async move {
+        for id in unknown {
+            if let Err(error) = gateway
+                .peers
+                .lease_end(id.clone(), limits::KILL_TIMEOUT)
+                .await
+            {
+                eprintln!("gatewayd: {id}: unknown lease not ended: {error}");
             }
-        });
-    }
+        }
+        // Afterwards, as they may hold volumes.
+        volumes::reconcile(&gateway, volumes).await;
+    });
     Ok(())
 }

@@ -271,6 +271,7 @@ mod tests {
             limits: limits::SANDBOX,
             mcp: None,
             generation: 1,
+            volumes: Vec::new(),
         }
     }
 

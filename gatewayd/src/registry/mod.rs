@@ -133,6 +133,27 @@ impl Registry {
         }
     }
 
+    /// Writes down what is not kept here.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(crate) fn write(&self, change: Change) -> io::Result<()> {
+        self.store.write(change)
+    }
+
+    /// The same, and it survives a loss of power when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written down, or not synced.
+    pub(crate) async fn keep(&self, change: Change) -> io::Result<()> {
+        self.store.write(change)?;
+        if self.store.synced().await {
+            Ok(())
+        } else {
+            Err(io::Error::other("the registry could not be synced"))
+        }
+    }
+
     /// Writes an audit line. A full disk must not stop kills, so failing to write is only logged.
     pub(crate) fn audit(&self, who: &str, what: &str, on: &str, note: impl Into<String>) {
         let line = AuditRecord {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use warder_wire::{Limits, SandboxId, TemplateName};
+use warder_wire::{GuestPath, Limits, SandboxId, TemplateName, VolumeId};
 
 use crate::clock::Micros;
 
 /// Version of the stored forms. A file of another version is not read.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A sandbox as stored. Variables are not kept: they are the agent's.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -39,6 +39,48 @@ pub(crate) struct SandboxRecord {
     pub(crate) mcp: Option<String>,
     /// Generation of its network policy.
     pub(crate) generation: u64,
+    /// The volumes in it.
+    pub(crate) volumes: Vec<Mounted>,
+}
+
+/// A volume in a sandbox.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Mounted {
+    /// Its name when it was mounted.
+    pub(crate) name: String,
+    /// The volume.
+    pub(crate) volume: VolumeId,
+    /// Where.
+    pub(crate) at: GuestPath,
+}
+
+/// A volume as stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct VolumeRecord {
+    /// Its id.
+    pub(crate) id: VolumeId,
+    /// Its name, which no other has.
+    pub(crate) name: String,
+    /// The key that made it; `None` for the operator.
+    pub(crate) owner: Option<String>,
+    /// Opens its content. Kept as it is: whoever holds a key may ask for it again.
+    pub(crate) token: String,
+    /// When it was made.
+    pub(crate) created: MicrosRaw,
+    /// What is being done to it.
+    pub(crate) state: VolumeState,
+}
+
+/// Where a volume stands. Written down before privd is asked, so that it is known who made and who removes one
+/// that is found after a restart.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum VolumeState {
+    /// It is being made; nobody has heard of it.
+    Making,
+    /// It is there.
+    Ready,
+    /// It is being removed.
+    Removing,
 }
 
 /// Microseconds since 1970 as a plain number, whatever the encoding.
@@ -140,4 +182,10 @@ pub(crate) enum Change {
     Audit(AuditRecord),
     /// Something happened to a sandbox.
     Event(EventRecord),
+    /// This is the volume now.
+    Volume(VolumeRecord),
+    /// The volume is gone.
+    VolumeGone(VolumeId),
+    /// So many sandboxes of this template are kept ready; none at zero.
+    Pool(TemplateName, u32),
 }

@@ -11,15 +11,20 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use rustix::fs::{Mode, OFlags, openat};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
+use warder_wire::TemplateName;
 
 use super::journal::{Journal, Turn};
-use super::record::{AuditRecord, Change, EventRecord, FORMAT, KeyRecord, SandboxRecord};
+use super::record::{
+    AuditRecord, Change, EventRecord, FORMAT, KeyRecord, SandboxRecord, VolumeRecord,
+};
 use crate::limits;
 
 const SANDBOXES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("sandboxes");
 const KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("keys");
 const AUDIT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit");
 const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
+const VOLUMES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("volumes");
+const POOLS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("pools");
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 
 /// How long the predecessor may hold the file: it is dying, privd starts us when it is dead or nearly so.
@@ -65,6 +70,10 @@ pub(crate) struct Loaded {
     pub(crate) sandboxes: Vec<SandboxRecord>,
     /// Keys.
     pub(crate) keys: Vec<KeyRecord>,
+    /// Volumes.
+    pub(crate) volumes: Vec<VolumeRecord>,
+    /// How many sandboxes of which template are kept ready.
+    pub(crate) pools: Vec<(TemplateName, u32)>,
     /// Events, oldest first.
     pub(crate) events: Vec<EventRecord>,
 }
@@ -285,6 +294,8 @@ fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
         write.open_table(KEYS)?;
         write.open_table(AUDIT)?;
         write.open_table(EVENTS)?;
+        write.open_table(VOLUMES)?;
+        write.open_table(POOLS)?;
         let mut meta = write.open_table(META)?;
         let format = meta.get("format")?.map(|v| v.value());
         if format.is_none() {
@@ -309,6 +320,8 @@ fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
     let loaded = Loaded {
         sandboxes: all(&read.open_table(SANDBOXES)?)?,
         keys: all(&read.open_table(KEYS)?)?,
+        volumes: all(&read.open_table(VOLUMES)?)?,
+        pools: all(&read.open_table(POOLS)?)?,
         events: all(&read.open_table(EVENTS)?)?,
     };
     Ok((seen, loaded))
@@ -342,6 +355,8 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
         let mut keys = write.open_table(KEYS)?;
         let mut audit = write.open_table(AUDIT)?;
         let mut events = write.open_table(EVENTS)?;
+        let mut volumes = write.open_table(VOLUMES)?;
+        let mut pools = write.open_table(POOLS)?;
         let mut oldest = 0;
         for (number, change) in changes {
             match change {
@@ -359,6 +374,18 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
                 }
                 Change::Audit(line) => {
                     audit.insert(number, encode(line)?.as_slice())?;
+                }
+                Change::Volume(record) => {
+                    volumes.insert(record.id.as_str(), encode(record)?.as_slice())?;
+                }
+                Change::VolumeGone(id) => {
+                    volumes.remove(id.as_str())?;
+                }
+                Change::Pool(template, 0) => {
+                    pools.remove(template.as_str())?;
+                }
+                Change::Pool(template, size) => {
+                    pools.insert(template.as_str(), encode(&(template, size))?.as_slice())?;
                 }
                 Change::Event(event) => {
                     events.insert(event.number, encode(event)?.as_slice())?;
@@ -388,6 +415,17 @@ impl Loaded {
                 self.keys.push(record.clone());
             }
             Change::KeyGone(id) => self.keys.retain(|known| known.id != *id),
+            Change::Volume(record) => {
+                self.volumes.retain(|known| known.id != record.id);
+                self.volumes.push(record.clone());
+            }
+            Change::VolumeGone(id) => self.volumes.retain(|known| known.id != *id),
+            Change::Pool(template, size) => {
+                self.pools.retain(|(known, _)| known != template);
+                if *size > 0 {
+                    self.pools.push((template.clone(), *size));
+                }
+            }
             Change::Event(event) => {
                 self.events.retain(|known| known.number < event.number);
                 self.events.push(event.clone());

@@ -436,7 +436,6 @@ fn what_is_not_there_yet_says_so() {
         ("PUT", format!("/sandboxes/{id}/network")),
         ("GET", format!("/v2/sandboxes/{id}/logs")),
         ("POST", "/v3/templates".into()),
-        ("GET", "/volumes".into()),
         ("POST", "/secrets".into()),
         ("GET", "/snapshots".into()),
     ] {

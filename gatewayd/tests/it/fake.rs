@@ -1,6 +1,6 @@
 //! Fake privd, netd and plugin host around the real gatewayd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use warder_ipc::{Channel, IpcError};
 use warder_wire::gateway_priv::{
-    Answer, Ask, EndReason, Event, HostReport, Lease, LeaseState, Template, Usage,
+    Answer, Ask, EndReason, Event, HostReport, Lease, LeaseState, Template, Usage, VolumeMount,
 };
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
     BackendName, Fault, FaultCode, InstanceTag, LimitState, LimitsInForce, Message, Request,
-    SandboxId, TemplateName, VERSION, gateway_net, gateway_plugin,
+    SandboxId, TemplateName, VERSION, VolumeId, gateway_net, gateway_plugin,
 };
 
 use super::guest::Guest;
@@ -37,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) made: bool,
     /// Its agent.
     pub(crate) guest: Guest,
+    /// Its volumes.
+    pub(crate) volumes: Vec<VolumeMount>,
 }
 
 /// What the fakes know and do.
@@ -58,6 +60,10 @@ pub(crate) struct World {
     pub(crate) manner: super::guest::Manner,
     /// Whether the plugin host dies of the next Create.
     pub(crate) create_kills: bool,
+    /// Volumes there are.
+    pub(crate) volumes: BTreeSet<VolumeId>,
+    /// What VolumeCreate answers instead, after making it; `None` inside is no answer at all.
+    pub(crate) volume_fault: Option<FaultCode>,
     /// Bytes of templates imported, by name.
     pub(crate) imported: BTreeMap<String, usize>,
 }
@@ -381,13 +387,17 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             backend,
             template,
             ttl_ms,
+            volumes,
             ..
         } => {
             world.log.push(format!("LeaseOpen {template} {ttl_ms}"));
             if let Some(code) = world.lease_fault {
                 return (fault(code), none);
             }
-            if template.as_str() != "base" {
+            if !["base", "bare"].contains(&template.as_str()) {
+                return (fault(FaultCode::NotFound), none);
+            }
+            if volumes.iter().any(|m| !world.volumes.contains(&m.volume)) {
                 return (fault(FaultCode::NotFound), none);
             }
             let guest = Guest::default();
@@ -405,12 +415,38 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                     lease,
                     made: false,
                     guest,
+                    volumes,
                 },
             );
             (Ok(Answer::Done), none)
         }
-        Ask::VolumeCreate { .. } | Ask::VolumeRemove { .. } | Ask::VolumeList { .. } => {
-            (fault(FaultCode::Unsupported), none)
+        Ask::VolumeCreate { volume } => {
+            world.log.push("VolumeCreate".into());
+            world.volumes.insert(volume);
+            let answer = match world.volume_fault {
+                Some(code) => fault(code),
+                None => Ok(Answer::Done),
+            };
+            (answer, none)
+        }
+        Ask::VolumeRemove { volume } => {
+            world.log.push("VolumeRemove".into());
+            let held = |held: &Held| held.volumes.iter().any(|m| m.volume == volume);
+            let answer = if world.held.values().any(held) {
+                fault(FaultCode::Conflict)
+            } else if world.volumes.remove(&volume) {
+                Ok(Answer::Done)
+            } else {
+                fault(FaultCode::NotFound)
+            };
+            (answer, none)
+        }
+        Ask::VolumeList { after } => {
+            let page = world
+                .volumes
+                .iter()
+                .filter(|id| after.as_ref().is_none_or(|after| *id > after));
+            (Ok(Answer::Volumes(page.take(500).cloned().collect())), none)
         }
         Ask::LeaseSet { sandbox, ttl_ms } => {
             world.log.push(format!("LeaseSet {ttl_ms}"));

@@ -11,3 +11,4 @@ mod http;
 mod operator;
 mod proxy;
 mod restart;
+mod volumes;
