@@ -366,7 +366,10 @@ where
         };
         let left = deadline.saturating_duration_since(Instant::now());
         match caller.call(ask.clone(), Vec::new(), left).await {
-            Ok((answer, _)) => return Ok(answer),
+            Ok((answer, fds)) => {
+                warder_ipc::discard(fds);
+                return Ok(answer);
+            }
             Err(CallError::Closed | CallError::Ipc(_)) if tried == 0 => tried = number,
             Err(error) => return Err(AskError::from_call(who, error)),
         }

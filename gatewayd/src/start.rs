@@ -5,14 +5,14 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use warder_confine::{ConfineError, Profile, enter_early};
-use warder_ipc::aio::Reaper;
+use warder_ipc::aio::{Reaper, watch_this_thread, watched};
 use warder_ipc::{IpcError, check, take_start};
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{BackendName, InstanceTag, VERSION};
@@ -160,19 +160,27 @@ pub(crate) fn run() -> Result<(), StartError> {
 /// Worker threads start with the runtime, as none can be started after the filter.
 fn runtime() -> io::Result<Runtime> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut builder = if cpus <= 2 {
-        tokio::runtime::Builder::new_current_thread()
+    let (begun, beginning) = mpsc::channel();
+    let (mut builder, workers) = if cpus <= 2 {
+        watch_this_thread()?;
+        (tokio::runtime::Builder::new_current_thread(), 0)
     } else {
+        let workers = (cpus / 2).min(WORKERS);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads((cpus / 2).min(WORKERS));
-        builder
+        builder.worker_threads(workers).on_thread_start(move || {
+            let _ = begun.send(watch_this_thread());
+        });
+        (builder, workers)
     };
-    let runtime = builder
+    let runtime = watched(&mut builder)
         .enable_io()
         .enable_time()
         .max_blocking_threads(1)
         .build()?;
     // Its threads are started by `build`; this sees to it that they run.
+    for begun in beginning.iter().take(workers) {
+        begun?;
+    }
     runtime.block_on(async { tokio::task::yield_now().await });
     Ok(runtime)
 }

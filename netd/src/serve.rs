@@ -1,10 +1,11 @@
 //! The poll loop.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use warder_ipc::{Channel, IpcError};
+use warder_ipc::{Channel, IpcError, Watchdog};
 use warder_wire::{Request, gateway_net, priv_net};
 
 use crate::daemon::Daemon;
@@ -15,15 +16,28 @@ use crate::worker::Done;
 /// Messages taken from one channel before the others have their turn.
 const TURN: usize = 32;
 
+/// How long one close of what the gateway sent may hold the loop.
+const PATIENCE: Duration = Duration::from_millis(5);
+
 /// Serves until privd is gone or everything is purged. Returns the exit code.
 pub fn serve(daemon: &mut Daemon) -> i32 {
+    let watchdog = match Watchdog::new() {
+        Ok(watchdog) => watchdog,
+        Err(error) => {
+            log::line(format_args!("no timer: {error}"));
+            return 1;
+        }
+    };
     loop {
         daemon.tick();
         daemon.refill();
         if daemon.phase() == Phase::Purged && !daemon.privd.wants_write() {
             return 0;
         }
-        if let Err(errno) = wait(daemon) {
+        watchdog.disarm();
+        let waited = wait(daemon);
+        watchdog.arm(PATIENCE);
+        if let Err(errno) = waited {
             log::line(format_args!("poll: {errno}"));
             return 1;
         }

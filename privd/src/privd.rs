@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use warder_host::cell::{Cell, Controllers, Status};
 use warder_host::signals::{Caught, Signals};
 use warder_host::storage::Store;
 use warder_host::watch;
-use warder_ipc::IpcError;
+use warder_ipc::{IpcError, Watchdog};
 use warder_wire::gateway_priv::{EndReason, Feature};
 use warder_wire::{
     Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, TemplateName, gateway_priv,
@@ -36,6 +37,8 @@ use crate::table::{self, Phases, Verb};
 
 /// Work ahead of need begins when nobody has said anything for so long: never between the steps of a create.
 const LULL_MS: u64 = 2;
+/// How long one close of what a peer sent may hold the loop.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Why privd does not start, or a process of its own does not.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +175,7 @@ pub(crate) struct Privd {
     pub now: Now,
     pub timers: Timers,
     pub signals: Signals,
+    pub watchdog: Watchdog,
     pub ledger: Ledger,
     pub live: BTreeMap<SandboxId, Live>,
     /// Those of them that set themselves up.
@@ -308,7 +312,10 @@ impl Privd {
             tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(ms % 1000).unwrap_or(0) * 1_000_000,
         });
-        poll(&mut fds, timeout.as_ref())?;
+        self.watchdog.disarm();
+        let polled = poll(&mut fds, timeout.as_ref());
+        self.watchdog.arm(PATIENCE);
+        polled?;
         Ok(sources
             .into_iter()
             .zip(&fds)

@@ -15,6 +15,7 @@ use warder_host::dirs::{Access, detached, make_private_dir};
 use warder_host::signals::Signals;
 use warder_host::storage::Store;
 use warder_host::{features, own, watch};
+use warder_ipc::Watchdog;
 use warder_wire::InstanceTag;
 
 use crate::claim::{self, Claims, lock_file};
@@ -135,6 +136,7 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         now,
         timers: Timers::default(),
         signals,
+        watchdog: Watchdog::new().map_err(|e| StartError::File("making a timer", e))?,
         // Every id range of the claim: one may be held up by what its last sandbox left.
         ranges: Ranges::new(claim, claim::SANDBOXES, &taken, ahead),
         ledger,

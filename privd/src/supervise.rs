@@ -493,10 +493,9 @@ impl Privd {
         let Some(running) = self.posts.get_mut(&role).and_then(|p| p.running.as_mut()) else {
             return;
         };
-        let Some(mut channel) = running.channel.take() else {
+        if running.channel.take().is_none() {
             return;
-        };
-        channel.discard();
+        }
         let result = running.process.signal(Signal::Kill);
         // Not among the audit lines that are counted and left out: a flood of those must not hide it.
         self.log.own(format_args!("audit: {role} {why}: ended"));

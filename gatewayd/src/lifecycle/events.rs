@@ -40,9 +40,9 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
                 Ok((number, mut events)) => {
                     let gateway = Arc::clone(gateway);
                     tokio::spawn(async move {
-                        while let Some((gateway_plugin::Event::Ended { sandbox, reason }, _)) =
-                            events.recv().await
-                        {
+                        while let Some((event, fds)) = events.recv().await {
+                            warder_ipc::discard(fds);
+                            let gateway_plugin::Event::Ended { sandbox, reason } = event;
                             ended(&gateway, &sandbox, reason);
                         }
                         gateway.peers.plugin_ended(number);

@@ -38,7 +38,8 @@ pub(crate) enum LinkError {
 /// One connection to the agent's listener.
 #[derive(Debug)]
 pub(crate) struct Link {
-    channel: AsyncChannel,
+    // None only while being dropped.
+    channel: Option<AsyncChannel>,
     tickets: Mutex<Tickets>,
     reaper: Reaper,
     over: CancellationToken,
@@ -52,7 +53,7 @@ impl Link {
     pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, IpcError> {
         let channel = AsyncChannel::new(Channel::from_fd(fd)?)?;
         let link = Arc::new(Self {
-            channel,
+            channel: Some(channel),
             tickets: Mutex::new(Tickets::default()),
             reaper: reaper.clone(),
             over: CancellationToken::new(),
@@ -84,11 +85,8 @@ impl Link {
             .map_err(|_| LinkError::Local)?;
         let stream = GuestStream::new(ours, &self.reaper).map_err(|_| LinkError::Local)?;
         // Queued and bounded: an agent that does not read its link ends it.
-        if self
-            .channel
-            .post(&Ask::Serve { role }, vec![theirs])
-            .is_err()
-        {
+        let asked = self.channel()?.post(&Ask::Serve { role }, vec![theirs]);
+        if asked.is_err() {
             self.end();
             return Err(LinkError::Broken);
         }
@@ -97,7 +95,9 @@ impl Link {
 
     /// Sends on what is queued; only needed when the agent was slow.
     pub(crate) async fn flushed(&self) {
-        if self.channel.flushed().await.is_err() {
+        if let Ok(channel) = self.channel()
+            && channel.flushed().await.is_err()
+        {
             self.end();
         }
     }
@@ -114,7 +114,7 @@ impl Link {
         let _given_up = GiveUp { link: self, ticket };
         let asked = async {
             if self
-                .channel
+                .channel()?
                 .send(&Ask::Connect { ticket, port }, Vec::new())
                 .await
                 .is_err()
@@ -133,6 +133,10 @@ impl Link {
             Ok(answer) => answer,
             Err(_) => Err(LinkError::Unresponsive),
         }
+    }
+
+    fn channel(&self) -> Result<&AsyncChannel, LinkError> {
+        self.channel.as_ref().ok_or(LinkError::Broken)
     }
 
     fn tickets(&self) -> std::sync::MutexGuard<'_, Tickets> {
@@ -201,6 +205,14 @@ impl Link {
     }
 }
 
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.bury(&self.reaper);
+        }
+    }
+}
+
 /// A question whose asker is gone keeps its ticket until the answer comes, so that it is recognised.
 struct GiveUp<'a> {
     link: &'a Link,
@@ -214,9 +226,9 @@ impl Drop for GiveUp<'_> {
 }
 
 async fn read(link: Arc<Link>) {
-    loop {
+    while let Ok(channel) = link.channel() {
         let message = tokio::select! {
-            message = link.channel.recv::<Reply>() => message,
+            message = channel.recv::<Reply>() => message,
             () = link.over.cancelled() => break,
         };
         let Ok((reply, fds)) = message else {
@@ -227,7 +239,6 @@ async fn read(link: Arc<Link>) {
         }
     }
     link.end();
-    link.channel.discard();
     // Dropping the senders wakes every waiting question with `Broken`.
     link.tickets().clear();
 }

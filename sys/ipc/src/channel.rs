@@ -1,7 +1,7 @@
 //! The synchronous half: what the poll loops of zone 3 use.
 
 use std::collections::VecDeque;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
-    recvmsg, sendmsg, shutdown, socketpair, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketFlags,
+    SocketType, recvmsg, socketpair, sockopt,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use warder_wire::frame::{MAX_FDS, MAX_FRAME};
 
+use crate::fds::{self, Fds, MOST_FDS};
 use crate::inbox::Inbox;
 use crate::{IpcError, check};
 
@@ -110,7 +110,8 @@ impl Channel {
     /// Any but [`IpcError::TimedOut`].
     pub fn flush(&mut self) -> Result<(), IpcError> {
         while let Some((frame, sent, fds)) = self.outbox.front_mut() {
-            match send_record(self.fd.as_fd(), &frame[*sent..], fds) {
+            let riding: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match fds::send(self.fd.as_fd(), &frame[*sent..], &riding) {
                 Ok(n) => {
                     *sent += n;
                     fds.clear();
@@ -135,7 +136,7 @@ impl Channel {
     pub fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, IpcError> {
         loop {
             if let Some((frame, fds)) = self.inbox.pop()? {
-                return Ok(Some((warder_wire::decode(&frame)?, fds)));
+                return Ok(Some((warder_wire::decode(&frame)?, fds.take())));
             }
             let mut buffer = [0_u8; MAX_FRAME];
             let (n, fds) = match recv_record(self.fd.as_fd(), &mut buffer) {
@@ -149,7 +150,7 @@ impl Channel {
                 }
             };
             if n == 0 {
-                let clean = fds.is_empty() && !self.inbox.is_partial();
+                let clean = fds.len() == 0 && !self.inbox.is_partial();
                 return Err(if clean {
                     IpcError::Closed
                 } else {
@@ -196,13 +197,6 @@ impl Channel {
         Ok(())
     }
 
-    /// Ends it in both directions and takes what nobody will read: descriptors still queued would be closed with
-    /// the socket, and one that lingers would make that wait.
-    pub fn discard(&mut self) {
-        drain(self.fd.as_fd());
-        self.inbox = Inbox::default();
-    }
-
     fn wait(&self, what: PollFlags, end: Instant) -> Result<(), IpcError> {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(|_| IpcError::TimedOut)?;
@@ -220,40 +214,13 @@ impl AsFd for Channel {
     }
 }
 
-/// One `sendmsg` with MSG_EOR. `fds` ride on the first byte.
-fn send_record(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-    if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(Errno::INVAL);
-    }
-    let flags = SendFlags::EOR | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    rustix::io::retry_on_intr(|| sendmsg(fd, &[IoSlice::new(bytes)], &mut control, flags))
-}
-
 enum RecvError {
     Errno(Errno),
     Truncated,
 }
 
-/// Ends a Unix socket in both directions and takes what is still queued, see [`Channel::discard`].
-pub(crate) fn drain(fd: BorrowedFd<'_>) {
-    let _ = shutdown(fd, Shutdown::Both);
-    // More than a queue holds. An empty record looks like the end, so not even that ends this.
-    for _ in 0..1024 {
-        if let Err(RecvError::Errno(_)) = recv_record(fd, &mut [0; 4096]) {
-            return;
-        }
-    }
-}
-
-/// Most descriptors the kernel lets ride on one message (unix(7), SCM_RIGHTS). There is room for all: those that
-/// do not fit are closed by the kernel on this thread, and closing a socket that lingers waits.
-pub(crate) const MOST_FDS: usize = 253;
-
 /// One `recvmsg`. More descriptors than [`MAX_FDS`] are a violation, which the inbox finds.
-fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), RecvError> {
+fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Fds), RecvError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -265,10 +232,7 @@ fn recv_record(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<Owne
             fds.extend(rights);
         }
     }
-    for fd in &fds {
-        // Whoever drops it shall not wait either. What is no socket does not linger.
-        let _ = sockopt::set_socket_linger(fd, None);
-    }
+    let fds = Fds::from(fds);
     if got
         .flags
         .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
@@ -286,54 +250,55 @@ pub(crate) fn lingering_socket() -> (std::net::TcpStream, std::net::TcpStream) {
     let socket = std::net::TcpStream::connect(address).expect("loopback");
     let peer = listener.accept().expect("loopback").0;
     socket.set_nonblocking(true).expect("fcntl");
+    sockopt::set_socket_send_buffer_size(&socket, 4096).expect("setsockopt");
     while std::io::Write::write(&mut &socket, &[0; 65536]).is_ok() {}
     sockopt::set_socket_linger(&socket, Some(Duration::from_secs(60))).expect("setsockopt");
     (socket, peer)
 }
 
-/// Sends any number of descriptors, as a hostile peer may.
+/// A socket in whose queue one that lingers lies unread, and that one's peer.
 #[cfg(test)]
-pub(crate) fn send_with(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
-    sendmsg(to, &[IoSlice::new(bytes)], &mut control, SendFlags::EOR).expect("sends");
+pub(crate) fn hidden_socket() -> (OwnedFd, std::net::TcpStream) {
+    let (lingering, peer) = lingering_socket();
+    let (into, hiding) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+    fds::send(into.as_fd(), b"x", &[lingering.as_fd()]).expect("sends");
+    (hiding.into(), peer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Watchdog;
 
+    /// Neither those a violation came with nor those nobody has read, even when sockets that linger lie unread in
+    /// the queues of all of them.
     #[test]
-    fn descriptors_nobody_has_read_stop_nobody() {
-        let (a, mut b) = Channel::pair().expect("socketpair");
-        let (lingering, _unread) = lingering_socket();
-        for bytes in [b"".as_slice(), b"x"] {
-            send_with(a.as_fd(), bytes, &[lingering.as_fd(); 2]);
-        }
-        drop(lingering);
-        let begin = Instant::now();
-        b.discard();
-        drop(b);
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "waited for a close"
-        );
-    }
-
-    #[test]
-    fn descriptors_nobody_asked_for_stop_nobody() {
-        let (a, mut b) = Channel::pair().expect("socketpair");
+    fn descriptors_nobody_wants_stop_nobody() {
         let frame = warder_wire::encode(&7_u32).expect("encodes");
-        let (lingering, _unread) = lingering_socket();
-        send_with(a.as_fd(), &frame, &[lingering.as_fd(); MOST_FDS]);
-        drop(lingering);
-        let begin = Instant::now();
-        assert!(matches!(b.recv::<u32>(), Err(IpcError::Violation(_))));
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "waited for a close"
-        );
+        let watchdog = Watchdog::new().expect("a timer");
+        for many in [1, MOST_FDS] {
+            let (a, mut b) = Channel::pair().expect("socketpair");
+            let (hidden, _unread): (Vec<_>, Vec<_>) = (0..many).map(|_| hidden_socket()).unzip();
+            let riding: Vec<BorrowedFd<'_>> = hidden.iter().map(AsFd::as_fd).collect();
+            fds::send(a.as_fd(), b"no frame", &riding).expect("sends");
+            drop(hidden);
+            for bytes in [b"".as_slice(), &frame] {
+                let (hidden, _unread) = hidden_socket();
+                fds::send(a.as_fd(), bytes, &[hidden.as_fd(); 2]).expect("sends");
+            }
+            let begin = Instant::now();
+            watchdog.arm(Duration::from_millis(5));
+            assert!(matches!(
+                b.recv::<u32>(),
+                Err(IpcError::Violation(_) | IpcError::Frame(_))
+            ));
+            drop(b);
+            watchdog.disarm();
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "waited for a close"
+            );
+        }
     }
 
     #[test]
@@ -378,21 +343,8 @@ mod tests {
     #[test]
     fn too_many_descriptors_end_the_channel() {
         let (a, mut b) = Channel::pair().expect("socketpair");
-        let fds: Vec<OwnedFd> = (0..MAX_FDS * 2)
-            .map(|_| a.fd.try_clone().expect("dup"))
-            .collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS * 2))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
         let frame = warder_wire::encode(&1_u8).expect("fits");
-        sendmsg(
-            &a,
-            &[IoSlice::new(&frame)],
-            &mut control,
-            SendFlags::empty(),
-        )
-        .expect("kernel takes them");
+        fds::send(a.as_fd(), &frame, &[a.as_fd(); MAX_FDS * 2]).expect("kernel takes them");
         assert!(matches!(b.recv::<u8>(), Err(IpcError::Violation(_))));
     }
 
@@ -400,7 +352,8 @@ mod tests {
     fn garbage_and_oversize_end_the_channel() {
         for bytes in [vec![0xff_u8; 64], vec![0_u8; 3], vec![1, 0, 0, 0, 1, 1]] {
             let (a, mut b) = Channel::pair().expect("socketpair");
-            rustix::net::send(&a, &bytes, SendFlags::empty()).expect("kernel takes it");
+            rustix::net::send(&a, &bytes, rustix::net::SendFlags::empty())
+                .expect("kernel takes it");
             let end = b.recv::<u32>().expect_err("not a frame");
             assert!(
                 matches!(end, IpcError::Violation(_) | IpcError::Frame(_)),

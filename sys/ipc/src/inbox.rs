@@ -4,20 +4,19 @@
 //! boundaries a record that is not exactly one frame is a violation; without them frames are cut from the
 //! stream. Descriptors belong to the frame whose first byte they came with.
 
-use std::os::fd::OwnedFd;
-
 use warder_wire::frame::{self, MAX_FDS, MAX_FRAME};
 
 use crate::IpcError;
+use crate::fds::Fds;
 
 /// A whole frame with its descriptors.
-pub(crate) type Whole = (Vec<u8>, Vec<OwnedFd>);
+pub(crate) type Whole = (Vec<u8>, Fds);
 
 /// Received bytes and descriptors that are not a whole frame yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
+    fds: Fds,
 }
 
 impl Inbox {
@@ -25,13 +24,13 @@ impl Inbox {
     pub(crate) fn push(
         &mut self,
         bytes: &[u8],
-        fds: Vec<OwnedFd>,
+        fds: Fds,
         keeps_boundaries: bool,
     ) -> Result<(), IpcError> {
         if keeps_boundaries && frame::frame_len(bytes)? != Some(bytes.len()) {
             return Err(IpcError::Violation("a record that is not one frame"));
         }
-        if !fds.is_empty() && !self.bytes.is_empty() {
+        if fds.len() > 0 && !self.bytes.is_empty() {
             return Err(IpcError::Violation("descriptors inside a frame"));
         }
         self.bytes.extend_from_slice(bytes);
@@ -74,7 +73,7 @@ mod tests {
             let mut inbox = Inbox::default();
             let mut got = Vec::new();
             for piece in stream.chunks(cut) {
-                inbox.push(piece, Vec::new(), false).expect("within bounds");
+                inbox.push(piece, Fds::default(), false).expect("within bounds");
                 while let Some((frame, _)) = inbox.pop().expect("frames are whole") {
                     got.push(warder_wire::decode::<u64>(&frame).expect("encoded above"));
                 }
@@ -87,7 +86,7 @@ mod tests {
         fn no_bytes_make_it_panic(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..16), keeps in any::<bool>()) {
             let mut inbox = Inbox::default();
             for piece in pieces {
-                if inbox.push(&piece, Vec::new(), keeps).is_err() || inbox.pop().is_err() {
+                if inbox.push(&piece, Fds::default(), keeps).is_err() || inbox.pop().is_err() {
                     break;
                 }
             }
@@ -100,11 +99,11 @@ mod tests {
         let mut inbox = Inbox::default();
         assert!(
             inbox
-                .push(&frame[..frame.len() - 1], Vec::new(), true)
+                .push(&frame[..frame.len() - 1], Fds::default(), true)
                 .is_err()
         );
         let mut inbox = Inbox::default();
-        inbox.push(&frame, Vec::new(), true).expect("whole");
+        inbox.push(&frame, Fds::default(), true).expect("whole");
         assert!(inbox.pop().expect("whole").is_some());
     }
 }

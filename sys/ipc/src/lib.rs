@@ -1,7 +1,7 @@
 //! Trust: none of its own; runs inside daemons of every zone.
 //! Input: bytes and descriptors from the process at the other end, hostile or not.
 //! May: send and receive on descriptors it was given, make socket pairs, close descriptors.
-//! Unsafe: `start` takes over the descriptor a process was started with; `aio` gives descriptors to tokio.
+//! Unsafe: `start` takes over the descriptor a process was started with; `aio` gives some to tokio; `watchdog` makes a timer.
 //!
 //! Channels between Warder's processes.
 //!
@@ -13,9 +13,13 @@ pub mod aio;
 pub mod channel;
 pub mod check;
 mod error;
+mod fds;
 mod inbox;
 mod start;
+mod watchdog;
 
 pub use channel::Channel;
 pub use error::IpcError;
+pub use fds::discard;
 pub use start::{take_listener, take_start};
+pub use watchdog::Watchdog;

@@ -7,12 +7,14 @@
 //! `hostile ATTACK: OUTCOME` that the test waits for.
 #![forbid(unsafe_code)]
 
-use std::io::IoSlice;
+use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warder_ipc::{Channel, IpcError};
@@ -76,6 +78,22 @@ pub fn storm(to: BorrowedFd<'_>, bytes: &[u8]) {
     for _ in 0..40 {
         send_raw(to, bytes, &[file.as_fd(); 250]);
     }
+}
+
+/// A socket in whose queue `lingering` lies unread, and will be closed with it after an hour or when its peer has
+/// read everything.
+///
+/// # Panics
+/// When the kernel makes no socket.
+#[must_use]
+pub fn hiding(lingering: TcpStream) -> OwnedFd {
+    lingering.set_nonblocking(true).expect("a socket");
+    while (&lingering).write(&[0; 65536]).is_ok() {}
+    let an_hour = Some(Duration::from_secs(3600));
+    sockopt::set_socket_linger(&lingering, an_hour).expect("a socket");
+    let (into, hiding) = UnixStream::pair().expect("a pair");
+    send_raw(into.as_fd(), b"x", &[lingering.as_fd()]);
+    hiding.into()
 }
 
 /// Frames that no correct process sends, on whichever channel; `None` for the name of another attack.

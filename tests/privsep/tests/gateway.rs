@@ -79,6 +79,32 @@ fn descriptors_nobody_asked_for_end_the_gateway() {
     ]);
 }
 
+/// Closing what it passed waits for an hour if nothing ends that: privd must go on with messages, restarts,
+/// deadlines and signals meanwhile.
+#[test]
+fn sockets_hidden_in_the_queues_of_others_hold_up_nothing() {
+    let unread = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = unread.local_addr().expect("bound").port();
+    let hostile = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
+    let instance = Instance::builder()
+        .replace("gatewayd", hostile)
+        .line(&format!("domain hidden-{port}.test"))
+        .without_http()
+        .start();
+    let line = instance.await_log(": ended");
+    assert!(
+        line.contains(" privd: audit: gatewayd wrong number of descriptors"),
+        "{line}"
+    );
+    instance.await_log(" ended: Expired");
+    // The next gateway is heard too, and does the same again.
+    instance.await_log("gatewayd ended: ");
+    let log = instance.log_text();
+    assert!(!log.contains(": still open"), "{log}");
+    instance.await_few_descriptors(100);
+    instance.finish();
+}
+
 #[test]
 fn the_wrong_phase_ends_the_gateway() {
     violations(&[

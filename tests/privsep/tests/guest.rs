@@ -52,6 +52,37 @@ fn every_trick_on_the_link_costs_only_the_guest() {
     instance.finish();
 }
 
+/// Its descriptors may wait for an hour when they are closed: neither the gateway's loop nor the thread that closes
+/// them waits as long, so that none pile up while the guest lives.
+#[test]
+fn sockets_hidden_in_the_queues_of_others_hold_up_nothing() {
+    let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));
+    let instance = Instance::builder().agent(agent).start();
+    let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
+    let (trap, other) = (instance.create(&json!({})), instance.create(&json!({})));
+    let before = descriptors(gateway);
+    for _ in 0..6 {
+        let answer = instance.sandbox(&trap, 1015, "GET", "/", b"");
+        assert!([502, 504].contains(&answer.status), "{}", answer.status);
+        let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    while descriptors(gateway) > before + 4 {
+        assert!(
+            Instant::now() < end,
+            "{before} descriptors before, {} after",
+            descriptors(gateway)
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(instance.daemon_pid("gatewayd"), Some(gateway));
+    for sandbox in [&trap, &other] {
+        instance.remove(sandbox);
+    }
+    instance.finish();
+}
+
 #[test]
 fn a_socket_made_to_block_stops_nobody_else() {
     let agent = Path::new(env!("CARGO_BIN_EXE_hostile-agent"));

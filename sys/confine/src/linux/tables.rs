@@ -66,7 +66,7 @@ const COMMON: &[libc::c_long] = &[
     libc::SYS_poll,
 ];
 
-/// The gateway's: accepting, and its registry's file.
+/// The gateway's: accepting, its registry's file, and the timers of its threads, which are made before.
 const GATEWAY: &[libc::c_long] = &[
     libc::SYS_accept4,
     libc::SYS_fallocate,
@@ -78,6 +78,7 @@ const GATEWAY: &[libc::c_long] = &[
     libc::SYS_preadv,
     libc::SYS_pwrite64,
     libc::SYS_pwritev,
+    libc::SYS_timer_settime,
 ];
 
 /// Asked now and then by libraries that can live without an answer, or by code that should hear EPERM

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use warder_wire::{Fault, Message, Request};
 
 use super::AsyncChannel;
-use crate::{Channel, IpcError};
+use crate::{Channel, IpcError, discard};
 
 /// Most events that wait for the owner; beyond that the reader waits, and so does the peer.
 const EVENTS: usize = 1024;
@@ -164,13 +164,16 @@ async fn read<R: DeserializeOwned, E: DeserializeOwned>(
 ) {
     loop {
         match shared.channel.recv::<Message<R, E>>().await {
-            Ok((Message::Reply { seq, result }, fds)) => {
-                // Nobody waits any more: the answer came late. Its descriptors close here.
-                if let Some(sender) = shared.take(seq) {
-                    let _ =
-                        sender.send(result.map(|answer| (answer, fds)).map_err(CallError::Fault));
+            Ok((Message::Reply { seq, result }, fds)) => match (shared.take(seq), result) {
+                (Some(sender), Ok(answer)) => drop(sender.send(Ok((answer, fds)))),
+                (sender, result) => {
+                    // A fault has no use for descriptors, and to a late answer nobody listens.
+                    discard(fds);
+                    if let (Some(sender), Err(fault)) = (sender, result) {
+                        let _ = sender.send(Err(CallError::Fault(fault)));
+                    }
                 }
-            }
+            },
             Ok((Message::Event(event), fds)) => {
                 if events.send((event, fds)).await.is_err() {
                     break;

@@ -2,9 +2,9 @@
 //!
 //! A descriptor that came from a sandbox is a copy of an open file description the guest still has: it can
 //! clear O_NONBLOCK or set SO_LINGER at any moment. So every read and write says MSG_DONTWAIT itself
-//! (recv(2), send(2)), and the last close, which SO_LINGER may delay, happens on a thread of its own.
-//! So does that of descriptors which a guest sends along with bytes and nobody asked for: those that find no
-//! room when they are received are closed at once, by the receiving thread.
+//! (recv(2), send(2)), and the last close, which SO_LINGER may delay, happens on a thread of its own, which waits
+//! for no close longer than a moment. So does that of descriptors which a guest sends along with bytes and nobody
+//! asked for: those that find no room when they are received are closed at once, by the receiving thread.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, recvmsg, send,
@@ -21,39 +22,60 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Watched, watch};
-use crate::channel::{MOST_FDS, drain};
-use crate::check;
+use crate::Watchdog;
+use crate::fds::{MOST_FDS, REAPER, close_together};
+
+/// How long the reaper waits for one close, or for all descriptors that came at once.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Closes descriptors where a slow close stops nobody.
 #[derive(Clone, Debug)]
-pub struct Reaper(mpsc::Sender<Arc<OwnedFd>>);
+pub struct Reaper(mpsc::Sender<Vec<OwnedFd>>);
 
 impl Reaper {
-    /// Starts the thread. Before the process forbids itself to make threads.
+    /// Starts the thread. Before the process forbids itself to make threads. From now on what a channel of this
+    /// process has no use for is closed there too.
     ///
     /// # Errors
     /// When the thread cannot be made.
     pub fn start() -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel::<Arc<OwnedFd>>();
+        let (sender, receiver) = mpsc::channel::<Vec<OwnedFd>>();
+        let (begun, beginning) = mpsc::channel();
         std::thread::Builder::new()
             .name("reaper".into())
             .stack_size(64 * 1024)
             .spawn(move || {
-                for fd in receiver {
-                    // Linger off makes the close short; the guest may turn it on again, hence the thread.
-                    let _ = sockopt::set_socket_linger(&fd, None);
-                    if check::unix_stream(fd.as_fd()).is_ok() {
-                        drain(fd.as_fd());
+                let watchdog = Watchdog::new();
+                let failed = watchdog.as_ref().err().map(io::Error::kind);
+                let _ = begun.send(failed);
+                let Ok(watchdog) = watchdog else { return };
+                for fds in receiver {
+                    // A close that nothing delays is quick; the guest may turn lingering on again, or hide it.
+                    for fd in &fds {
+                        let _ = sockopt::set_socket_linger(fd, None);
                     }
-                    drop(fd);
+                    watchdog.arm(PATIENCE);
+                    close_together(fds);
+                    watchdog.disarm();
                 }
             })?;
+        if let Ok(Some(kind)) = beginning.recv() {
+            return Err(kind.into());
+        }
+        let _ = REAPER.set(sender.clone());
         Ok(Self(sender))
     }
 
     /// Closes `fd` later. When the thread is gone the process is ending, and the close happens here.
-    pub fn close(&self, fd: impl Into<Arc<OwnedFd>>) {
-        let _ = self.0.send(fd.into());
+    pub fn close(&self, fd: OwnedFd) {
+        let _ = self.0.send(vec![fd]);
+    }
+
+    /// As [`Self::close`], once nothing else holds it.
+    pub(super) fn close_shared(&self, fd: Arc<OwnedFd>) {
+        if let Some(fd) = Arc::into_inner(fd) {
+            self.close(fd);
+        }
     }
 }
 
@@ -77,7 +99,7 @@ impl GuestStream {
                 reaper: reaper.clone(),
             }),
             Err((fd, error)) => {
-                reaper.close(fd);
+                reaper.close_shared(fd);
                 Err(error)
             }
         }
@@ -93,12 +115,12 @@ impl GuestStream {
 impl Drop for GuestStream {
     fn drop(&mut self) {
         if let Some(watched) = self.watched.take() {
-            self.reaper.close(watched.into_inner().0);
+            self.reaper.close_shared(watched.into_inner().0);
         }
     }
 }
 
-/// Takes bytes. Descriptors that come with them go to the reaper.
+/// Takes bytes. Descriptors that come with them are no part of any stream, and end it.
 fn receive(fd: BorrowedFd<'_>, space: &mut [u8], reaper: &Reaper) -> io::Result<usize> {
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut room);
@@ -106,7 +128,8 @@ fn receive(fd: BorrowedFd<'_>, space: &mut [u8], reaper: &Reaper) -> io::Result<
     let got = recvmsg(fd, &mut [IoSliceMut::new(space)], &mut control, flags)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            fds.for_each(|fd| reaper.close(fd));
+            let _ = reaper.0.send(fds.collect());
+            return Err(io::ErrorKind::InvalidData.into());
         }
     }
     Ok(got.bytes)
@@ -171,8 +194,6 @@ impl AsyncWrite for GuestStream {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -235,21 +256,39 @@ mod tests {
         );
     }
 
+    /// Sockets that linger, hidden in the queues of others: neither the event loop nor the reaper waits for them.
     #[tokio::test]
     async fn descriptors_nobody_asked_for_stop_nobody() {
         let reaper = Reaper::start().expect("thread");
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-        ours.set_nonblocking(true).expect("fcntl");
-        let mut stream = GuestStream::new(ours.into(), &reaper).expect("epoll");
-        let (lingering, _unread) = crate::channel::lingering_socket();
-        crate::channel::send_with(theirs.as_fd(), b"x", &[lingering.as_fd(); MOST_FDS]);
-        drop(lingering);
         let begin = std::time::Instant::now();
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await.expect("open");
+        let mut unread = Vec::new();
+        for _ in 0..8 {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+            ours.set_nonblocking(true).expect("fcntl");
+            let mut stream = GuestStream::new(ours.into(), &reaper).expect("epoll");
+            let (hidden, peers): (Vec<_>, Vec<_>) =
+                (0..8).map(|_| crate::channel::hidden_socket()).unzip();
+            let riding: Vec<BorrowedFd<'_>> = hidden.iter().map(AsFd::as_fd).collect();
+            // Those that are read, and those that are in the queue when the stream ends.
+            for _ in 0..2 {
+                crate::fds::send(theirs.as_fd(), b"x", &riding).expect("sends");
+            }
+            unread.extend(peers);
+            let end = stream.read_exact(&mut [0]).await;
+            assert_eq!(
+                end.expect_err("no part of a stream").kind(),
+                io::ErrorKind::InvalidData
+            );
+        }
+        let (last, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+        reaper.close(last.into());
+        tokio::task::spawn_blocking(move || (&theirs).read(&mut [0]))
+            .await
+            .expect("no panic")
+            .expect("the end, when the reaper has come to it");
         assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "the event loop closed them itself"
+            begin.elapsed() < Duration::from_secs(30),
+            "somebody waited for a close"
         );
     }
 }

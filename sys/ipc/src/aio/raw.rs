@@ -1,13 +1,13 @@
 //! A channel on tokio, for peers that do not keep to question and answer.
 
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Watched, watch};
+use super::{Reaper, Watched, watch};
 use crate::{Channel, IpcError};
 
 /// Whole messages with descriptors, awaited. Cancelling a call loses no message.
@@ -84,12 +84,11 @@ impl AsyncChannel {
         }
     }
 
-    /// As [`Channel::discard`].
-    pub fn discard(&self) {
-        let _ = self.with(|channel| {
-            channel.discard();
-            Ok(())
-        });
+    /// Closes it on the reaper's thread: what a guest has sent may lie in it unread.
+    pub fn bury(self, reaper: &Reaper) {
+        let fd = Arc::clone(&self.watched.get_ref().0);
+        drop(self);
+        reaper.close_shared(fd);
     }
 
     /// The next whole message.

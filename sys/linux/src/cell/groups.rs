@@ -254,7 +254,7 @@ fn delegate(group: BorrowedFd<'_>, controllers: &[Controller]) {
 
 fn write_file(group: BorrowedFd<'_>, name: &str, text: &str) -> rustix::io::Result<()> {
     let file = rustix::fs::openat(group, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text.as_bytes()).map(drop)
+    rustix::io::retry_on_intr(|| rustix::io::write(&file, text.as_bytes())).map(drop)
 }
 
 fn read_file(group: BorrowedFd<'_>, name: &str) -> Option<String> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::net::{SocketFlags, accept_with, sockopt};
 use warder_ipc::Channel;
-use warder_privsep::{frame, send_raw, storm};
+use warder_privsep::{frame, hiding, send_raw, storm};
 use warder_wire::link::{Ask, Reply};
 
 /// Whether links are still taken.
@@ -151,6 +151,13 @@ fn attack(link: &mut Channel, ticket: u64, port: u16) {
                 send(link, &unasked, vec![loopback(0).0.into()]);
             }
         }
+        // Sockets whose close waits, hidden in others' queues: sent, and left in the queue of a link that ends by that.
+        1015 => {
+            for _ in 0..4 {
+                let hiding: Vec<OwnedFd> = (0..16).map(|_| hiding(unread())).collect();
+                send(link, &yes, hiding);
+            }
+        }
         // The right socket; what comes out of it is not what HTTP says.
         1021 => say(
             link,
@@ -211,6 +218,13 @@ fn say(link: &mut Channel, yes: &Reply, port: u16, first: &'static [u8], again: 
             sent = theirs.write_all(again);
         }
     });
+}
+
+/// A connection to a peer that stays and reads nothing.
+fn unread() -> TcpStream {
+    let (ours, theirs) = loopback(0);
+    std::mem::forget(theirs);
+    ours
 }
 
 fn listener(port: u16) -> TcpListener {

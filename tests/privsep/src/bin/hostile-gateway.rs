@@ -7,13 +7,14 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use warder_confine::{Profile, enter_early};
 use warder_ipc::Channel;
 use warder_privsep::{
-    PATIENCE, ask, canary, dotdot, frame, idle, is_dir, malformed, outcome_of_violation, ready,
-    report, send_raw, storm,
+    PATIENCE, ask, canary, dotdot, frame, hiding, idle, is_dir, malformed, outcome_of_violation,
+    ready, report, send_raw, storm,
 };
 use warder_wire::gateway_priv::{Answer, Ask, AtDeadline, Event};
 use warder_wire::{
@@ -69,6 +70,7 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             storm(privd.as_fd(), &frame(&[1, 3, 0]));
             outcome_of_violation(privd).to_owned()
         }
+        name if name.starts_with("hidden-") => hidden(privd, backend, &name["hidden-".len()..]),
         "flood" => flood(privd),
         "wrong-descriptor" => {
             let import = Ask::TemplateImport {
@@ -252,7 +254,7 @@ fn captured(
         openat(state, ".", OFlags::RDONLY, Mode::empty()).is_ok(),
     );
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 22));
-    tried("connect", std::net::TcpStream::connect(address).is_ok());
+    tried("connect", TcpStream::connect(address).is_ok());
     tried("udp", std::net::UdpSocket::bind("0.0.0.0:0").is_ok());
     tried("listen", std::net::TcpListener::bind("127.0.0.1:0").is_ok());
     let signal = rustix::process::Signal::CONT;
@@ -316,6 +318,21 @@ fn archive(outside: &str) -> Vec<u8> {
     }
     stream.resize(stream.len() + 1024, 0);
     stream
+}
+
+/// Opens a short lease, then passes sockets whose close waits, hidden in others' queues: some with what is no
+/// message, the others left unread by that. Their peer listens on `port` and reads nothing.
+fn hidden(privd: &mut Channel, backend: &BackendName, port: &str) -> String {
+    let port = port.parse().unwrap_or_default();
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the test listens");
+    let hiding: Vec<OwnedFd> = (0..12).map(|_| hiding(connect())).collect();
+    let lease = ask::<_, Answer, Event>(privd, 1, lease(backend, modest(), 1500), Vec::new());
+    for some in hiding.chunks(4) {
+        let fds: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+        send_raw(privd.as_fd(), &frame(&[1, 3, 0]), &fds);
+    }
+    drop(hiding);
+    format!("{lease} {}", outcome_of_violation(privd))
 }
 
 fn raw(to: &mut Channel, bytes: &[u8], descriptors: usize) -> String {
