@@ -333,9 +333,9 @@ pub(crate) fn gateway(
         Ask::TemplateRemove { template } => d.template_remove(&to, &template),
         Ask::HostReport => d.host_report(&to),
         Ask::Usage { sandbox } => d.usage(&to, &sandbox),
-        Ask::VolumeCreate { .. } | Ask::VolumeRemove { .. } | Ask::VolumeList { .. } => {
-            d.answer_gateway(&to, Err(later("volumes")), Vec::new());
-        }
+        Ask::VolumeCreate { volume } => d.volume_create(&to, &volume),
+        Ask::VolumeRemove { volume } => d.volume_remove(&to, &volume),
+        Ask::VolumeList { after } => d.volume_list(&to, after.as_ref()),
     }
     Ok(())
 }

@@ -122,7 +122,8 @@ impl Privd {
         let root = self
             .store
             .root(sandbox, &entry.lease.template)
-            .map_err(host)?;
+            .map_err(host)?
+            .with_volumes(&entry.lease.volumes);
         let listener = self.links.bind(sandbox).map_err(|e| {
             Fault::new(FaultCode::System, format_args!("binding its listener: {e}"))
         })?;
@@ -386,6 +387,8 @@ fn news(status: &mut Status) -> Result<Option<()>, Fault> {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FaultCode::NoSpace,
                 ErrorKind::Unsupported => FaultCode::Unsupported,
                 ErrorKind::WouldBlock => FaultCode::Exhausted,
+                // On the way to a volume's place.
+                ErrorKind::NotADirectory => FaultCode::Refused,
                 _ => FaultCode::System,
             };
             Err(Fault::new(code, format_args!("{stage}: {error}")))

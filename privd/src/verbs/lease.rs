@@ -48,9 +48,10 @@ impl Privd {
         if !lease.limits.in_bounds() {
             return fault(FaultCode::Refused, "a limit is out of bounds");
         }
-        if lease.at_deadline != AtDeadline::Destroy || !lease.volumes.is_empty() {
-            return fault(FaultCode::Unsupported, "pausing and volumes");
+        if lease.at_deadline != AtDeadline::Destroy {
+            return fault(FaultCode::Unsupported, "pausing");
         }
+        self.check_volumes(&lease.volumes)?;
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
             return fault(
                 FaultCode::Refused,

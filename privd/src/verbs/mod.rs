@@ -7,3 +7,4 @@ mod op;
 mod report;
 mod storage;
 mod template;
+mod volume;

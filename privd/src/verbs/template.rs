@@ -9,8 +9,8 @@ use warder_wire::{Fault, FaultCode, TemplateName};
 use crate::privd::{Privd, host_fault};
 use crate::supervise::ReplyTo;
 
-/// Made by privd itself from the host's programs.
-const BASE: &str = "base";
+/// Made by privd itself: from the host's programs, and of nothing.
+const OWN: [&str; 2] = ["base", "bare"];
 
 impl Privd {
     /// `TemplateList`.
@@ -47,7 +47,8 @@ impl Privd {
         if !pipe || !reads {
             return Err("sent something else than the reading end of a pipe");
         }
-        let started = if self.templates.contains_key(&template) || template.as_str() == BASE {
+        let started = if self.templates.contains_key(&template) || OWN.contains(&template.as_str())
+        {
             Err(Fault::new(
                 FaultCode::Conflict,
                 "a template of that name exists",
@@ -69,10 +70,10 @@ impl Privd {
     }
 
     fn try_remove(&mut self, template: &TemplateName) -> Result<(), Fault> {
-        if template.as_str() == BASE {
+        if OWN.contains(&template.as_str()) {
             return Err(Fault::new(
                 FaultCode::Refused,
-                "template base is the instance's own",
+                "the template is the instance's own",
             ));
         }
         if self

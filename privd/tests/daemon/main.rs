@@ -5,6 +5,7 @@
 
 mod cast;
 mod stage;
+mod stored;
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 12] = [
+    let tests: [(&str, fn()); 13] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -76,6 +77,10 @@ fn main() {
         (
             "a_part_that_never_becomes_ready_ends_privd",
             a_part_that_never_becomes_ready_ends_privd,
+        ),
+        (
+            "volumes_outlive_sandboxes_and_privd",
+            stored::volumes_outlive_sandboxes_and_privd,
         ),
     ];
     for (name, test) in tests {

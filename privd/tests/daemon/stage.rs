@@ -16,7 +16,8 @@ use warder_ipc::{Channel, IpcError};
 use warder_wire::gateway_priv::{self, EndReason, Event};
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
-    Fault, FaultCode, InstanceTag, Message, Request, SandboxId, VERSION, plugin_priv, priv_net,
+    Fault, FaultCode, InstanceTag, Message, Request, SandboxId, TemplateName, VERSION, plugin_priv,
+    priv_net,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -456,12 +457,25 @@ impl Instance {
                 ),
             }
         }
+        self.create_leased(sandbox);
+    }
+
+    pub(crate) fn clone_storage(
+        &mut self,
+        sandbox: &SandboxId,
+        template: &str,
+    ) -> Result<plugin_priv::Answer, Fault> {
         let clone = plugin_priv::Ask::StorageClone {
             op: crate::op(1),
             sandbox: sandbox.clone(),
-            template: crate::cast::base(),
+            template: TemplateName::new(template).expect("a name"),
         };
-        crate::plugin(self, clone).expect("clones");
+        crate::plugin(self, clone)
+    }
+
+    /// What follows the lease.
+    pub(crate) fn create_leased(&mut self, sandbox: &SandboxId) {
+        self.clone_storage(sandbox, "base").expect("clones");
         let cell = plugin_priv::Ask::CellCreate {
             op: crate::op(2),
             sandbox: sandbox.clone(),

@@ -1,11 +1,12 @@
 //! Root trees of sandboxes, and the templates they are cloned from.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use warder_wire::gateway_priv::Template;
-use warder_wire::{SandboxId, TemplateName};
+use warder_wire::gateway_priv::{Template, VolumeMount};
+use warder_wire::{SandboxId, TemplateName, VolumeId};
 
 use crate::cell::{IdRange, UserNamespace};
 use crate::error::{Result, unsupported};
@@ -15,11 +16,20 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Store {
     directory: OwnedFd,
+    volumes: BTreeSet<VolumeId>,
 }
 
 /// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
 #[derive(Clone, Debug)]
 pub struct Root {}
+
+impl Root {
+    /// The tree with volumes mounted in it.
+    #[must_use]
+    pub fn with_volumes(self, _volumes: &[VolumeMount]) -> Self {
+        self
+    }
+}
 
 impl Store {
     /// Opens, and where needed makes, the storage in `state_dir`.
@@ -144,6 +154,28 @@ impl Store {
     /// `Unsupported`.
     pub fn import_end(&self, _template: &TemplateName, _keep: bool) -> Result<()> {
         unsupported("storage::Store::import_end")
+    }
+
+    /// Makes an empty volume, which survives a loss of power. False if there is one of that name.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn create_volume(&mut self, _volume: &VolumeId) -> Result<bool> {
+        unsupported("storage::Store::create_volume")
+    }
+
+    /// Takes a volume out of use, for good; false if there is none.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn discard_volume(&mut self, _volume: &VolumeId) -> Result<bool> {
+        unsupported("storage::Store::discard_volume")
+    }
+
+    /// Volumes there are.
+    #[must_use]
+    pub fn volumes(&self) -> &BTreeSet<VolumeId> {
+        &self.volumes
     }
 }
 

@@ -4,16 +4,16 @@
 //! Paths are relative where the kernel shows them in the mount table: no directory of the host appears.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, makedev};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
-use warder_wire::Limits;
+use warder_wire::{GuestPath, Limits};
 
 use super::UserNamespace;
 use crate::error::{At, HostError, Result};
@@ -76,6 +76,11 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
         attach("/usr", "stage/usr", lower, Some(users))?;
         attach(&mask, "stage/mask", lower, Some(users))?;
     }
+    let guarded = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let volumes: Vec<(OwnedFd, &GuestPath)> = root
+        .volumes()
+        .map(|(content, at)| Ok((detach(&content, guarded, Some(users))?, at)))
+        .collect::<Result<_>>()?;
     rustix::process::chdir("stage").at("enter the stage")?;
     overlay("root", c"low", "up", "wk")?;
     if root.mask().is_some() {
@@ -90,10 +95,44 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     let run = format!("mode=0755,uid={first},gid={first},size=64m");
     tmpfs("root/run", INERT - MountFlags::NOEXEC, run)?;
     sys()?;
-    rustix::process::umask(umask);
-
     rustix::process::chdir("root").at("enter the root")?;
+    for (volume, at) in &volumes {
+        attach_volume(volume.as_fd(), at, first)?;
+    }
+    rustix::process::umask(umask);
     pivot()
+}
+
+/// Attaches a volume at a place in the working directory, the finished root. Directories missing on the way are made
+/// and are the sandbox's root's. No process that could change the tree runs meanwhile.
+fn attach_volume(volume: BorrowedFd<'_>, at: &GuestPath, root: u32) -> Result<()> {
+    let way = |errno| match errno {
+        // A link, or something else that is no directory, is what a guest or a template can have put there.
+        Errno::LOOP => Errno::NOTDIR,
+        errno => errno,
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let step = |from: BorrowedFd<'_>, name: &str| {
+        rustix::fs::openat2(from, name, flags, Mode::empty(), resolve).map_err(way)
+    };
+    let mut place = step(CWD, ".").at("open the root")?;
+    for name in at.as_str().split('/').skip(1) {
+        place = match step(place.as_fd(), name) {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&place, name, Mode::from_raw_mode(0o755))
+                    .at("make the way to a volume")?;
+                let owner = (Some(Uid::from_raw(root)), Some(Gid::from_raw(root)));
+                rustix::fs::chownat(&place, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
+                    .at("make the way to a volume")?;
+                step(place.as_fd(), name)
+            }
+            found => found,
+        }
+        .at("mount a volume: something on the way to its place is not a directory")?;
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(volume, "", &place, "", flags).at("attach a volume")
 }
 
 /// Builds the root in which an archive is unpacked, and enters it: the host's /usr with the rights of everyone,
@@ -156,33 +195,45 @@ fn mount_points_are_directories() -> Result<()> {
     Ok(())
 }
 
-/// Attaches the tree at `from` (without mounts below it) at `to`, in this namespace only; with `users`, its
-/// files have the ids of the sandbox.
+/// Attaches the tree at `from` at `to`, in this namespace only. See [`detach`].
 fn attach(
     from: &str,
     to: &'static str,
     attributes: u64,
     users: Option<&UserNamespace>,
 ) -> Result<()> {
+    let tree = detach(from, attributes, users)?;
+    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
+}
+
+/// The tree at `from` (without mounts below it), attached nowhere; with `users`, its files have the ids that those
+/// map.
+pub(crate) fn detach(
+    from: &str,
+    attributes: u64,
+    users: Option<&UserNamespace>,
+) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, from, flags).at("open a tree")?;
     sys::set_mount(tree.as_fd(), attributes, users.map(AsFd::as_fd)).at("map the ids of a tree")?;
-    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
+    Ok(tree)
 }
 
 /// Mounts `lower` under this sandbox's `upper` at `target`.
 fn overlay(target: &str, lower: &CStr, upper: &str, work: &str) -> Result<()> {
-    // A volatile overlay leaves this mark, against mounting it again after the host crashed. Trees that
-    // outlived a boot are discarded by privd, so here it only tells of an earlier try.
-    match rustix::fs::unlinkat(
-        CWD,
-        format!("cell/{work}/work/incompat/volatile"),
-        AtFlags::REMOVEDIR,
-    ) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno).at("remove the mark of a volatile overlay"),
+    // A volatile overlay leaves this mark, against mounting it again after the host crashed. What outlives a boot
+    // was synced when its sandbox was paused, or is discarded by privd.
+    let mark = format!("cell/{work}/work/incompat/volatile");
+    for (path, flags) in [
+        (format!("{mark}/dirty"), AtFlags::empty()),
+        (mark, AtFlags::REMOVEDIR),
+    ] {
+        match rustix::fs::unlinkat(CWD, path, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno).at("remove the mark of a volatile overlay"),
+        }
     }
-    // volatile: nothing of a sandbox must survive power loss, and unmounting does not wait for the disk.
+    // volatile: nothing of a running sandbox must survive power loss, and unmounting does not wait for the disk.
     // redirect_dir: directories of the template can be renamed. Only host root can write what it trusts.
     let options = format!(
         "lowerdir={},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off",

@@ -6,7 +6,7 @@
 //! spoil the template it is for, and device nodes are refused by the kernel.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -99,25 +99,7 @@ impl Store {
 
     fn accept(&self, template: &TemplateName, draft: &str) -> Result<()> {
         let tree = self.open_dir(&format!("{draft}/tree"))?;
-        for name in MOUNT_POINTS {
-            match rustix::fs::mkdirat(&tree, name, Mode::RWXU) {
-                Ok(()) => {
-                    let mode = if name == "tmp" { 0o1777 } else { 0o755 };
-                    rustix::fs::chmodat(&tree, name, Mode::from_raw_mode(mode), AtFlags::empty())
-                        .at("chmod")?;
-                }
-                Err(Errno::EXIST) => {
-                    let stat = rustix::fs::statat(&tree, name, AtFlags::SYMLINK_NOFOLLOW)
-                        .at("look at a template")?;
-                    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                        return Err(HostError::Invalid(
-                            "a mount point in the archive is not a directory",
-                        ));
-                    }
-                }
-                Err(errno) => return Err(errno).at("make a mount point"),
-            }
-        }
+        make_mount_points(&tree)?;
         // Half of it must not be found after a crash of the host.
         rustix::fs::syncfs(&tree).at("syncfs")?;
         let to = format!("templates/{template}");
@@ -133,4 +115,28 @@ impl Store {
             Err(errno) => Err(errno).at("put a template in place"),
         }
     }
+}
+
+/// Makes what a cell mounts over, where it is missing.
+pub(super) fn make_mount_points(tree: &OwnedFd) -> Result<()> {
+    for name in MOUNT_POINTS {
+        match rustix::fs::mkdirat(tree, name, Mode::RWXU) {
+            Ok(()) => {
+                let mode = if name == "tmp" { 0o1777 } else { 0o755 };
+                rustix::fs::chmodat(tree, name, Mode::from_raw_mode(mode), AtFlags::empty())
+                    .at("chmod")?;
+            }
+            Err(Errno::EXIST) => {
+                let stat = rustix::fs::statat(tree, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .at("look at a template")?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    return Err(HostError::Invalid(
+                        "a mount point in the archive is not a directory",
+                    ));
+                }
+            }
+            Err(errno) => return Err(errno).at("make a mount point"),
+        }
+    }
+    Ok(())
 }

@@ -5,13 +5,16 @@
 //! - `cells/<id>/`: `up` and `wk`, the upper and work directory of the root overlay; `usr-up` and
 //!   `usr-wk` where /usr is an overlay of its own;
 //! - `templates/<name>/`: `tree`; for `base` also `mask`, whiteouts for parts of the host's /usr;
+//! - `volumes/<id>/`: `data`, which cells mount;
 //! - `stage/`: empty mount points, used by each cell in its own mount namespace;
 //! - `trash/`: what waits to be removed; `retired/`: old versions of `base` under live sandboxes.
 
 mod base;
 mod import;
 mod trash;
+mod volumes;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -19,8 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
-use warder_wire::gateway_priv::Template;
-use warder_wire::{SandboxId, TemplateName};
+use warder_wire::gateway_priv::{Template, VolumeMount};
+use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
 
 pub(crate) use base::link_merged_usr;
 
@@ -32,6 +35,7 @@ use crate::error::{At, HostError, Result};
 pub struct Store {
     directory: OwnedFd,
     path: PathBuf,
+    volumes: BTreeSet<VolumeId>,
 }
 
 /// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
@@ -41,9 +45,23 @@ pub struct Root {
     cell: String,
     template: String,
     shares_usr: bool,
+    volumes: Vec<VolumeMount>,
 }
 
 impl Root {
+    /// The tree with volumes mounted in it.
+    #[must_use]
+    pub fn with_volumes(mut self, volumes: &[VolumeMount]) -> Self {
+        self.volumes = volumes.to_vec();
+        self
+    }
+
+    /// Each volume's content, below the state directory, and where it goes.
+    pub(crate) fn volumes(&self) -> impl Iterator<Item = (String, &GuestPath)> {
+        let mounts = self.volumes.iter();
+        mounts.map(|mount| (volumes::content(&mount.volume), &mount.at))
+    }
+
     pub(crate) fn state_dir(&self) -> &Path {
         &self.state_dir
     }
@@ -79,8 +97,12 @@ impl Store {
         let path = std::fs::canonicalize(state_dir).at("find the state directory")?;
         let directory =
             rustix::fs::open(&path, DIRECTORY, Mode::empty()).at("open the state directory")?;
-        let store = Self { directory, path };
-        for name in ["cells", "templates", "trash", "retired", "stage"] {
+        let mut store = Self {
+            directory,
+            path,
+            volumes: BTreeSet::new(),
+        };
+        for name in ["cells", "templates", "volumes", "trash", "retired", "stage"] {
             store.make_dir(name)?;
         }
         for name in STAGE {
@@ -88,15 +110,29 @@ impl Store {
         }
         store.spread("cells")?;
         store.spread("templates")?;
-        // Templates that were being made when the last owner ended.
-        for name in store.names("templates", |name| {
-            name.strip_prefix('.').map(str::to_owned)
-        })? {
-            if !name.is_empty() && name != "." {
-                store.move_away(&format!("templates/.{name}"), "trash")?;
-            }
-        }
+        store.sweep_drafts("templates")?;
+        store.load_volumes()?;
+        store.make_bare()?;
         Ok(store)
+    }
+
+    /// Makes template `bare` if it is missing: nothing but what a cell mounts over.
+    fn make_bare(&self) -> Result<()> {
+        const BARE: &str = "templates/bare";
+        if self.has(BARE) {
+            return Ok(());
+        }
+        let draft = "templates/.bare";
+        for name in ["", "/tree"] {
+            self.make_dir(&format!("{draft}{name}"))?;
+        }
+        let tree = self.open_dir(&format!("{draft}/tree"))?;
+        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755)).at("fchmod")?;
+        import::make_mount_points(&tree)?;
+        rustix::fs::mkdirat(&tree, "volume", Mode::RWXU).at("make template bare")?;
+        rustix::fs::syncfs(&tree).at("syncfs")?;
+        rustix::fs::renameat(&self.directory, draft, &self.directory, BARE)
+            .at("put template bare in place")
     }
 
     fn make_dir(&self, name: &str) -> Result<()> {
@@ -177,6 +213,7 @@ impl Store {
             cell: format!("cells/{sandbox}"),
             shares_usr: self.has(&format!("{template}/mask")),
             template,
+            volumes: Vec::new(),
         })
     }
 

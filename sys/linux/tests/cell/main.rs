@@ -2,6 +2,7 @@
 //! instance tag of its own.
 
 #[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "each test program uses a part")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +12,8 @@ mod latency;
 mod life;
 #[cfg(target_os = "linux")]
 mod seen;
+#[cfg(target_os = "linux")]
+mod volumes;
 #[cfg(target_os = "linux")]
 mod walls;
 
@@ -60,6 +63,18 @@ fn main() {
             life::a_lost_cell_is_found_and_killed,
         ),
         ("life::two_at_once", life::two_at_once),
+        (
+            "volumes::one_in_two_cells_and_after_them",
+            volumes::one_in_two_cells_and_after_them,
+        ),
+        (
+            "volumes::what_is_in_the_way_is_named",
+            volumes::what_is_in_the_way_is_named,
+        ),
+        (
+            "volumes::a_bare_cell_gets_as_far_as_its_agent",
+            volumes::a_bare_cell_gets_as_far_as_its_agent,
+        ),
     ]);
     if std::env::args().any(|arg| arg == "latency") {
         latency::print();

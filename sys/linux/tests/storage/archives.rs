@@ -40,9 +40,9 @@ pub(crate) fn an_archive_becomes_a_template() {
         "add('bin', tarfile.DIRTYPE, mode=0o755)\nadd('bin/tool', data=b'#!x', mode=0o4755)\nadd('home/user/f', data=b'hello', uid=1000, gid=1000)\nadd('dev/null', tarfile.CHRTYPE, dev=(1, 3))\nadd('etc/passwd', data=b'root:x:0:0::/:/bin/sh\\n')",
     );
     assert_eq!(import(&instance, &name, &tar), Exit::Code(0));
-    assert_eq!(instance.store.templates().expect("templates"), []);
+    assert_eq!(instance.templates(), []);
     instance.store.import_end(&name, true).expect("kept");
-    assert_eq!(instance.store.templates().expect("templates").len(), 1);
+    assert_eq!(instance.templates().len(), 1);
     let tree = instance.dir.path().join("templates/own/tree");
     let data = |path: &str| std::fs::symlink_metadata(tree.join(path)).expect(path);
     assert_eq!(
@@ -120,7 +120,7 @@ pub(crate) fn hostile_archives_stay_inside() {
             .output()
             .expect("find");
         assert_eq!(String::from_utf8_lossy(&devices.stdout), "", "{script}");
-        assert_eq!(instance.store.templates().expect("templates"), []);
+        assert_eq!(instance.templates(), []);
     }
     let refused = import(
         &instance,

@@ -17,6 +17,7 @@ use warder_linux::cell::{
 use warder_linux::dirs::{Access, detached};
 use warder_linux::process::{Process, Signal};
 use warder_linux::storage::Store;
+use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::{InstanceTag, Limits, SandboxId, TemplateName};
 
 /// Runs the tests whose name has the argument in it, one after the other.
@@ -74,33 +75,69 @@ impl Instance {
         instance
     }
 
+    /// Names of templates beside the one that is always there.
+    pub(crate) fn templates(&self) -> Vec<TemplateName> {
+        let all = self.store.templates().expect("templates").into_iter();
+        let all = all.map(|template| template.name);
+        all.filter(|name| name.as_str() != "bare").collect()
+    }
+
     /// A running cell of template `base`, its agent answering.
     pub(crate) fn cell(&self, limits: &Limits) -> Running {
-        let sandbox = random_id();
-        self.store
-            .clone_template(
-                &sandbox,
-                &base(),
-                self.users.range(),
-                &[Ipv4Addr::new(192, 0, 2, 53)],
-            )
-            .expect("clone");
+        let made = self.start(&random_id(), "base", &self.users, limits, &[]);
+        made.unwrap_or_else(|outcome| panic!("{outcome:?}"))
+    }
+
+    /// A cell of any template, with ids and volumes of its own; its tree is made unless there is one.
+    pub(crate) fn start(
+        &self,
+        sandbox: &SandboxId,
+        template: &str,
+        users: &UserNamespace,
+        limits: &Limits,
+        volumes: &[VolumeMount],
+    ) -> Result<Running, Outcome> {
+        let template = TemplateName::new(template).expect("a name");
+        if !self.store.list().expect("list").contains(sandbox) {
+            let resolvers = [Ipv4Addr::new(192, 0, 2, 53)];
+            self.store
+                .clone_template(sandbox, &template, users.range(), &resolvers)
+                .expect("clone");
+        }
         let agent = detached(
             &std::env::current_exe().expect("own path"),
             Access::ReadOnly,
         )
         .expect("agent");
         let socket = self.dir.path().join(format!("{sandbox}.link"));
+        let _ = std::fs::remove_file(&socket);
         let listener = listener(&socket);
-        let (cell, status) = self
-            .spawn(&sandbox, limits, agent.as_fd(), listener.as_fd())
-            .expect("spawn");
-        assert_eq!(wait(status), Outcome::Running);
-        Running {
+        let root = self.store.root(sandbox, &template).expect("root");
+        let (cell, status) = cell::spawn(&CellSpec {
+            controllers: &self.controllers,
             sandbox,
+            users,
+            netns: self.netns.as_fd(),
+            limits,
+            root: &root.with_volumes(volumes),
+            agent: agent.as_fd(),
+            listener: listener.as_fd(),
+        })
+        .expect("spawn");
+        match wait(status) {
+            Outcome::Running => {}
+            failed @ Outcome::Failed { .. } => {
+                ended(&cell.process);
+                let _ = cell.process.try_wait().expect("wait");
+                self.gone(sandbox);
+                return Err(failed);
+            }
+        }
+        Ok(Running {
+            sandbox: sandbox.clone(),
             cell,
             link: connect(&socket),
-        }
+        })
     }
 
     pub(crate) fn spawn(
@@ -125,18 +162,28 @@ impl Instance {
 
     /// Ends a cell as privd does, and proves that nothing is left.
     pub(crate) fn end(&self, running: Running) {
-        running.cell.process.signal(Signal::Kill).expect("kill");
-        ended(&running.cell.process);
-        let _ = running.cell.process.try_wait().expect("wait");
+        self.stop(&running);
         self.removed(&running.sandbox);
     }
 
-    pub(crate) fn removed(&self, sandbox: &SandboxId) {
+    /// Ends a cell and keeps its tree.
+    pub(crate) fn stop(&self, running: &Running) {
+        running.cell.process.signal(Signal::Kill).expect("kill");
+        ended(&running.cell.process);
+        let _ = running.cell.process.try_wait().expect("wait");
+        self.gone(&running.sandbox);
+    }
+
+    fn gone(&self, sandbox: &SandboxId) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while !self.controllers.remove_leftovers(sandbox).expect("remove") {
             assert!(Instant::now() < deadline, "groups stay busy");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    pub(crate) fn removed(&self, sandbox: &SandboxId) {
+        self.gone(sandbox);
         self.store.discard(sandbox).expect("discard");
         assert_eq!(self.controllers.leftovers().expect("leftovers"), []);
         assert_eq!(self.store.list().expect("list"), []);

@@ -1,0 +1,95 @@
+//! Volumes: directories that outlive sandboxes, mounted in any number of cells.
+//!
+//! On disk their files have ids from 0 up; each cell's mount shows them as its own.
+
+use std::collections::BTreeSet;
+
+use rustix::fs::{Gid, Mode, RenameFlags, Uid};
+use warder_wire::VolumeId;
+
+use super::Store;
+use crate::error::{At, Result};
+
+/// User `user` of every template: what cells do by default, they do as it.
+const OWNER: u32 = 1000;
+
+impl Store {
+    /// Makes an empty volume, which survives a loss of power. False if there is one of that name.
+    ///
+    /// # Errors
+    /// `NoSpace`, `System`.
+    pub fn create_volume(&mut self, volume: &VolumeId) -> Result<bool> {
+        if self.volumes.contains(volume) {
+            return Ok(false);
+        }
+        // No id begins with a dot.
+        let draft = format!("volumes/.{volume}");
+        self.move_away(&draft, "trash")?;
+        rustix::fs::mkdirat(&self.directory, &draft, Mode::RWXU).at("make a volume")?;
+        let directory = self.open_dir(&draft)?;
+        rustix::fs::mkdirat(&directory, "data", Mode::RWXU).at("make a volume")?;
+        let data = self.open_dir(&format!("{draft}/data"))?;
+        rustix::fs::fchown(
+            &data,
+            Some(Uid::from_raw(OWNER)),
+            Some(Gid::from_raw(OWNER)),
+        )
+        .at("fchown")?;
+        rustix::fs::fchmod(&data, Mode::from_raw_mode(0o755)).at("fchmod")?;
+        rustix::fs::fsync(&data).at("fsync a volume")?;
+        rustix::fs::fsync(&directory).at("fsync a volume")?;
+        let place = format!("volumes/{volume}");
+        rustix::fs::renameat_with(
+            &self.directory,
+            &draft,
+            &self.directory,
+            place,
+            RenameFlags::NOREPLACE,
+        )
+        .at("put a volume in place")?;
+        self.volumes.insert(volume.clone());
+        rustix::fs::fsync(self.open_dir("volumes")?).at("fsync the volumes")?;
+        Ok(true)
+    }
+
+    /// Takes a volume out of use, for good; false if there is none. No cell may mount it.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn discard_volume(&mut self, volume: &VolumeId) -> Result<bool> {
+        let there = self.move_away(&format!("volumes/{volume}"), "trash")?;
+        self.volumes.remove(volume);
+        rustix::fs::fsync(self.open_dir("volumes")?).at("fsync the volumes")?;
+        Ok(there)
+    }
+
+    /// Volumes there are.
+    #[must_use]
+    pub fn volumes(&self) -> &BTreeSet<VolumeId> {
+        &self.volumes
+    }
+
+    pub(super) fn load_volumes(&mut self) -> Result<()> {
+        self.sweep_drafts("volumes")?;
+        let found = self.names("volumes", |name| VolumeId::new(name).ok())?;
+        self.volumes = found.into_iter().collect();
+        Ok(())
+    }
+
+    /// Moves what was being made in `directory` when the last owner ended to the trash.
+    pub(super) fn sweep_drafts(&self, directory: &str) -> Result<()> {
+        let hidden = |name: &str| match name {
+            "." | ".." => None,
+            name => name.starts_with('.').then(|| name.to_owned()),
+        };
+        for name in self.names(directory, hidden)? {
+            self.move_away(&format!("{directory}/{name}"), "trash")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a volume's content is, below the state directory.
+pub(super) fn content(volume: &VolumeId) -> String {
+    format!("volumes/{volume}/data")
+}
