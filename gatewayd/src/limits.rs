@@ -69,6 +69,14 @@ pub(crate) const EVENT_FOLLOWERS: usize = 16;
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Samples kept of each sandbox, 20 bytes each: an hour.
 pub(crate) const SAMPLES: usize = 720;
+/// Lines of an agent that are read at most.
+pub(crate) const LOG_LINES: usize = 1000;
+/// Bytes of an agent's answer that are read at most.
+pub(crate) const LOG_BYTES: usize = 2 * 1024 * 1024;
+/// Longest text an agent's line may bring, in bytes.
+pub(crate) const LOG_TEXT: usize = 1024;
+/// Lines of an agent kept of a paused sandbox.
+pub(crate) const LOG_LINES_KEPT: usize = 200;
 /// Idempotency keys remembered.
 pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
 /// How long an idempotency key is remembered.

@@ -20,6 +20,7 @@ mod http_io;
 mod lifecycle;
 mod limits;
 mod link;
+mod logs;
 mod metrics;
 mod peers;
 mod proxy;

@@ -11,6 +11,7 @@ use warder_wire::{FaultCode, SandboxId};
 use crate::error::AskError;
 use crate::limits;
 use crate::link::{Link, LinkError};
+use crate::logs::AgentLines;
 use crate::metrics::Series;
 use crate::peers::Peers;
 use crate::proxy::Pools;
@@ -53,6 +54,8 @@ pub(crate) struct Sandbox {
     pub(crate) ended: CancellationToken,
     /// Held while its end is moved or made.
     pub(crate) moving: Arc<tokio::sync::Mutex<()>>,
+    /// What its agent said before it could no longer be asked.
+    pub(crate) agent_lines: AgentLines,
     /// What it used lately.
     pub(crate) series: Mutex<Series>,
     now: Mutex<Now>,
@@ -78,6 +81,7 @@ impl Sandbox {
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
             ended: CancellationToken::new(),
             moving: Arc::default(),
+            agent_lines: AgentLines::default(),
             series: Mutex::default(),
             now: Mutex::new(Now { record, phase }),
             peers: Arc::clone(peers),

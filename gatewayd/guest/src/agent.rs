@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::log::Log;
 use crate::process::Processes;
 use crate::settings::Settings;
 use crate::watch::Watches;
@@ -16,13 +17,18 @@ pub(crate) struct Inner {
     pub(crate) settings: RefCell<Settings>,
     /// What clients started.
     pub(crate) processes: Processes,
+    /// What happened.
+    pub(crate) log: Log,
     /// Directories that clients watch.
     pub(crate) watches: Watches,
 }
 
 impl Agent {
     pub(crate) fn new() -> Self {
+        let log = Log::default();
+        log.agent("agent started");
         Self(Rc::new(Inner {
+            log,
             settings: RefCell::new(Settings::default()),
             processes: Processes::default(),
             watches: Watches::default(),

@@ -64,6 +64,7 @@ async fn route(agent: &Agent, role: Role, request: Request<RequestBody>) -> Resp
         (&Method::GET, "/metrics") => metrics::get(),
         (&Method::GET, "/envs") => Ok(json(&agent.settings.borrow().env)),
         (&Method::POST, "/init") if role == Role::Control => init::post(agent, request).await,
+        (&Method::GET, "/logs") if role == Role::Control => Ok(json(&agent.log.whole())),
         (&Method::GET, "/files") => files::get(agent, request).await,
         (&Method::POST, "/files") => files::post(agent, request).await,
         (&Method::POST, "/files/compose") => files::compose(agent, request).await,

@@ -15,6 +15,7 @@ mod files;
 mod filesystem;
 mod http;
 mod link;
+mod log;
 mod paths;
 mod process;
 mod reaper;

@@ -62,9 +62,8 @@ async fn reap(agent: &Agent) -> Left {
         for _ in 0..BATCH {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    agent
-                        .processes
-                        .exited(pid.as_raw_nonzero().get().cast_unsigned(), status);
+                    let pid = pid.as_raw_nonzero().get().cast_unsigned();
+                    agent.processes.exited(pid, status, &agent.log);
                 }
                 Ok(None) => return Left::Some,
                 Err(Errno::INTR) => {}

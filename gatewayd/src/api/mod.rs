@@ -3,6 +3,7 @@
 mod create;
 pub(crate) mod events;
 mod list;
+mod logs;
 mod metrics;
 mod query;
 mod sandbox;
@@ -102,6 +103,10 @@ async fn route(
         ("GET", ["sandboxes", "metrics"]) => metrics::batch(gateway, request.uri().query()).await,
         ("GET", ["sandboxes", id, "metrics"]) => {
             metrics::single(gateway, id, request.uri().query()).await
+        }
+        ("GET", ["sandboxes", id, "logs"]) => logs::v1(gateway, id, request.uri().query()).await,
+        ("GET", ["v2", "sandboxes", id, "logs"]) => {
+            logs::v2(gateway, id, request.uri().query()).await
         }
         ("GET", ["events", "sandboxes"]) => {
             events::list(gateway, None, request.uri().query()).await

@@ -434,7 +434,6 @@ fn what_is_not_there_yet_says_so() {
         ("POST", format!("/sandboxes/{id}/snapshots")),
         ("POST", format!("/sandboxes/{id}/fork")),
         ("PUT", format!("/sandboxes/{id}/network")),
-        ("GET", format!("/v2/sandboxes/{id}/logs")),
         ("POST", "/v3/templates".into()),
         ("POST", "/secrets".into()),
         ("GET", "/snapshots".into()),

@@ -67,6 +67,8 @@ pub(crate) struct Guest {
     pub(crate) manner: Arc<Mutex<Manner>>,
     /// What it was asked.
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    /// What it answers to `/logs`.
+    pub(crate) log: Arc<Mutex<String>>,
     /// Ports inside, and where they really are.
     pub(crate) ports: Arc<Mutex<HashMap<u16, u16>>>,
 }
@@ -183,6 +185,10 @@ impl Guest {
         let path = seen.line.split(' ').nth(1).unwrap_or_default();
         match path.split('?').next().unwrap_or_default() {
             "/init" if manner == Manner::RefusesInit => to.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+            "/logs" => {
+                let body = self.log.lock().expect("lock").clone();
+                to.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+            }
             "/init" | "/health" => to.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"),
             "/stream" => {
                 to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nfirst\r\n")?;

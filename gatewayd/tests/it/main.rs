@@ -8,6 +8,7 @@ mod fake;
 mod guest;
 mod hostile;
 mod http;
+mod logs;
 mod operator;
 mod proxy;
 mod restart;

@@ -61,6 +61,7 @@ pub(super) async fn post(
         return Ok(no_content());
     }
     settings.stamp = init.timestamp.or(settings.stamp);
+    agent.log.agent("settings received");
     settings.env.extend(init.env_vars.unwrap_or_default());
     if let Some(token) = init.access_token {
         settings.token = Some(token);

@@ -38,9 +38,17 @@ pub(super) fn start(
         None => Wired::pipes(request.stdin.unwrap_or(true)),
     }
     .map_err(|error| start_error(&config, &error, Code::ResourceExhausted))?;
-    let pid = execute(agent, user, &config, &wired.theirs, request.pty.is_some())?;
+    let pid = execute(agent, user, &config, &wired.theirs, request.pty.is_some()).inspect_err(
+        |error| {
+            // The code alone: the text may quote what the client sent.
+            let why = format!("{:?}", error.code);
+            agent.log.not_started(&config.cmd, &user.name, &why);
+        },
+    )?;
     drop(wired.theirs);
-    let process = Rc::new(Process::new(pid, request.tag, config, wired.input));
+    agent.log.started(pid, &config.cmd, &user.name);
+    let name = user.name.clone();
+    let process = Rc::new(Process::new(pid, request.tag, config, name, wired.input));
     agent.processes.add(Rc::clone(&process));
     tokio::task::spawn_local(pump::run(
         agent.clone(),

@@ -14,6 +14,7 @@ use warder_connect::{Code, ConnectError};
 
 use super::events;
 use super::input::Input;
+use crate::log::Log;
 
 /// How long a late `Connect` still learns how a process ended.
 const REMEMBER: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) tag: Option<String>,
     pub(super) config: ProcessConfig,
+    /// Name of the user it runs as.
+    user: String,
     pub(super) input: Input,
     /// Set by the reaper. From then on the pid may name another process.
     pub(super) status: Cell<Option<WaitStatus>>,
@@ -44,11 +47,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(pid: u32, tag: Option<String>, config: ProcessConfig, input: Input) -> Self {
+    pub(super) fn new(
+        pid: u32,
+        tag: Option<String>,
+        config: ProcessConfig,
+        user: String,
+        input: Input,
+    ) -> Self {
         Self {
             pid,
             tag,
             config,
+            user,
             input,
             status: Cell::new(None),
             cut_output: Cell::new(false),
@@ -135,12 +145,13 @@ impl Processes {
     }
 
     /// The reaper saw a child end. Not all are ours: orphans of the sandbox end here too.
-    pub(crate) fn exited(&self, pid: u32, status: WaitStatus) {
+    pub(crate) fn exited(&self, pid: u32, status: WaitStatus, log: &Log) {
         if let Some(process) = self.running.borrow().get(&pid)
             && process.status.get().is_none()
         {
             process.status.set(Some(status));
             process.changed.notify_one();
+            log.ended(pid, &process.config.cmd, &process.user, status);
         }
     }
 

@@ -1,0 +1,124 @@
+//! Log lines of a sandbox: its life as the event log has it, and what its agent tells.
+//!
+//! The agent's lines are in the sandbox and asked for when somebody wants them; they end with it. Lines of
+//! its life stay as long as the event log has them.
+
+mod agent;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use warder_wire::SandboxId;
+
+use crate::clock::Micros;
+use crate::gateway::Gateway;
+use crate::registry::record::{EventKind, EventRecord};
+use crate::sandbox::Sandbox;
+pub(crate) use agent::AgentLines;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    /// By E2B's name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "debug" => Self::Debug,
+            "info" => Self::Info,
+            "warn" => Self::Warn,
+            "error" => Self::Error,
+            _ => return None,
+        })
+    }
+}
+
+/// A line as E2B's `SandboxLogEntry` has it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Line {
+    pub(crate) timestamp: Micros,
+    pub(crate) message: String,
+    pub(crate) level: Level,
+    /// All of them text; `logger` is always there.
+    pub(crate) fields: BTreeMap<&'static str, String>,
+}
+
+impl Line {
+    fn new(timestamp: Micros, level: Level, logger: &str, message: impl Into<String>) -> Self {
+        Self {
+            timestamp,
+            message: message.into(),
+            level,
+            fields: BTreeMap::from([("logger", logger.to_owned())]),
+        }
+    }
+}
+
+fn of_event(event: &EventRecord) -> Line {
+    let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
+    let message = match (event.kind, data["reason"].as_str(), &data["set_timeout"]) {
+        (EventKind::Created, ..) => "sandbox created".to_owned(),
+        (EventKind::Killed, reason, _) => format!(
+            "sandbox ended ({}); lines of its agent ended with it",
+            reason.unwrap_or("unknown")
+        ),
+        (EventKind::Updated, _, serde_json::Value::String(end)) => {
+            format!("sandbox ends at {end}")
+        }
+        (EventKind::Updated, ..) => "sandbox updated".to_owned(),
+        (EventKind::Paused, reason, _) => match reason {
+            Some(reason) => format!("sandbox paused ({reason})"),
+            None => "sandbox paused".to_owned(),
+        },
+        (EventKind::Resumed, ..) => "sandbox resumed".to_owned(),
+        (EventKind::Checkpointed, ..) => "snapshot taken".to_owned(),
+    };
+    let mut line = Line::new(event.at.into(), Level::Info, "sandbox", message);
+    line.fields.insert("event", event.kind.name().to_owned());
+    line
+}
+
+/// Every line there is, oldest first; `None` for a sandbox nobody has heard of.
+pub(crate) async fn lines(gateway: &Gateway, id: &SandboxId) -> Option<Vec<Line>> {
+    let events = gateway.events.page(Some(id), &[], true, (0, usize::MAX));
+    let sandbox = gateway.registry.get(id);
+    if events.is_empty() && sandbox.is_none() {
+        return None;
+    }
+    let mut lines: Vec<Line> = events.iter().map(|event| of_event(event)).collect();
+    if let Some(sandbox) = sandbox {
+        lines.extend(agent_lines(&sandbox).await);
+        // Stable: what one source wrote at one time stays in its order.
+        lines.sort_by_key(|line| line.timestamp);
+    }
+    Some(lines)
+}
+
+async fn agent_lines(sandbox: &std::sync::Arc<Sandbox>) -> Vec<Line> {
+    if !sandbox.runs() {
+        return sandbox.agent_lines.kept();
+    }
+    match agent::fetch(sandbox).await {
+        Ok(lines) => {
+            sandbox.agent_lines.keep(lines.clone());
+            lines
+        }
+        // Said where the lines would be; the sandbox's life can still be read.
+        Err(error) => {
+            let mut all = sandbox.agent_lines.kept();
+            all.push(Line::new(
+                Micros::now(),
+                Level::Warn,
+                "gateway",
+                format!("lines of the agent cannot be read: {error}"),
+            ));
+            all
+        }
+    }
+}
