@@ -6,12 +6,13 @@ use tokio::sync::Semaphore;
 use warder_ipc::aio::Reaper;
 use warder_wire::{BackendName, InstanceTag};
 
+use crate::clients::Rates;
 use crate::clock::Micros;
 use crate::lifecycle::Idempotency;
 use crate::limits;
 use crate::peers::Peers;
-use crate::proxy::signed::Rate;
 use crate::registry::{Events, Registry};
+use crate::tls::Certificates;
 use crate::volumes::Volumes;
 
 /// The gateway.
@@ -19,8 +20,12 @@ use crate::volumes::Volumes;
 pub(crate) struct Gateway {
     /// The instance.
     pub(crate) tag: InstanceTag,
-    /// The domain sandbox host names end in; empty if none was configured.
-    pub(crate) domain: String,
+    /// The domains sandbox host names end in, with a port where clients need one; none if none was configured.
+    pub(crate) domains: Vec<String>,
+    /// Whether a listener speaks TLS.
+    pub(crate) tls: bool,
+    /// What it shows then.
+    pub(crate) certificates: Arc<Certificates>,
     /// The backend that makes sandboxes.
     pub(crate) backend: BackendName,
     /// What is known.
@@ -38,7 +43,7 @@ pub(crate) struct Gateway {
     /// Answers to repeated creates.
     pub(crate) idempotency: Idempotency,
     /// Bounds signature checks.
-    pub(crate) signatures: Rate,
+    pub(crate) signatures: Rates,
     /// When this process began to serve.
     pub(crate) since: Micros,
 }
@@ -46,14 +51,17 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Puts it together.
     pub(crate) fn new(
-        (tag, domain, backend): (InstanceTag, String, BackendName),
+        (tag, domains, backend): (InstanceTag, Vec<String>, BackendName),
+        tls: bool,
         (registry, events, volumes): (Registry, Events, Volumes),
         peers: Arc<Peers>,
         reaper: Reaper,
     ) -> Arc<Self> {
         Arc::new(Self {
             tag,
-            domain,
+            domains: domains.into_iter().filter(|d| !d.is_empty()).collect(),
+            tls,
+            certificates: Arc::default(),
             backend,
             registry,
             events,
@@ -62,13 +70,17 @@ impl Gateway {
             reaper,
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),
             idempotency: Idempotency::default(),
-            signatures: Rate::default(),
+            signatures: Rates::default(),
             since: Micros::now(),
         })
     }
 
-    /// The domain as clients are told it: `None` lets them use their own.
+    /// The domain as clients are told it: `None` lets them use their own, which where there are several is
+    /// the one that led them here.
     pub(crate) fn domain(&self) -> Option<&str> {
-        Some(self.domain.as_str()).filter(|domain| !domain.is_empty())
+        match self.domains.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 }

@@ -47,14 +47,42 @@ pub(crate) const MAX_TIMEOUT_S: u64 = 30 * 24 * 3600;
 pub(crate) const MAP_ENTRIES: usize = 256;
 /// Most keys.
 pub(crate) const KEYS: usize = 1000;
-/// Signature checks for file URLs without a sandbox id: this many a second.
+/// Signature checks for file URLs without a sandbox id: so many a second for one client.
 pub(crate) const SIGNATURE_RATE: f64 = 50.0;
-/// And this many at once.
+/// And so many at once.
 pub(crate) const SIGNATURE_BURST: f64 = 100.0;
 /// Most volumes.
 pub(crate) const VOLUMES: usize = 1000;
 /// Longest name of a volume in bytes.
 pub(crate) const VOLUME_NAME: usize = 128;
+/// So many a second for all clients together, since each costs a hash for every sandbox.
+pub(crate) const SIGNATURE_RATE_ALL: f64 = 1000.0;
+/// And so many at once.
+pub(crate) const SIGNATURE_BURST_ALL: f64 = 2000.0;
+/// Clients told apart for that.
+pub(crate) const SIGNATURE_CLIENTS: usize = 4096;
+/// How long a TLS handshake may take.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most TLS handshakes at once; beyond it the connection is closed.
+pub(crate) const HANDSHAKES: usize = 2048;
+/// And for one client.
+pub(crate) const HANDSHAKES_PER_CLIENT: usize = 128;
+/// Most requests at once on one HTTP/2 connection.
+pub(crate) const STREAMS: u32 = 128;
+/// How many bytes of one request's body a client may send over HTTP/2 before somebody reads them.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// And of all on one connection.
+pub(crate) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How many bytes of one answer wait for a slow client of HTTP/2.
+pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
+/// Most requests a client may have begun and taken back before they were looked at; beyond it the connection ends.
+pub(crate) const PENDING_RESETS: usize = 20;
+/// Most requests that broke a rule of HTTP/2 and were reset for it; beyond it the connection ends.
+pub(crate) const ERROR_RESETS: usize = 64;
+/// How often a client of HTTP/2 that says nothing is asked whether it is there.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// And how long it may take to say so.
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Audit lines kept.
 pub(crate) const AUDIT_LINES: u64 = 10_000;
 /// Events kept.

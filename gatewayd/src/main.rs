@@ -13,6 +13,7 @@ mod admin;
 mod api;
 mod auth;
 mod client_body;
+mod clients;
 mod clock;
 mod error;
 mod gateway;
@@ -30,6 +31,7 @@ mod sandbox;
 mod serve;
 mod start;
 mod text;
+mod tls;
 mod volumes;
 
 use std::error::Error;

@@ -268,6 +268,18 @@ impl Peers {
         }
     }
 
+    /// See [`gateway_priv::Ask::Reload`]. The round of certificates, and why the log file is the old one.
+    pub(crate) async fn reload(&self) -> Result<(u32, Option<warder_wire::Fault>), AskError> {
+        match self
+            .privd(gateway_priv::Ask::Reload, Vec::new(), ASK_TIMEOUT)
+            .await?
+            .0
+        {
+            gateway_priv::Answer::Reloaded { round, log } => Ok((round, log)),
+            _ => Err(AskError::Answer("privd")),
+        }
+    }
+
     /// See [`gateway_priv::Ask::Usage`].
     pub(crate) async fn usage(&self, sandbox: SandboxId) -> Result<Usage, AskError> {
         match self

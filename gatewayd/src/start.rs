@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::peers::Peers;
 use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
+use crate::tls::Tls;
 use crate::volumes::Volumes;
 
 /// Most threads that serve. One is enough for a small host and saves waking others.
@@ -48,6 +49,9 @@ pub(crate) enum StartError {
     /// A thread, the runtime or a descriptor could not be set up.
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
+    /// The cryptographic library is not whole.
+    #[error("no TLS")]
+    Tls(#[source] rustls::Error),
     /// privd does not say what it holds.
     #[error("not reconciled")]
     Reconcile(#[from] AskError),
@@ -58,9 +62,11 @@ struct Given {
     tag: InstanceTag,
     ids: (u32, u32),
     operators: Option<u32>,
-    domain: String,
+    domains: Vec<String>,
     backend: BackendName,
     tcp: Vec<OwnedFd>,
+    /// How many of them, the last ones, speak TLS.
+    tls: usize,
     admin: OwnedFd,
     state: OwnedFd,
 }
@@ -69,14 +75,16 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
     let Role::Gateway {
         ids,
         tcp_listeners,
+        tls_listeners,
         operator_group,
         domain,
+        more_domains,
         backend,
     } = start.role
     else {
         return Err(StartError::Frame("another role"));
     };
-    if fds.len() != usize::from(tcp_listeners) + 2 {
+    if fds.len() != usize::from(tcp_listeners) + 2 || tls_listeners > tcp_listeners {
         return Err(StartError::Frame("a wrong number of descriptors"));
     }
     let (Some(state), Some(admin)) = (fds.pop(), fds.pop()) else {
@@ -94,9 +102,10 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         tag: start.tag,
         ids,
         operators: operator_group,
-        domain,
+        domains: std::iter::once(domain).chain(more_domains).collect(),
         backend,
         tcp: fds,
+        tls: usize::from(tls_listeners),
         admin,
         state,
     })
@@ -141,14 +150,21 @@ pub(crate) fn run() -> Result<(), StartError> {
         let volumes = Volumes::new(loaded.volumes);
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
-            (given.tag, given.domain, given.backend),
+            (given.tag, given.domains, given.backend),
+            given.tls > 0,
             (registry, log, volumes),
             Arc::new(peers),
             reaper,
         );
         let following = tokio::spawn(lifecycle::follow(Arc::clone(&gateway), events));
         lifecycle::reconcile(&gateway, loaded.sandboxes).await?;
-        listen(&gateway, given.tcp, given.admin, given.operators, room)?;
+        listen(
+            &gateway,
+            (given.tcp, given.tls),
+            given.admin,
+            given.operators,
+            room,
+        )?;
         tokio::spawn(prune(Arc::clone(&gateway)));
         tokio::spawn(metrics::sample_all(gateway));
         // privd is gone or done with us. The registry needs no farewell: its journal is written.
@@ -196,18 +212,22 @@ fn room() -> usize {
 
 fn listen(
     gateway: &Arc<Gateway>,
-    tcp: Vec<OwnedFd>,
+    (tcp, of_tls): (Vec<OwnedFd>, usize),
     admin: OwnedFd,
     operators: Option<u32>,
     room: usize,
 ) -> Result<(), StartError> {
     let failed = |e| StartError::System("a listener", e);
     let room = Arc::new(Semaphore::new(room));
-    for fd in tcp {
+    let tls = Arc::new(Tls::new(Arc::clone(&gateway.certificates)).map_err(StartError::Tls)?);
+    let plain = tcp.len() - of_tls;
+    for (n, fd) in tcp.into_iter().enumerate() {
         let listener = TcpListener::from(fd);
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        tokio::spawn(serve::tcp(Arc::clone(gateway), listener, Arc::clone(&room)));
+        let tls = (n >= plain).then(|| Arc::clone(&tls));
+        let room = Arc::clone(&room);
+        tokio::spawn(serve::tcp(Arc::clone(gateway), listener, tls, room));
     }
     let listener = UnixListener::from(admin);
     listener.set_nonblocking(true).map_err(failed)?;

@@ -8,6 +8,10 @@ use warder_wire::{BackendName, InstanceTag};
 
 /// Most TCP listeners; they ride with two more descriptors in one frame of at most 16.
 const MAX_LISTENERS: usize = 8;
+/// Most certificates.
+const MAX_CERTIFICATES: usize = 8;
+/// Most domains.
+const MAX_DOMAINS: usize = 8;
 /// Most backends; each has a plugin host and one of the instance's own ids.
 const MAX_BACKENDS: usize = 8;
 /// Most resolvers that resolv.conf(5) takes.
@@ -26,14 +30,21 @@ pub(crate) struct Config {
     pub listen: Vec<SocketAddr>,
     /// Bound listeners inherited from whoever started privd.
     pub listen_fds: Vec<i32>,
+    /// The same for HTTPS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// The same for HTTPS.
+    pub tls_listen_fds: Vec<i32>,
+    /// Certificate chains, each with its key, as PEM files. The first one is shown to clients that name no
+    /// domain, or one that no certificate is for.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
     /// Where `netd`, `gatewayd` and `pluginhost` are.
     pub libexec_dir: PathBuf,
     /// Where plugins are: root's, and nobody else may write it.
     pub plugin_dir: PathBuf,
     /// The backends to load; the first one makes sandboxes.
     pub backends: Vec<BackendName>,
-    /// What sandbox host names end in, with `:PORT` where clients need one.
-    pub domain: String,
+    /// What sandbox host names end in, with `:PORT` where clients need one; at least one.
+    pub domains: Vec<String>,
     /// Group whose members may administer.
     pub operator_group: Option<String>,
     /// The static agent that becomes pid 1 of every sandbox.
@@ -101,6 +112,12 @@ impl Config {
             .clone()
             .unwrap_or_else(|| Path::new("/run/warder").join(tag.to_string()))
     }
+
+    /// How many listeners speak TLS.
+    #[must_use]
+    pub(crate) fn tls_listeners(&self) -> usize {
+        self.tls_listen.len() + self.tls_listen_fds.len()
+    }
 }
 
 #[derive(Default)]
@@ -109,10 +126,14 @@ struct Draft {
     run_dir: Option<PathBuf>,
     listen: Vec<SocketAddr>,
     listen_fds: Vec<i32>,
+    tls_listen: Vec<SocketAddr>,
+    tls_listen_fds: Vec<i32>,
+    tls_chains: Vec<PathBuf>,
+    tls_keys: Vec<PathBuf>,
     libexec_dir: Option<PathBuf>,
     plugin_dir: Option<PathBuf>,
     backends: Vec<BackendName>,
-    domain: Option<String>,
+    domains: Vec<String>,
     operator_group: Option<String>,
     agent: Option<PathBuf>,
     max_sandboxes: Option<u32>,
@@ -135,7 +156,9 @@ impl Draft {
             "plugin_dir" => once(&mut self.plugin_dir, path(value)?),
             "agent" => once(&mut self.agent, path(value)?),
             "log_file" => once(&mut self.log_file, path(value)?),
-            "domain" => once(&mut self.domain, domain(value)?),
+            "domain" => many(&mut self.domains, domain(value)?, MAX_DOMAINS),
+            "tls_chain" => many(&mut self.tls_chains, path(value)?, MAX_CERTIFICATES),
+            "tls_key" => many(&mut self.tls_keys, path(value)?, MAX_CERTIFICATES),
             "operator_group" => once(&mut self.operator_group, value.to_owned()),
             "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
             "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
@@ -147,22 +170,16 @@ impl Draft {
                 "remove" => once(&mut self.keep_on_stop, false),
                 _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
             },
-            "listen" => {
-                let address = value
-                    .parse()
-                    .map_err(|_| format!("`{value}` is not ADDRESS:PORT"))?;
-                many(&mut self.listen, address, MAX_LISTENERS)
-            }
+            "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
+            "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
             "resolver" => {
                 let address = value
                     .parse()
                     .map_err(|_| format!("`{value}` is not an IPv4 address"))?;
                 many(&mut self.resolvers, address, MAX_RESOLVERS)
             }
-            "listen_fd" => {
-                let fd = number(value, 3, 1023)?.cast_signed();
-                many(&mut self.listen_fds, fd, MAX_LISTENERS)
-            }
+            "listen_fd" => many(&mut self.listen_fds, descriptor(value)?, MAX_LISTENERS),
+            "tls_listen_fd" => many(&mut self.tls_listen_fds, descriptor(value)?, MAX_LISTENERS),
             "backend" => {
                 let name = BackendName::new(value).map_err(|e| format!("`{value}`: {e}"))?;
                 many(&mut self.backends, name, MAX_BACKENDS)
@@ -178,11 +195,25 @@ impl Draft {
         if self.backends.is_empty() {
             return Err("`backend` is missing".to_owned());
         }
-        let listeners = self.listen.len() + self.listen_fds.len();
+        let tls = self.tls_listen.len() + self.tls_listen_fds.len();
+        let listeners = self.listen.len() + self.listen_fds.len() + tls;
         if listeners == 0 || listeners > MAX_LISTENERS {
             return Err(format!(
-                "between 1 and {MAX_LISTENERS} of `listen` and `listen_fd` are needed"
+                "between 1 and {MAX_LISTENERS} of `listen`, `listen_fd`, `tls_listen` and `tls_listen_fd` are needed"
             ));
+        }
+        if self.tls_chains.len() != self.tls_keys.len() {
+            return Err("each `tls_chain` needs its `tls_key`, in the same order".to_owned());
+        }
+        if (tls == 0) != self.tls_chains.is_empty() {
+            return Err(
+                "`tls_listen` or `tls_listen_fd`, and `tls_chain` with `tls_key`, need each other"
+                    .to_owned(),
+            );
+        }
+        let twice = |fd: &i32| self.tls_listen_fds.contains(fd);
+        if self.listen_fds.iter().any(twice) {
+            return Err("a descriptor is a `listen_fd` or a `tls_listen_fd`, not both".to_owned());
         }
         if self
             .run_dir
@@ -198,10 +229,17 @@ impl Draft {
             run_dir: self.run_dir,
             listen: self.listen,
             listen_fds: self.listen_fds,
+            tls_listen: self.tls_listen,
+            tls_listen_fds: self.tls_listen_fds,
+            certificates: self.tls_chains.into_iter().zip(self.tls_keys).collect(),
             libexec_dir: need(self.libexec_dir, "libexec_dir")?,
             plugin_dir: need(self.plugin_dir, "plugin_dir")?,
             backends: self.backends,
-            domain: self.domain.unwrap_or_else(|| "localhost".to_owned()),
+            domains: if self.domains.is_empty() {
+                vec!["localhost".to_owned()]
+            } else {
+                self.domains
+            },
             operator_group: self.operator_group,
             agent: need(self.agent, "agent")?,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
@@ -237,6 +275,15 @@ fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ => Err(format!("`{value}` is not a number from {least} to {most}")),
     }
+}
+
+fn address(value: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| format!("`{value}` is not ADDRESS:PORT");
+    value.parse().map_err(wrong)
+}
+
+fn descriptor(value: &str) -> Result<i32, String> {
+    Ok(number(value, 3, 1023)?.cast_signed())
 }
 
 fn path(value: &str) -> Result<PathBuf, String> {
@@ -325,6 +372,22 @@ mod tests {
             .map(|l| format!("{l}\n"))
             .collect();
         assert!(Config::parse(&text).is_err());
+    }
+
+    #[test]
+    fn tls_needs_listeners_chains_and_keys() {
+        let tls = "tls_listen 127.0.0.1:3443\ntls_chain /a\ntls_key /b\n";
+        let config = Config::parse(&format!("{GOOD}{tls}")).expect("good");
+        assert_eq!(config.tls_listeners(), 1);
+        assert_eq!(config.certificates, [("/a".into(), "/b".into())]);
+        for bad in [
+            "tls_listen_fd 3\n",
+            "tls_chain /a\ntls_key /b\n",
+            "tls_listen_fd 3\ntls_chain /a\n",
+            "tls_listen_fd 3\nlisten_fd 3\ntls_chain /a\ntls_key /b\n",
+        ] {
+            assert!(Config::parse(&format!("{GOOD}{bad}")).is_err(), "{bad}");
+        }
     }
 
     proptest::proptest! {

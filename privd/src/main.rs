@@ -19,6 +19,7 @@ mod privd;
 mod ranges;
 mod rate;
 mod reconcile;
+mod reload;
 mod setup;
 mod stop;
 mod supervise;

@@ -61,6 +61,9 @@ pub(crate) enum StartError {
     /// A file operation failed.
     #[error("{0} failed")]
     File(&'static str, #[source] io::Error),
+    /// A certificate cannot be used.
+    #[error("`tls_chain` and `tls_key` number {0}")]
+    Certificate(usize, #[source] Fault),
     /// A file is not safe to use as root.
     #[error("{} must be root's and writable by nobody else", .0.display())]
     Untrusted(PathBuf),
@@ -207,6 +210,8 @@ pub(crate) struct Privd {
     pub fatal: Option<String>,
     /// Some channel may hold more messages than were taken.
     pub more: bool,
+    /// How often certificates were handed over.
+    pub round: u32,
 }
 
 /// What a poll may find ready.
@@ -353,9 +358,7 @@ impl Privd {
             match caught {
                 Caught::Terminate | Caught::Interrupt => self.begin_stop(),
                 Caught::Hangup => {
-                    if let Err(e) = self.log.reopen() {
-                        self.log.own(format_args!("cannot open the log file: {e}"));
-                    }
+                    self.reload();
                 }
                 // Children are watched by their descriptors.
                 Caught::Child => {}

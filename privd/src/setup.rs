@@ -26,6 +26,7 @@ use crate::listeners::{self, Links};
 use crate::logs::Log;
 use crate::privd::{Privd, StartError};
 use crate::ranges::Ranges;
+use crate::reload;
 use crate::supervise::{Post, Role};
 
 /// Shared by all instances of a host.
@@ -41,12 +42,14 @@ const RESOLVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8,
 /// [`StartError`].
 pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
     let file = |what| move |e| StartError::File(what, e);
-    let inherited = config
-        .listen_fds
-        .iter()
-        .map(|n| own::inherited(*n))
-        .collect::<Result<Vec<_>, _>>()?;
-    let undone = own::settle(&config.listen_fds)?;
+    let inherit = |fds: &[i32]| {
+        fds.iter()
+            .map(|n| own::inherited(*n))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let inherited = inherit(&config.listen_fds)?;
+    let inherited_tls = inherit(&config.tls_listen_fds)?;
+    let undone = own::settle(&[&config.listen_fds[..], &config.tls_listen_fds].concat())?;
     let signals = Signals::new()?;
     let mut log = Log::open(config.log_file.clone()).map_err(file("opening the log file"))?;
     for line in undone {
@@ -85,13 +88,22 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         None => None,
     };
     let mut tcp = Vec::new();
-    for address in &config.listen {
-        tcp.push(listeners::tcp(*address).map_err(file("binding a `listen` address"))?);
+    // Those that speak TLS are the last.
+    for (addresses, fds) in [
+        (&config.listen, inherited),
+        (&config.tls_listen, inherited_tls),
+    ] {
+        for address in addresses {
+            tcp.push(listeners::tcp(*address).map_err(file("binding a `listen` address"))?);
+        }
+        for fd in fds {
+            warder_ipc::check::tcp_listener(std::os::fd::AsFd::as_fd(&fd))
+                .map_err(|_| StartError::Invalid("`listen_fd` is no listening TCP socket"))?;
+            tcp.push(fd);
+        }
     }
-    for fd in inherited {
-        warder_ipc::check::tcp_listener(std::os::fd::AsFd::as_fd(&fd))
-            .map_err(|_| StartError::Invalid("`listen_fd` is no listening TCP socket"))?;
-        tcp.push(fd);
+    for (n, pair) in (1..).zip(&config.certificates) {
+        reload::open(pair).map_err(|fault| StartError::Certificate(n, fault))?;
     }
     let admin = listeners::admin(&run_dir.join("admin.sock"), operator_group)
         .map_err(file("binding the administrator's listener"))?;
@@ -161,6 +173,7 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         stop: None,
         fatal: None,
         more: false,
+        round: 0,
         config,
         state_dir,
         run_dir,

@@ -231,8 +231,11 @@ impl Privd {
                     ids,
                     tcp_listeners: u8::try_from(self.listeners.len())
                         .map_err(|_| StartError::Invalid("too many listeners"))?,
+                    tls_listeners: u8::try_from(self.config.tls_listeners())
+                        .map_err(|_| StartError::Invalid("too many listeners"))?,
                     operator_group: self.operator_group,
-                    domain: self.config.domain.clone(),
+                    domain: self.config.domains[0].clone(),
+                    more_domains: self.config.domains[1..].to_vec(),
                     backend: self.config.backends[0].clone(),
                 };
                 (role, fds, None)
@@ -395,6 +398,7 @@ impl Privd {
                     self.join_plugin(u8::try_from(n).unwrap_or(u8::MAX));
                 }
                 self.tell_what_was_lost();
+                self.hand_over_certificates();
             }
         }
     }

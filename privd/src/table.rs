@@ -72,6 +72,7 @@ pub(crate) enum Verb {
     TemplateRemove,
     HostReport,
     Usage,
+    Reload,
     StorageClone,
     CellCreate,
     CellRemove,
@@ -113,7 +114,7 @@ const fn row(verb: Verb, from: Sender, phases: Phases, fds: usize, rate: (u32, u
 }
 
 /// The policy.
-pub(crate) const TABLE: [Row; 23] = [
+pub(crate) const TABLE: [Row; 24] = [
     row(Verb::LeaseOpen, Sender::Gateway, ABSENT, 0, (2000, 1000)),
     row(Verb::LeaseSet, Sender::Gateway, LIVE, 0, (4000, 2000)),
     row(
@@ -130,6 +131,7 @@ pub(crate) const TABLE: [Row; 23] = [
     row(Verb::TemplateRemove, Sender::Gateway, NONE, 0, (20, 10)),
     row(Verb::HostReport, Sender::Gateway, NONE, 0, (50, 20)),
     row(Verb::Usage, Sender::Gateway, RUNNING, 0, (4000, 2000)),
+    row(Verb::Reload, Sender::Gateway, NONE, 0, (4, 1)),
     row(Verb::StorageClone, Sender::Plugin, OPEN, 0, (2000, 1000)),
     row(Verb::CellCreate, Sender::Plugin, STORED, 0, (2000, 1000)),
     row(
@@ -198,6 +200,7 @@ pub(crate) fn of_gateway(ask: &gateway_priv::Ask) -> Request<'_> {
         Ask::VolumeCreate { .. } => (Verb::VolumeCreate, None),
         Ask::VolumeRemove { .. } => (Verb::VolumeRemove, None),
         Ask::VolumeList { .. } => (Verb::VolumeList, None),
+        Ask::Reload => (Verb::Reload, None),
     };
     Request {
         verb,
@@ -336,6 +339,7 @@ pub(crate) fn gateway(
         Ask::VolumeCreate { volume } => d.volume_create(&to, &volume),
         Ask::VolumeRemove { volume } => d.volume_remove(&to, &volume),
         Ask::VolumeList { after } => d.volume_list(&to, after.as_ref()),
+        Ask::Reload => d.reload_asked(&to),
     }
     Ok(())
 }
@@ -485,6 +489,7 @@ mod tests {
             Ask::VolumeCreate { volume: volume() },
             Ask::VolumeRemove { volume: volume() },
             Ask::VolumeList { after: None },
+            Ask::Reload,
         ]
     }
 

@@ -46,6 +46,35 @@ pub(super) async fn report(gateway: &Gateway) -> Result<Answer, ApiError> {
     ))
 }
 
+pub(super) async fn certificates(gateway: &Gateway) -> Result<Answer, ApiError> {
+    complete(gateway, 0).await?;
+    Ok(json(StatusCode::OK, &gateway.certificates.report()))
+}
+
+/// What was opened anew, and what stays as it was because it could not be.
+pub(super) async fn reload(gateway: &Gateway) -> Result<Answer, ApiError> {
+    let (round, log) = gateway.peers.reload().await?;
+    complete(gateway, round).await?;
+    gateway.registry.audit("operator", "reload", "", "");
+    let certificates = gateway.certificates.report();
+    let log = log.map(|fault| fault.detail);
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "certificates": certificates, "log": log }),
+    ))
+}
+
+/// Waits for the certificates of a round, which privd sends before it answers.
+async fn complete(gateway: &Gateway, round: u32) -> Result<(), ApiError> {
+    if gateway.tls {
+        let all = gateway.certificates.complete(round);
+        tokio::time::timeout(limits::ASK_TIMEOUT, all)
+            .await
+            .map_err(|_| ApiError::internal("privd sent no certificates"))?;
+    }
+    Ok(())
+}
+
 pub(super) fn audit(gateway: &Gateway, query: Option<&str>) -> Result<Answer, ApiError> {
     let pairs = query_pairs(query.unwrap_or_default()).unwrap_or_default();
     let limit = match pairs.iter().find(|(name, _)| name == "limit") {
@@ -83,6 +112,7 @@ pub(super) fn instance(gateway: &Gateway) -> Answer {
             "tag": gateway.tag.to_string(),
             "version": env!("CARGO_PKG_VERSION"),
             "domain": gateway.domain(),
+            "domains": gateway.domains,
             "backend": gateway.backend.as_str(),
             "since": gateway.since,
             "sandboxes": gateway.registry.all().len(),

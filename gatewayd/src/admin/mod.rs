@@ -11,6 +11,8 @@
 //! | `GET /admin/host` | what this host offers |
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
 //! | `GET /admin/events?after=&sandbox=&follow=` | lifecycle events as JSON lines, oldest first; goes on when following |
+//! | `GET /admin/certificates` | `[{usable, names, notAfter, problem}]`, in the order of the configuration |
+//! | `POST /admin/reload` | `{certificates, log}`: log file and certificates opened anew; `log` says why not, if not |
 //! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost, events}` |
 //!
 //! Everything else is E2B's API and sandbox traffic, as on the network, without a key or token.
@@ -60,6 +62,8 @@ async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiEr
         (&Method::GET, ["host"]) => host::report(gateway).await,
         (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),
         (&Method::GET, ["events"]) => events::stream(gateway, request.uri().query()),
+        (&Method::GET, ["certificates"]) => host::certificates(gateway).await,
+        (&Method::POST, ["reload"]) => host::reload(gateway).await,
         (&Method::GET, ["instance"]) => Ok(host::instance(gateway)),
         _ => Err(ApiError::new(
             StatusCode::NOT_FOUND,

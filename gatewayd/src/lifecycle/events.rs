@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use warder_wire::gateway_priv::{EndReason, Event};
-use warder_wire::{SandboxId, gateway_plugin};
+use warder_wire::{Fault, FaultCode, SandboxId, gateway_plugin};
 
 use crate::gateway::Gateway;
 use crate::peers::Events;
@@ -20,6 +20,21 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, mut events: Events<Event>) {
 
 /// Handles one event; also used before there is anything else to do.
 fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
+    if let Event::Certificate {
+        round,
+        index,
+        of,
+        fault,
+    } = event
+    {
+        let given = match (fault, <[OwnedFd; 2]>::try_from(fds)) {
+            (None, Ok(fds)) => Ok(fds),
+            (fault, _) => Err(fault.unwrap_or_else(|| {
+                Fault::new(FaultCode::System, "it came without its descriptors")
+            })),
+        };
+        return gateway.certificates.take(round, (index, of), given);
+    }
     match (event, one(fds)) {
         (Event::Ended { sandbox, reason }, None) => ended(gateway, &sandbox, reason),
         // Nobody asks for pausing yet.

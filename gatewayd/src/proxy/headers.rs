@@ -63,24 +63,26 @@ pub(crate) fn withhold(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells the server inside who asked and by what name.
-pub(crate) fn forwarded(headers: &mut HeaderMap, client: Option<IpAddr>) {
+/// Tells the server inside who asked, by what name, and how. What a proxy in front says of itself is passed on,
+/// but over TLS it is https.
+pub(crate) fn forwarded(headers: &mut HeaderMap, client: IpAddr, tls: bool) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    if let Some(client) = client {
-        let chain = match headers.get(FOR).and_then(|value| value.to_str().ok()) {
-            Some(before) => format!("{before}, {client}"),
-            None => client.to_string(),
-        };
-        if let Ok(chain) = chain.parse() {
-            headers.insert(FOR, chain);
-        }
+    let chain = match headers.get(FOR).and_then(|value| value.to_str().ok()) {
+        Some(before) => format!("{before}, {client}"),
+        None => client.to_string(),
+    };
+    if let Ok(chain) = chain.parse() {
+        headers.insert(FOR, chain);
     }
     if !headers.contains_key(HOST)
         && let Some(host) = headers.get(header::HOST).cloned()
     {
         headers.insert(HOST, host);
+    }
+    if tls {
+        headers.insert(PROTO, HeaderValue::from_static("https"));
     }
     headers
         .entry(PROTO)
@@ -128,6 +130,26 @@ mod tests {
         );
         assert!(upgrade_of(&map(&[("upgrade", "websocket")])).is_none());
         assert!(upgrade_of(&map(&[("connection", "upgrade")])).is_none());
+    }
+
+    #[test]
+    fn over_tls_it_is_https_whatever_the_client_says() {
+        let client = IpAddr::from([192, 0, 2, 1]);
+        for (said, tls, told) in [
+            (None, false, "http"),
+            (Some("https"), false, "https"),
+            (None, true, "https"),
+            (Some("http"), true, "https"),
+        ] {
+            let said: Vec<_> = said
+                .map(|said| ("x-forwarded-proto", said))
+                .into_iter()
+                .collect();
+            let mut headers = map(&said);
+            forwarded(&mut headers, client, tls);
+            assert_eq!(headers["x-forwarded-proto"], told, "{said:?} {tls}");
+            assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        }
     }
 
     #[test]

@@ -24,22 +24,29 @@ pub(crate) enum Target {
 #[error("{0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Decides by host and headers. `domain` is the configured one, empty if none; a port in it is ignored.
+/// Decides by host and headers. `domains` are the configured ones; a port in one is ignored.
 ///
 /// # Errors
 /// [`Malformed`], which is 400.
-pub(crate) fn target(uri: &Uri, headers: &HeaderMap, domain: &str) -> Result<Target, Malformed> {
+pub(crate) fn target(
+    uri: &Uri,
+    headers: &HeaderMap,
+    domains: &[String],
+) -> Result<Target, Malformed> {
     let host = host_of(uri, headers)?;
-    let domain = without_port(domain).to_ascii_lowercase();
     if let Some(host) = &host
-        && let Some(target) = by_name(host, &domain)?
+        && let Some(target) = by_name(host, domains)?
     {
         return Ok(target);
     }
     match one(headers, "e2b-sandbox-id")? {
         Some(id) => by_headers(id, headers),
         None if host
-            .is_some_and(|host| !domain.is_empty() && host == format!("sandbox.{domain}")) =>
+            .and_then(|host| {
+                host.strip_prefix("sandbox.")
+                    .map(|rest| ours(rest, domains))
+            })
+            .unwrap_or_default() =>
         {
             Ok(Target::Unnamed)
         }
@@ -84,13 +91,19 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+fn ours(domain: &str, domains: &[String]) -> bool {
+    domains
+        .iter()
+        .any(|one| without_port(one).eq_ignore_ascii_case(domain))
+}
+
 /// `<port>-<id>` or `<port>-<id>-<client>` in the first label. Under the configured domain it must be one;
 /// under any other name it counts only if the id has our exact form, for there the label may be anything.
-fn by_name(host: &str, domain: &str) -> Result<Option<Target>, Malformed> {
+fn by_name(host: &str, domains: &[String]) -> Result<Option<Target>, Malformed> {
     let Some((label, rest)) = host.split_once('.') else {
         return Ok(None);
     };
-    let ours = !domain.is_empty() && rest == domain;
+    let ours = ours(rest, domains);
     let parsed = parse_label(label);
     match parsed {
         Some((id, port)) if ours || SandboxId::new(id).is_ok() => Ok(Some(Target::Sandbox {
@@ -155,7 +168,8 @@ mod tests {
         for (name, value) in more {
             headers.append(*name, value.parse().expect("ascii"));
         }
-        target(&Uri::from_static("/x"), &headers, "box.example:8443")
+        let domains = ["other.example".into(), "Box.example:8443".into()];
+        target(&Uri::from_static("/x"), &headers, &domains)
     }
 
     fn at(id: &str, port: u16) -> Result<Target, Malformed> {
@@ -199,7 +213,10 @@ mod tests {
         ] {
             assert_eq!(of(host, &[]), Ok(Target::Api), "{host}");
         }
-        assert_eq!(of("sandbox.box.example", &[]), Ok(Target::Unnamed));
+        for host in ["sandbox.box.example", "sandbox.other.example:1"] {
+            assert_eq!(of(host, &[]), Ok(Target::Unnamed));
+        }
+        assert!(of("x.other.example", &[]).is_err());
     }
 
     #[test]

@@ -42,8 +42,13 @@ const LAYERS: u32 = 4;
 /// Who sends sandbox traffic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sender {
-    /// Anyone on the network; the sandbox's own tokens decide.
-    Network(IpAddr),
+    /// Anyone on the network, over TLS or not; the sandbox's own tokens decide.
+    Network {
+        /// Who.
+        client: IpAddr,
+        /// Whether over TLS.
+        tls: bool,
+    },
     /// The operator, over the Unix listener: needs no token.
     Operator,
 }
@@ -103,7 +108,7 @@ pub(crate) async fn pass(
     // The server has answered it already, or will when the body is first read.
     parts.headers.remove(header::EXPECT);
     match sender {
-        Sender::Network(client) => headers::forwarded(&mut parts.headers, Some(client)),
+        Sender::Network { client, tls } => headers::forwarded(&mut parts.headers, client, tls),
         Sender::Operator => operator_lines(sandbox, port, &mut parts.headers),
     }
     parts.uri = origin_form(&parts.uri);

@@ -3,14 +3,13 @@
 //! The signature says which sandbox is meant: the one whose token it was made with (section 6.2 of
 //! E2B's contract). Every live sandbox is tried, each comparison in constant time, no shortcut at a match.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
 
 use super::{Sender, pass};
 use crate::error::ApiError;
@@ -42,7 +41,7 @@ pub(crate) async fn serve(gateway: &Gateway, sender: Sender, request: Request) -
         allow_origins(&mut answer);
         return answer;
     }
-    match find(gateway, &request) {
+    match find(gateway, sender, &request) {
         Ok(sandbox) => pass(&sandbox, sender, limits::AGENT_PORT, request).await,
         Err(error) => {
             let mut answer = http_io::error(&error);
@@ -52,7 +51,7 @@ pub(crate) async fn serve(gateway: &Gateway, sender: Sender, request: Request) -
     }
 }
 
-fn find(gateway: &Gateway, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
+fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, message);
     let operation = match *request.method() {
         Method::GET | Method::HEAD => "read",
@@ -66,7 +65,11 @@ fn find(gateway: &Gateway, request: &Request) -> Result<Arc<Sandbox>, ApiError> 
     };
     let signed = parse(request.uri().query().unwrap_or_default())
         .ok_or_else(|| unauthorized("missing signature query parameter"))?;
-    if !gateway.signatures.admit() {
+    let client = match sender {
+        Sender::Network { client, .. } => Some(client),
+        Sender::Operator => None,
+    };
+    if !gateway.signatures.admit(client) {
         return Err(ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many signed requests without a sandbox id",
@@ -119,30 +122,6 @@ fn signature(signed: &Signed, operation: &str, token: &str) -> String {
     format!("v1_{}", STANDARD_NO_PAD.encode(hash.finalize()))
 }
 
-/// Lets a bounded number of checks through: each costs one hash for every sandbox.
-#[derive(Debug)]
-pub(crate) struct Rate(Mutex<(f64, Instant)>);
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self(Mutex::new((limits::SIGNATURE_BURST, Instant::now())))
-    }
-}
-
-impl Rate {
-    fn admit(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gained = state.1.elapsed().as_secs_f64() * limits::SIGNATURE_RATE;
-        state.0 = (state.0 + gained).min(limits::SIGNATURE_BURST);
-        state.1 = Instant::now();
-        let admitted = state.0 >= 1.0;
-        if admitted {
-            state.0 -= 1.0;
-        }
-        admitted
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,14 +145,5 @@ mod tests {
             (signed.path.as_str(), signed.signature.as_str()),
             ("/a b", "v1_a/b+")
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_is_bounded() {
-        let rate = Rate::default();
-        let admitted = (0..1000).filter(|_| rate.admit()).count();
-        assert_eq!(admitted, 100);
-        tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        assert_eq!((0..1000).filter(|_| rate.admit()).count(), 50);
     }
 }

@@ -1,9 +1,11 @@
 //! Listeners, connections, and the first decision about each request.
 
 mod client_io;
+mod http2;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin;
@@ -27,20 +29,38 @@ use crate::http_io::{self, Answer, Half, Request};
 use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
+use crate::tls::{Accepted, Tls};
 use client_io::ClientIo;
 
 /// Pause after an accept that failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Serves a TCP listener for ever.
-pub(crate) async fn tcp(gateway: Arc<Gateway>, listener: TcpListener, room: Arc<Semaphore>) {
+/// Serves a TCP listener for ever, with TLS if it speaks that.
+pub(crate) async fn tcp(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    room: Arc<Semaphore>,
+) {
+    if tls.is_some() {
+        // Clients wait in the listener's queue until there is something to show them.
+        gateway.certificates.complete(0).await;
+    }
     loop {
         let permit = admit(&room).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                let sender = Sender::Network(peer.ip());
-                tokio::spawn(connection(Arc::clone(&gateway), stream, sender, permit));
+                let (gateway, client) = (Arc::clone(&gateway), peer.ip());
+                match &tls {
+                    Some(tls) => {
+                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, client, permit));
+                    }
+                    None => {
+                        let sender = Sender::Network { client, tls: false };
+                        tokio::spawn(connection(gateway, stream, sender, permit));
+                    }
+                }
             }
             Err(error) => accept_failed(&error).await,
         }
@@ -90,6 +110,41 @@ async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
+/// A connection to a listener that speaks TLS.
+async fn secure(
+    gateway: Arc<Gateway>,
+    tls: Arc<Tls>,
+    stream: TcpStream,
+    client: IpAddr,
+    permit: Option<OwnedSemaphorePermit>,
+) {
+    let sender = Sender::Network { client, tls: true };
+    match tls.accept(stream, client).await {
+        Ok(Accepted::Http1(stream)) => connection(gateway, stream, sender, permit).await,
+        Ok(Accepted::Http2(stream)) => http2::connection(gateway, stream, sender, permit).await,
+        Ok(Accepted::Plain(stream)) => plain(stream, permit).await,
+        // The client's doing; the library has told it what TLS has a word for.
+        Err(_) => {}
+    }
+}
+
+/// Somebody speaks HTTP where HTTPS is spoken: told so, whatever is asked.
+async fn plain(stream: TcpStream, _permit: Option<OwnedSemaphorePermit>) {
+    let service = service_fn(|_| async {
+        let error = ApiError::bad("this port speaks HTTPS: write https:// instead of http://");
+        let mut answer = http_io::error(&error);
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+        Ok::<_, Infallible>(answer)
+    });
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIMEOUT)
+        .max_buf_size(limits::HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
 async fn connection<S>(
     gateway: Arc<Gateway>,
     stream: S,
@@ -135,7 +190,7 @@ async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answ
     if sender == Sender::Operator && admin::is_one(&request) {
         return admin::serve(gateway, request).await;
     }
-    match target(request.uri(), request.headers(), &gateway.domain) {
+    match target(request.uri(), request.headers(), &gateway.domains) {
         Ok(Target::Sandbox { id, port }) => {
             proxy::to_sandbox(gateway, sender, &id, port, request).await
         }

@@ -66,6 +66,10 @@ pub(crate) struct World {
     pub(crate) volume_fault: Option<FaultCode>,
     /// Bytes of templates imported, by name.
     pub(crate) imported: BTreeMap<String, usize>,
+    /// Chains and keys of the TLS listener in PEM; where one is empty, privd cannot open it.
+    pub(crate) certificates: Vec<(String, String)>,
+    /// How often they were handed over.
+    pub(crate) round: u32,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -81,10 +85,12 @@ pub(crate) struct Fake {
     pub(crate) world: Shared,
     /// Where it serves.
     pub(crate) address: SocketAddr,
+    /// Where it serves TLS, if it does.
+    pub(crate) tls: Option<SocketAddr>,
     /// A key.
     pub(crate) key: String,
     dir: tempfile::TempDir,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     admin: UnixListener,
     process: Option<Child>,
     orders: Option<Sender<Order>>,
@@ -101,6 +107,11 @@ impl Drop for Fake {
 impl Fake {
     /// Starts everything.
     pub(crate) fn start() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// Starts everything; with certificates, a listener speaks TLS.
+    pub(crate) fn with(certificates: Vec<(String, String)>) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests need root"
@@ -110,19 +121,25 @@ impl Fake {
         std::fs::create_dir(&state).expect("made");
         std::os::unix::fs::chown(&state, Some(IDS.0), Some(IDS.1)).expect("root");
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).expect("root");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let listeners: Vec<_> = (0..=usize::from(!certificates.is_empty()))
+            .map(|_| bind())
+            .collect();
+        let at = |n: usize| listeners.get(n).and_then(|l| l.local_addr().ok());
         let admin = UnixListener::bind(dir.path().join("admin.sock")).expect("bound");
         let mut fake = Self {
             world: Shared::default(),
-            address: listener.local_addr().expect("bound"),
+            address: at(0).expect("bound"),
+            tls: at(1),
             key: String::new(),
             dir,
-            listener,
+            listeners,
             admin,
             process: None,
             orders: None,
             confinement: String::new(),
         };
+        fake.world().certificates = certificates;
         fake.spawn();
         let made = fake.operator("POST", "/admin/keys", br#"{"name":"test"}"#);
         assert_eq!(made.status, 201, "{}", made.text());
@@ -146,9 +163,14 @@ impl Fake {
         self.process = Some(process);
         let role = Role::Gateway {
             ids: IDS,
-            tcp_listeners: 1,
+            tcp_listeners: u8::try_from(self.listeners.len()).expect("few"),
+            tls_listeners: u8::from(self.tls.is_some()),
             operator_group: None,
             domain: "box.example".into(),
+            // As many domains as certificates.
+            more_domains: (1..self.world().certificates.len())
+                .map(|_| "other.example".into())
+                .collect(),
             backend: BackendName::new("fake").expect("name"),
         };
         let start = Start {
@@ -157,11 +179,12 @@ impl Fake {
             role,
         };
         let state = std::fs::File::open(self.dir.path().join("state")).expect("there");
-        let fds = vec![
-            self.listener.try_clone().expect("dup").into(),
-            self.admin.try_clone().expect("dup").into(),
-            state.into(),
-        ];
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        for listener in &self.listeners {
+            fds.push(listener.try_clone().expect("dup").into());
+        }
+        fds.push(self.admin.try_clone().expect("dup").into());
+        fds.push(state.into());
         ours.send_timeout(&start, fds, SOON).expect("reads");
         let (ready, _) = ours.recv_timeout::<Ready>(SOON).expect("gatewayd is ready");
         self.confinement = ready.confinement;
@@ -171,6 +194,10 @@ impl Fake {
         std::thread::spawn(move || privd(ours, world, &receiver));
         self.net();
         self.plugin();
+        let events = certificates(&mut self.world());
+        for (event, fds) in events {
+            self.order(event, fds);
+        }
     }
 
     /// Gives the gateway a netd, the first or the next.
@@ -357,6 +384,13 @@ fn privd(mut channel: Channel, world: Shared, orders: &Receiver<Order>) {
             Err(IpcError::TimedOut) => continue,
             Err(_) => return,
         };
+        if ask.body == Ask::Reload {
+            let events = certificates(&mut world.lock().expect("lock"));
+            for (event, fds) in events {
+                let event = Message::<Answer, Event>::Event(event);
+                channel.send_timeout(&event, fds, SOON).expect("reads");
+            }
+        }
         let (result, fds) = lease(&world, ask.body, fds);
         if channel
             .send_timeout(
@@ -372,6 +406,35 @@ fn privd(mut channel: Channel, world: Shared, orders: &Receiver<Order>) {
             return;
         }
     }
+}
+
+/// What privd sends when it has opened the certificates.
+fn certificates(world: &mut World) -> Vec<(Event, Vec<OwnedFd>)> {
+    world.round += 1;
+    let of = u8::try_from(world.certificates.len()).expect("few");
+    let file = |text: &str| {
+        let mut file = tempfile::tempfile().expect("a file");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("writes");
+        OwnedFd::from(file)
+    };
+    (0..of)
+        .zip(&world.certificates)
+        .map(|(index, (chain, key))| {
+            let there = !chain.is_empty();
+            let event = Event::Certificate {
+                round: world.round,
+                index,
+                of,
+                fault: (!there).then(|| Fault::new(FaultCode::Refused, "its chain is a pipe")),
+            };
+            let fds = if there {
+                vec![file(chain), file(key)]
+            } else {
+                Vec::new()
+            };
+            (event, fds)
+        })
+        .collect()
 }
 
 fn fault<T>(code: FaultCode) -> Result<T, Fault> {
@@ -504,6 +567,10 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             },
             none,
         ),
+        Ask::Reload => {
+            let round = world.round;
+            (Ok(Answer::Reloaded { round, log: None }), none)
+        }
         Ask::HostReport => (Ok(Answer::Host(Box::new(report()))), none),
         Ask::Usage { .. } => (
             Ok(Answer::Usage(Usage {

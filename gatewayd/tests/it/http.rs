@@ -84,6 +84,13 @@ impl Client {
         }
     }
 
+    /// Over whatever there is.
+    pub(crate) fn over(wire: Box<dyn Wire>) -> Self {
+        Self {
+            stream: BufReader::new(wire),
+        }
+    }
+
     /// Sends bytes.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("open");

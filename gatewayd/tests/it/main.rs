@@ -12,4 +12,5 @@ mod logs;
 mod operator;
 mod proxy;
 mod restart;
+mod tls;
 mod volumes;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackendName, GuestPath, InstanceTag, Limits, LimitsInForce, SandboxId, TemplateName, VolumeId,
+    BackendName, Fault, GuestPath, InstanceTag, Limits, LimitsInForce, SandboxId, TemplateName,
+    VolumeId,
 };
 
 /// What the gateway may ask of privd.
@@ -88,6 +89,9 @@ pub enum Ask {
         /// Only ids greater than this one.
         after: Option<VolumeId>,
     },
+    /// Opens the log file, certificates and keys that the configuration names anew, as SIGHUP to privd does.
+    /// Certificates come as events before the answer. Answer: [`Answer::Reloaded`].
+    Reload,
 }
 
 /// What happens to a sandbox at its deadline.
@@ -137,6 +141,13 @@ pub enum Answer {
     Usage(Usage),
     /// A page of volumes.
     Volumes(Vec<VolumeId>),
+    /// Opened anew.
+    Reloaded {
+        /// The round of [`Event::Certificate`] that went before.
+        round: u32,
+        /// Why the log file stays the old one, if it does.
+        log: Option<Fault>,
+    },
 }
 
 /// A lease as privd holds it.
@@ -245,6 +256,18 @@ pub enum Event {
     PluginChannel {
         /// The backend it serves.
         backend: BackendName,
+    },
+    /// A certificate of the TLS listeners. Two descriptors ride along, files in PEM: the chain, and its key.
+    /// None do where privd could not open them: what the gateway has stays in use.
+    Certificate {
+        /// Counts how often they were opened; a round ends when all have come.
+        round: u32,
+        /// Which one, in the order of the configuration.
+        index: u8,
+        /// How many there are.
+        of: u8,
+        /// Why it was not opened.
+        fault: Option<Fault>,
     },
 }
 

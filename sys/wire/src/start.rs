@@ -31,10 +31,14 @@ pub enum Role {
         ids: (u32, u32),
         /// How many TCP listeners ride along.
         tcp_listeners: u8,
+        /// How many of them, the last ones, speak TLS; its certificates follow as events.
+        tls_listeners: u8,
         /// Group whose members may administer beside root, if any.
         operator_group: Option<u32>,
         /// The domain sandbox host names end in.
         domain: String,
+        /// Further domains of the same meaning.
+        more_domains: Vec<String>,
         /// The backend that makes sandboxes.
         backend: BackendName,
     },
