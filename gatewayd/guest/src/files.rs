@@ -14,7 +14,8 @@ mod upload;
 
 pub(crate) use body::on_helper;
 pub(crate) use compose::post as compose;
-pub(crate) use download::get;
+pub(crate) use download::{get, plain};
 pub(crate) use metadata::{PREFIX as METADATA_PREFIX, read as read_metadata};
+pub(crate) use query::decode;
 pub(crate) use target::make_dirs;
-pub(crate) use upload::post;
+pub(crate) use upload::{Sink, Source, post};

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use warder_wire::link::Role;
 
 use crate::agent::Agent;
-use crate::{files, filesystem, process};
+use crate::{files, filesystem, process, volume};
 pub(crate) use body::{Body, RequestBody};
 pub(crate) use error::ApiError;
 
@@ -55,6 +55,9 @@ async fn respond(agent: &Agent, role: Role, request: Request<RequestBody>) -> Re
 
 async fn route(agent: &Agent, role: Role, request: Request<RequestBody>) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    if volume::is_one(role, &path) {
+        return volume::serve(request).await;
+    }
     let method = request.method().clone();
     if let Err(error) = auth::check_token(agent, role, &method, &path, request.headers()) {
         return error.into_response();

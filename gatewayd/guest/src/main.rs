@@ -21,6 +21,7 @@ mod process;
 mod reaper;
 mod settings;
 mod users;
+mod volume;
 mod watch;
 
 use std::io;

@@ -10,6 +10,7 @@ use std::io;
 
 pub mod addresses;
 pub mod inotify;
+pub mod inside;
 pub mod mounts;
 pub mod signals;
 pub mod spawn;

@@ -91,18 +91,32 @@ fn open(path: &Path) -> Result<Opened, OpenError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| OpenError::Io(errno.into()))?;
-    let mut file = File::from(fd);
+    let file = File::from(fd);
     let about = file.metadata().map_err(OpenError::Io)?;
     if !about.is_file() {
         return Err(OpenError::Special);
     }
+    begin(file).map_err(OpenError::Io)
+}
+
+/// A file that is open, without compression and further headers.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) async fn plain(file: File, headers: &http::HeaderMap) -> io::Result<Response<Body>> {
+    let opened = on_helper(move || begin(file)).await?;
+    answer(opened, headers, Coding::Identity)
+}
+
+fn begin(mut file: File) -> io::Result<Opened> {
+    let about = file.metadata()?;
     // One byte more than a small file has shows that it is complete.
     let first = usize::try_from(about.len())
         .unwrap_or(CHUNK)
         .saturating_add(1)
         .clamp(4096, CHUNK);
     let mut head = vec![0; first];
-    let n = read_some(&mut file, &mut head).map_err(OpenError::Io)?;
+    let n = read_some(&mut file, &mut head)?;
     head.truncate(n);
     Ok(Opened {
         file,

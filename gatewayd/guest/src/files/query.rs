@@ -47,7 +47,10 @@ impl Query {
 }
 
 /// `+` is a space, `%41` a byte; a `%` without two digits stands for itself.
-fn decode(text: &str) -> Result<String, ApiError> {
+///
+/// # Errors
+/// 400 for text that is no UTF-8.
+pub(crate) fn decode(text: &str) -> Result<String, ApiError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -157,7 +157,7 @@ async fn form(
 }
 
 /// The request's body, decoded.
-struct Source {
+pub(crate) struct Source {
     body: RequestBody,
     gzip: Option<MultiGzDecoder<Vec<u8>>>,
     /// Compressed bytes that wait.
@@ -167,7 +167,9 @@ struct Source {
 }
 
 impl Source {
-    fn new(request: Request<RequestBody>) -> Result<Self, ApiError> {
+    /// # Errors
+    /// 400 for an encoding that is not known.
+    pub(crate) fn new(request: Request<RequestBody>) -> Result<Self, ApiError> {
         let encoding = text(request.headers(), header::CONTENT_ENCODING);
         let gzip = match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => None,
@@ -192,7 +194,11 @@ impl Source {
         })
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// 400 when it breaks off.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
             if !self.waiting.is_empty() {
                 let slice = self.waiting.split_to(self.waiting.len().min(GZIP_SLICE));
@@ -235,7 +241,7 @@ impl Source {
 }
 
 /// A file being written on helper threads.
-struct Sink {
+pub(crate) struct Sink {
     path: PathBuf,
     /// Absent while a helper has it.
     file: Option<File>,
@@ -244,6 +250,16 @@ struct Sink {
 }
 
 impl Sink {
+    /// Into a file that is open; `path` is for errors.
+    pub(crate) fn new(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            file: Some(file),
+            batch: Vec::new(),
+            size: 0,
+        }
+    }
+
     async fn open(
         path: &Path,
         user: &User,
@@ -254,15 +270,12 @@ impl Sink {
         let file = on_helper(move || Ok(target::open(&owned, &user, &metadata, size)))
             .await
             .unwrap_or_else(|error| Err(ApiError::io("error opening file", &error)))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file: Some(file),
-            batch: Vec::new(),
-            size: 0,
-        })
+        Ok(Self::new(path.to_owned(), file))
     }
 
-    async fn write(&mut self, data: Bytes) -> Result<(), ApiError> {
+    /// # Errors
+    /// What the file system says.
+    pub(crate) async fn write(&mut self, data: Bytes) -> Result<(), ApiError> {
         self.size += data.len();
         self.batch.push(data);
         if self.size >= BATCH {
@@ -293,7 +306,9 @@ impl Sink {
         Ok(())
     }
 
-    async fn close(mut self) -> Result<(), ApiError> {
+    /// # Errors
+    /// What the file system says.
+    pub(crate) async fn close(mut self) -> Result<(), ApiError> {
         if self.batch.is_empty() {
             Ok(())
         } else {
