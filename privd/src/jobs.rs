@@ -3,11 +3,13 @@
 
 use std::os::fd::AsFd;
 
+use warder_host::HostError;
 use warder_host::process::{Exit, Process, Signal};
+use warder_host::storage::Draft;
 use warder_wire::{Fault, FaultCode, TemplateName, gateway_priv};
 
 use crate::leases::Timer;
-use crate::privd::Privd;
+use crate::privd::{Privd, host_fault};
 use crate::supervise::{ReplyTo, chain};
 
 /// Discarded trees are collected for so long: one worker for many.
@@ -32,12 +34,17 @@ pub(crate) struct Job {
 #[derive(Debug)]
 enum Work {
     Trash,
-    Base,
+    Base(Draft),
     /// Unpacks a template with the ids of a range that is free again afterwards.
     Import {
         to: ReplyTo,
-        template: TemplateName,
+        draft: Draft,
         range: u32,
+    },
+    /// Puts a template into use.
+    Keep {
+        to: ReplyTo,
+        draft: Draft,
     },
 }
 
@@ -97,19 +104,32 @@ impl Privd {
             Ok(false) => {}
             Err(e) => self.log.own(format_args!("template base: {}", chain(&e))),
         }
+        if let Err(e) = self.start_base() {
+            self.log
+                .own(format_args!("cannot make template base: {}", chain(&e)));
+        }
+    }
+
+    fn start_base(&mut self) -> warder_host::Result<()> {
+        let draft = self.store.draft(&crate::verbs::template::base(), None)?;
         let store = &self.store;
         let keep = [store.as_fd(), self.lock.as_fd()];
-        match Process::worker(&keep, || finish(store.make_base())) {
-            Ok(process) => self.add_job(process, Work::Base, u64::MAX),
-            Err(e) => self
-                .log
-                .own(format_args!("cannot make template base: {}", chain(&e))),
+        let job = || finish(store.make_base(&draft).and_then(|()| store.keep(&draft)));
+        match Process::worker(&keep, job) {
+            Ok(process) => {
+                self.add_job(process, Work::Base(draft), u64::MAX);
+                Ok(())
+            }
+            Err(e) => self.store.settle(draft, false).and(Err(e)),
         }
     }
 
     /// Whether it is settled which templates there are.
     pub(crate) fn base_known(&self) -> bool {
-        !self.jobs.iter().any(|job| matches!(job.work, Work::Base))
+        !self
+            .jobs
+            .iter()
+            .any(|job| matches!(job.work, Work::Base(_)))
     }
 
     /// Starts unpacking a template.
@@ -136,30 +156,53 @@ impl Privd {
             .ranges
             .take()
             .ok_or_else(|| Fault::new(FaultCode::Exhausted, "no id range is free"))?;
+        let draft = match self.store.draft(template, None) {
+            Ok(draft) => draft,
+            Err(e) => {
+                self.ranges.put(range);
+                return Err(host_fault(&e));
+            }
+        };
         let started = self
             .ranges
             .namespace(range)
-            .and_then(|users| self.store.import_start(template, &users, tar.as_fd()));
+            .and_then(|users| self.store.import_start(&draft, &users, tar.as_fd()));
         match started {
             Ok(process) => {
                 let until = self.now.mono + IMPORT_MS;
                 self.timers.set(until, Timer::Import);
-                self.add_job(
-                    process,
-                    Work::Import {
-                        to,
-                        template: template.clone(),
-                        range,
-                    },
-                    until,
-                );
+                self.add_job(process, Work::Import { to, draft, range }, until);
                 Ok(())
             }
             Err(e) => {
                 self.ranges.put(range);
-                Err(crate::privd::host_fault(&e))
+                self.settle(draft, false);
+                Err(host_fault(&e))
             }
         }
+    }
+
+    /// Starts to put a template into use.
+    fn start_keep(&mut self, to: ReplyTo, draft: Draft) {
+        let store = &self.store;
+        let keep = [store.as_fd(), self.lock.as_fd()];
+        match Process::worker(&keep, || finish(store.keep(&draft))) {
+            Ok(process) => {
+                self.add_job(process, Work::Keep { to, draft }, u64::MAX);
+            }
+            Err(e) => {
+                self.settle(draft, false);
+                self.answer_gateway(&to, Err(host_fault(&e)), Vec::new());
+            }
+        }
+    }
+
+    /// Takes note of a template that was kept, or discards it.
+    fn settle(&mut self, draft: Draft, kept: bool) {
+        if let Err(e) = self.store.settle(draft, kept) {
+            self.log.own(format_args!("templates: {}", chain(&e)));
+        }
+        self.discarded();
     }
 
     /// Ends an import that takes too long.
@@ -205,57 +248,65 @@ impl Privd {
                 self.trash = true;
                 self.timers.set(self.now.mono + 60_000, Timer::Trash);
             }
-            Work::Base => {
+            Work::Base(draft) => {
                 if !good && !self.stopping() {
                     self.log
                         .own(format_args!("template base could not be made: {exit:?}"));
                 }
-                self.load_templates();
+                self.settle(draft, good);
                 self.start_gateway();
             }
-            Work::Import {
-                to,
-                template,
-                range,
-            } => {
+            Work::Import { to, draft, range } => {
                 self.ranges.put(range);
-                let result = match self.store.import_end(&template, good) {
-                    Ok(()) if good => Ok(gateway_priv::Answer::Done),
-                    Ok(()) => Err(import_fault(exit)),
-                    Err(e) => Err(crate::privd::host_fault(&e)),
+                let whole = match good {
+                    true => self.store.import_end(&draft).map_err(|e| host_fault(&e)),
+                    false => Err(import_fault(exit)),
                 };
-                self.load_templates();
-                self.discarded();
+                match whole {
+                    Ok(()) => self.start_keep(to, draft),
+                    Err(fault) => {
+                        self.settle(draft, false);
+                        self.answer_gateway(&to, Err(fault), Vec::new());
+                    }
+                }
+            }
+            Work::Keep { to, draft } => {
+                self.settle(draft, good);
+                let result = match good {
+                    true => Ok(gateway_priv::Answer::Done),
+                    false => Err(worker_fault(exit)),
+                };
                 self.answer_gateway(&to, result, Vec::new());
             }
         }
         self.stop_step();
     }
-
-    /// Reads anew which templates there are.
-    pub(crate) fn load_templates(&mut self) {
-        match self.store.templates() {
-            Ok(list) => {
-                self.templates = list.into_iter().map(|t| (t.name, t.created_unix)).collect();
-            }
-            Err(e) => self
-                .log
-                .own(format_args!("cannot list templates: {}", chain(&e))),
-        }
-    }
 }
+
+/// Exit codes of workers.
+const FAILED: i32 = 1;
+const NO_SPACE: i32 = 2;
 
 /// What a worker says and exits with; its standard error is privd's.
 fn finish(result: warder_host::Result<()>) -> i32 {
-    match result {
-        Ok(()) => 0,
-        Err(e) => {
-            let line = format!("privd: worker: {}\n", chain(&e));
-            // Nothing can be done about a lost line.
-            let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
-            1
-        }
+    let Err(e) = result else { return 0 };
+    let line = format!("privd: worker: {}\n", chain(&e));
+    // Nothing can be done about a lost line.
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    match e {
+        HostError::NoSpace { .. } => NO_SPACE,
+        _ => FAILED,
     }
+}
+
+/// What became of a worker that made a template.
+fn worker_fault(exit: Exit) -> Fault {
+    let (code, detail) = match exit {
+        Exit::Code(NO_SPACE) => (FaultCode::NoSpace, "no space left for a template"),
+        Exit::Signal(_) => (FaultCode::TimedOut, "the making of the template was ended"),
+        Exit::Code(_) | Exit::Unknown => (FaultCode::System, "the template could not be made"),
+    };
+    Fault::new(code, detail)
 }
 
 fn import_fault(exit: Exit) -> Fault {

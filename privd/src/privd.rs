@@ -17,8 +17,7 @@ use warder_host::watch;
 use warder_ipc::{IpcError, Watchdog};
 use warder_wire::gateway_priv::{EndReason, Feature};
 use warder_wire::{
-    Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, TemplateName, gateway_priv,
-    plugin_priv,
+    Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, gateway_priv, plugin_priv,
 };
 
 use crate::claim::{Claim, ClaimError};
@@ -193,7 +192,6 @@ pub(crate) struct Privd {
     pub next_token: u64,
     pub store: Store,
     pub controllers: Controllers,
-    pub templates: BTreeMap<TemplateName, u64>,
     pub jobs: Vec<Job>,
     /// Something was discarded since the last worker began to empty the trash.
     pub trash: bool,

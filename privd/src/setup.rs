@@ -161,7 +161,6 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         next_token: 0,
         store: Store::open(&state_dir)?,
         controllers: Controllers::open(tag)?,
-        templates: BTreeMap::new(),
         jobs: Vec::new(),
         trash: false,
         posts,
@@ -179,7 +178,6 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         run_dir,
     };
     privd.reconcile()?;
-    privd.load_templates();
     privd.refresh_base();
     privd.log.own(format_args!(
         "instance {tag}, number {}, up to {capacity} sandboxes",

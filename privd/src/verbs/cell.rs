@@ -121,7 +121,7 @@ impl Privd {
         let users = self.ranges.namespace(entry.range).map_err(host)?;
         let root = self
             .store
-            .root(sandbox, &entry.lease.template)
+            .root(sandbox)
             .map_err(host)?
             .with_volumes(&entry.lease.volumes);
         let listener = self.links.bind(sandbox).map_err(|e| {

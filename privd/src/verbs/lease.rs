@@ -42,7 +42,7 @@ impl Privd {
         if !self.config.backends.contains(&lease.backend) {
             return fault(FaultCode::NotFound, "no such backend");
         }
-        if !self.templates.contains_key(&lease.template) {
+        if !self.store.has_template(&lease.template) {
             return fault(FaultCode::NotFound, "no such template");
         }
         if !lease.limits.in_bounds() {

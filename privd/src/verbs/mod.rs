@@ -6,5 +6,5 @@ mod link;
 mod op;
 mod report;
 mod storage;
-mod template;
+pub(crate) mod template;
 mod volume;

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
-use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE, Template};
+use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE};
 use warder_wire::{Fault, FaultCode, TemplateName};
 
 use crate::privd::{Privd, host_fault};
@@ -12,21 +12,15 @@ use crate::supervise::ReplyTo;
 /// Made by privd itself: from the host's programs, and of nothing.
 const OWN: [&str; 2] = ["base", "bare"];
 
+/// The name of template `base`.
+pub(crate) fn base() -> TemplateName {
+    TemplateName::new(OWN[0]).expect("a name")
+}
+
 impl Privd {
     /// `TemplateList`.
     pub(crate) fn template_list(&mut self, to: &ReplyTo, after: Option<&TemplateName>) {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        let page = self
-            .templates
-            .range::<TemplateName, _>((from, Unbounded))
-            .take(TEMPLATES_A_PAGE);
-        let page = page
-            .map(|(name, created)| Template {
-                name: name.clone(),
-                created_unix: *created,
-            })
-            .collect();
+        let page = self.store.templates(after).take(TEMPLATES_A_PAGE).collect();
         self.answer_gateway(to, Ok(Answer::Templates(page)), Vec::new());
     }
 
@@ -47,20 +41,28 @@ impl Privd {
         if !pipe || !reads {
             return Err("sent something else than the reading end of a pipe");
         }
-        let started = if self.templates.contains_key(&template) || OWN.contains(&template.as_str())
-        {
-            Err(Fault::new(
-                FaultCode::Conflict,
-                "a template of that name exists",
-            ))
-        } else {
-            self.check_room()
-                .and_then(|()| self.start_import(to, &template, &tar))
-        };
+        let started = self
+            .check_new(&template)
+            .and_then(|()| self.start_import(to, &template, &tar));
         if let Err(fault) = started {
             self.answer_gateway(&to, Err(fault), Vec::new());
         }
         Ok(())
+    }
+
+    /// Whether a template of this name can be made.
+    ///
+    /// # Errors
+    /// `Conflict`, `NoSpace`.
+    pub(crate) fn check_new(&self, template: &TemplateName) -> Result<(), Fault> {
+        let taken = self.store.has_template(template) || self.store.is_drafted(template);
+        if taken || OWN.contains(&template.as_str()) {
+            return Err(Fault::new(
+                FaultCode::Conflict,
+                "a template of that name exists",
+            ));
+        }
+        self.check_room()
     }
 
     /// `TemplateRemove`.
@@ -76,22 +78,10 @@ impl Privd {
                 "the template is the instance's own",
             ));
         }
-        if self
-            .ledger
-            .book()
-            .values()
-            .any(|entry| entry.lease.template == *template)
-        {
-            return Err(Fault::new(
-                FaultCode::Conflict,
-                "a sandbox of this template exists",
-            ));
-        }
         let there = self
             .store
             .discard_template(template)
             .map_err(|e| host_fault(&e))?;
-        self.templates.remove(template);
         self.discarded();
         if there {
             Ok(())

@@ -19,6 +19,13 @@ pub struct Store {
     volumes: BTreeSet<VolumeId>,
 }
 
+/// A template being made: a layer of its own, and those below it.
+#[derive(Debug)]
+pub struct Draft {}
+
+/// Most layers of a tree.
+pub const MOST_LAYERS: usize = 60;
+
 /// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
 #[derive(Clone, Debug)]
 pub struct Root {}
@@ -45,7 +52,7 @@ impl Store {
     /// # Errors
     /// `Unsupported`.
     pub fn clone_template(
-        &self,
+        &mut self,
         _sandbox: &SandboxId,
         _template: &TemplateName,
         _ids: IdRange,
@@ -54,11 +61,11 @@ impl Store {
         unsupported("storage::Store::clone_template")
     }
 
-    /// The tree of a sandbox made from `template`.
+    /// The tree of a sandbox.
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn root(&self, _sandbox: &SandboxId, _template: &TemplateName) -> Result<Root> {
+    pub fn root(&self, _sandbox: &SandboxId) -> Result<Root> {
         unsupported("storage::Store::root")
     }
 
@@ -66,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn discard(&self, _sandbox: &SandboxId) -> Result<bool> {
+    pub fn discard(&mut self, _sandbox: &SandboxId) -> Result<bool> {
         unsupported("storage::Store::discard")
     }
 
@@ -94,19 +101,56 @@ impl Store {
         unsupported("storage::Store::list")
     }
 
-    /// Templates there are, in order of name.
+    /// Templates in order of name, those after `after`.
+    pub fn templates(&self, _after: Option<&TemplateName>) -> impl Iterator<Item = Template> {
+        std::iter::empty()
+    }
+
+    /// Whether a template of this name is there.
+    #[must_use]
+    pub fn has_template(&self, _template: &TemplateName) -> bool {
+        false
+    }
+
+    /// Whether a template of this name is being made.
+    #[must_use]
+    pub fn is_drafted(&self, _template: &TemplateName) -> bool {
+        false
+    }
+
+    /// Begins to make a template, above the layers of `sandbox` where one is named.
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn templates(&self) -> Result<Vec<Template>> {
-        unsupported("storage::Store::templates")
+    pub fn draft(
+        &mut self,
+        _template: &TemplateName,
+        _sandbox: Option<&SandboxId>,
+    ) -> Result<Draft> {
+        unsupported("storage::Store::draft")
+    }
+
+    /// Puts a whole draft into use.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn keep(&self, _draft: &Draft) -> Result<()> {
+        unsupported("storage::Store::keep")
+    }
+
+    /// Takes note of a draft that was kept, or discards it.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn settle(&mut self, _draft: Draft, _kept: bool) -> Result<()> {
+        unsupported("storage::Store::settle")
     }
 
     /// Takes a template out of use; false if there is none.
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn discard_template(&self, _template: &TemplateName) -> Result<bool> {
+    pub fn discard_template(&mut self, _template: &TemplateName) -> Result<bool> {
         unsupported("storage::Store::discard_template")
     }
 
@@ -126,33 +170,33 @@ impl Store {
         unsupported("storage::Store::base_is_fresh")
     }
 
-    /// Makes template `base` anew. Slow: for a worker that keeps this store's descriptor.
+    /// Makes the layer of template `base` anew. Slow: for a worker that keeps this store's descriptor.
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn make_base(&self) -> Result<()> {
+    pub fn make_base(&self, _draft: &Draft) -> Result<()> {
         unsupported("storage::Store::make_base")
     }
 
-    /// Starts unpacking a tar stream into a template to be, without privilege; [`Self::import_end`] follows
+    /// Starts unpacking a tar stream into a draft, without privilege; [`Self::import_end`] follows
     /// when the process has ended.
     ///
     /// # Errors
     /// `Unsupported`.
     pub fn import_start(
         &self,
-        _template: &TemplateName,
+        _draft: &Draft,
         _users: &UserNamespace,
         _tar: BorrowedFd<'_>,
     ) -> Result<Process> {
         unsupported("storage::Store::import_start")
     }
 
-    /// Puts an unpacked template into use, or discards it.
+    /// Completes an unpacked draft.
     ///
     /// # Errors
     /// `Unsupported`.
-    pub fn import_end(&self, _template: &TemplateName, _keep: bool) -> Result<()> {
+    pub fn import_end(&self, _draft: &Draft) -> Result<()> {
         unsupported("storage::Store::import_end")
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Paths are relative where the kernel shows them in the mount table: no directory of the host appears.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -70,11 +70,30 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     mount_change("/", private).at("make mounts private")?;
     rustix::process::chdir(root.state_dir()).at("enter the state directory")?;
     let lower = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
-    attach(&root.tree(), "stage/low", lower, Some(users))?;
+    attach(&root.tree(), "stage/tree", lower, Some(users))?;
     attach(&root.cell(), "stage/cell", libc::MOUNT_ATTR_NODEV, None)?;
     if let Some(mask) = root.mask() {
         attach("/usr", "stage/usr", lower, Some(users))?;
         attach(&mask, "stage/mask", lower, Some(users))?;
+    }
+    let (mut trees, mut usrs) = (String::new(), String::new());
+    for (n, upper) in (1..).zip(root.uppers()) {
+        attach(
+            &format!("{upper}/up"),
+            &format!("stage/{n}"),
+            lower,
+            Some(users),
+        )?;
+        trees += &format!("{n}:");
+        if root.mask().is_some() {
+            attach(
+                &format!("{upper}/usr-up"),
+                &format!("stage/u{n}"),
+                lower,
+                Some(users),
+            )?;
+            usrs += &format!("u{n}:");
+        }
     }
     let guarded = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let volumes: Vec<(OwnedFd, &GuestPath)> = root
@@ -82,9 +101,9 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
         .map(|(content, at)| Ok((detach(&content, guarded, Some(users))?, at)))
         .collect::<Result<_>>()?;
     rustix::process::chdir("stage").at("enter the stage")?;
-    overlay("root", c"low", "up", "wk")?;
+    overlay("root", &(trees + "tree"), "up", "wk")?;
     if root.mask().is_some() {
-        overlay("root/usr", c"mask:usr", "usr-up", "usr-wk")?;
+        overlay("root/usr", &(usrs + "mask:usr"), "usr-up", "usr-wk")?;
     }
     mount_points_are_directories()?;
     // Modes below are meant as they stand.
@@ -196,12 +215,7 @@ fn mount_points_are_directories() -> Result<()> {
 }
 
 /// Attaches the tree at `from` at `to`, in this namespace only. See [`detach`].
-fn attach(
-    from: &str,
-    to: &'static str,
-    attributes: u64,
-    users: Option<&UserNamespace>,
-) -> Result<()> {
+fn attach(from: &str, to: &str, attributes: u64, users: Option<&UserNamespace>) -> Result<()> {
     let tree = detach(from, attributes, users)?;
     move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
 }
@@ -220,7 +234,7 @@ pub(crate) fn detach(
 }
 
 /// Mounts `lower` under this sandbox's `upper` at `target`.
-fn overlay(target: &str, lower: &CStr, upper: &str, work: &str) -> Result<()> {
+fn overlay(target: &str, lower: &str, upper: &str, work: &str) -> Result<()> {
     // A volatile overlay leaves this mark, against mounting it again after the host crashed. What outlives a boot
     // was synced when its sandbox was paused, or is discarded by privd.
     let mark = format!("cell/{work}/work/incompat/volatile");
@@ -236,8 +250,7 @@ fn overlay(target: &str, lower: &CStr, upper: &str, work: &str) -> Result<()> {
     // volatile: nothing of a running sandbox must survive power loss, and unmounting does not wait for the disk.
     // redirect_dir: directories of the template can be renamed. Only host root can write what it trusts.
     let options = format!(
-        "lowerdir={},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off",
-        lower.to_string_lossy()
+        "lowerdir={lower},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off"
     );
     mount(
         "overlay",

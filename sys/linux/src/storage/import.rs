@@ -8,11 +8,10 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use warder_wire::TemplateName;
 
-use super::Store;
+use super::{Draft, Store};
 use crate::cell::UserNamespace;
 use crate::error::{At, HostError, Result};
 use crate::process::Process;
@@ -33,27 +32,19 @@ const ARGUMENTS: [&CStr; 9] = [
     c"--exclude=./dev/*",
 ];
 
-fn draft(template: &TemplateName) -> String {
-    // No template name begins with a dot.
-    format!("templates/.new-{template}")
-}
-
 impl Store {
-    /// Starts unpacking a tar stream into a template to be, without privilege; [`Self::import_end`] follows
+    /// Starts unpacking a tar stream into a draft, without privilege; [`Self::import_end`] and [`Self::keep`] follow
     /// when the process has ended (code 0: whole). `users` may be any range that no cell has meanwhile. The caller
     /// must be single-threaded.
     ///
     /// # Errors
-    /// `NoSpace`, `System`; `Unsupported` without tar; `Invalid` when the name is taken.
+    /// `NoSpace`, `System`; `Unsupported` without tar.
     pub fn import_start(
         &self,
-        template: &TemplateName,
+        draft: &Draft,
         users: &UserNamespace,
         tar: BorrowedFd<'_>,
     ) -> Result<Process> {
-        if self.has(&format!("templates/{template}")) {
-            return Err(HostError::Invalid("a template of that name exists"));
-        }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let program = match rustix::fs::openat(CWD, TAR, flags, Mode::empty()) {
             Ok(program) => program,
@@ -64,56 +55,17 @@ impl Store {
             }
             Err(errno) => return Err(errno).at("open tar"),
         };
-        let draft = draft(template);
-        self.move_away(&draft, "trash")?;
-        rustix::fs::mkdirat(&self.directory, &draft, Mode::RWXU).at("make a template")?;
-        let tree = format!("{draft}/tree");
-        rustix::fs::mkdirat(&self.directory, &tree, Mode::RWXU).at("make a template")?;
-        rustix::fs::chmodat(
-            &self.directory,
-            &tree,
-            Mode::from_raw_mode(0o755),
-            AtFlags::empty(),
-        )
-        .at("make a template")?;
+        self.make_tree(draft)?;
+        let tree = format!("{}/tree", draft.place());
         crate::cell::unpack(&self.path, &tree, users, program.as_fd(), &ARGUMENTS, tar)
     }
 
-    /// Puts an unpacked template into use, or discards it.
+    /// Completes an unpacked draft.
     ///
     /// # Errors
-    /// `Invalid` when the archive has something else where a cell needs a directory, or the name was taken
-    /// meanwhile; then it is discarded too.
-    pub fn import_end(&self, template: &TemplateName, keep: bool) -> Result<()> {
-        let draft = draft(template);
-        let kept = if keep {
-            self.accept(template, &draft)
-        } else {
-            Ok(())
-        };
-        if !keep || kept.is_err() {
-            self.move_away(&draft, "trash")?;
-        }
-        kept
-    }
-
-    fn accept(&self, template: &TemplateName, draft: &str) -> Result<()> {
-        let tree = self.open_dir(&format!("{draft}/tree"))?;
-        make_mount_points(&tree)?;
-        // Half of it must not be found after a crash of the host.
-        rustix::fs::syncfs(&tree).at("syncfs")?;
-        let to = format!("templates/{template}");
-        match rustix::fs::renameat_with(
-            &self.directory,
-            draft,
-            &self.directory,
-            to,
-            RenameFlags::NOREPLACE,
-        ) {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(HostError::Invalid("a template of that name exists")),
-            Err(errno) => Err(errno).at("put a template in place"),
-        }
+    /// `System`; `Invalid` when the archive has something else where a cell needs a directory.
+    pub fn import_end(&self, draft: &Draft) -> Result<()> {
+        make_mount_points(&self.open_dir(&format!("{}/tree", draft.place()))?)
     }
 }
 

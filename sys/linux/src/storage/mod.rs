@@ -2,15 +2,20 @@
 //!
 //! In the state directory, all of it root's alone (guests' set-id files lie here):
 //!
-//! - `cells/<id>/`: `up` and `wk`, the upper and work directory of the root overlay; `usr-up` and
-//!   `usr-wk` where /usr is an overlay of its own;
-//! - `templates/<name>/`: `tree`; for `base` also `mask`, whiteouts for parts of the host's /usr;
+//! - `layers/<layer>/`: `tree`, a whole tree, and for one that shares the host's /usr also `mask`, whiteouts for parts
+//!   of it; or `up` and perhaps `usr-up`, what a sandbox had changed in the layers below;
+//! - `templates/<name>`: a manifest, the layers of a template;
+//! - `cells/<id>/`: `layers`, the manifest of what it was cloned from; `up` and `wk`, the upper and work directory of
+//!   the root overlay; `usr-up` and `usr-wk` where /usr is an overlay of its own;
 //! - `volumes/<id>/`: `data`, which cells mount;
 //! - `stage/`: empty mount points, used by each cell in its own mount namespace;
-//! - `trash/`: what waits to be removed; `retired/`: old versions of `base` under live sandboxes.
+//! - `trash/`: what waits to be removed.
+//!
+//! All but the trash and the cells' upper directories have ids from 0 up.
 
 mod base;
 mod import;
+mod layers;
 mod trash;
 mod volumes;
 
@@ -22,10 +27,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
-use warder_wire::gateway_priv::{Template, VolumeMount};
+use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
 
 pub(crate) use base::link_merged_usr;
+pub use layers::{Draft, MOST_LAYERS};
 
 use crate::cell::IdRange;
 use crate::error::{At, HostError, Result};
@@ -35,6 +41,7 @@ use crate::error::{At, HostError, Result};
 pub struct Store {
     directory: OwnedFd,
     path: PathBuf,
+    manifests: layers::Manifests,
     volumes: BTreeSet<VolumeId>,
 }
 
@@ -43,7 +50,7 @@ pub struct Store {
 pub struct Root {
     state_dir: PathBuf,
     cell: String,
-    template: String,
+    layers: layers::Names,
     shares_usr: bool,
     volumes: Vec<VolumeMount>,
 }
@@ -71,22 +78,36 @@ impl Root {
         self.cell.clone()
     }
 
-    /// The template's tree, below the state directory.
-    pub(crate) fn tree(&self) -> String {
-        format!("{}/tree", self.template)
+    /// What lies over the tree, the topmost first: directories with `up` and perhaps `usr-up`, below the state directory.
+    pub(crate) fn uppers(&self) -> impl Iterator<Item = String> {
+        let uppers = self
+            .layers
+            .split_last()
+            .map_or(&[][..], |(_, uppers)| uppers);
+        uppers.iter().map(|name| format!("layers/{name}"))
     }
 
-    /// For a template that shares the host's /usr: the layer that hides parts of it.
-    pub(crate) fn mask(&self) -> Option<String> {
-        self.shares_usr.then(|| format!("{}/mask", self.template))
+    /// The tree, below the state directory.
+    pub(crate) fn tree(&self) -> String {
+        format!("{}/tree", bottom(&self.layers))
     }
+
+    /// For one that shares the host's /usr: the layer that hides parts of it.
+    pub(crate) fn mask(&self) -> Option<String> {
+        self.shares_usr
+            .then(|| format!("{}/mask", bottom(&self.layers)))
+    }
+}
+
+fn bottom(layers: &[String]) -> String {
+    format!("layers/{}", layers.last().map_or("", String::as_str))
 }
 
 pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::RDONLY)
     .union(OFlags::CLOEXEC);
-const STAGE: [&str; 7] = ["low", "usr", "mask", "cell", "root", "sys", "void"];
+const STAGE: [&str; 7] = ["tree", "usr", "mask", "cell", "root", "sys", "void"];
 
 impl Store {
     /// Opens, and where needed makes, the storage in `state_dir`, which must exist.
@@ -100,39 +121,50 @@ impl Store {
         let mut store = Self {
             directory,
             path,
+            manifests: layers::Manifests::default(),
             volumes: BTreeSet::new(),
         };
-        for name in ["cells", "templates", "volumes", "trash", "retired", "stage"] {
+        for name in ["cells", "layers", "templates", "volumes", "trash", "stage"] {
             store.make_dir(name)?;
         }
         for name in STAGE {
             store.make_dir(&format!("stage/{name}"))?;
         }
+        for n in 1..MOST_LAYERS {
+            store.make_dir(&format!("stage/{n}"))?;
+            store.make_dir(&format!("stage/u{n}"))?;
+        }
         store.spread("cells")?;
-        store.spread("templates")?;
-        store.sweep_drafts("templates")?;
+        store.spread("layers")?;
+        // Of a former layout: versions of template `base` under sandboxes that ran then.
+        store.move_away("retired")?;
+        store.load_layers()?;
         store.load_volumes()?;
         store.make_bare()?;
         Ok(store)
     }
 
     /// Makes template `bare` if it is missing: nothing but what a cell mounts over.
-    fn make_bare(&self) -> Result<()> {
-        const BARE: &str = "templates/bare";
-        if self.has(BARE) {
+    fn make_bare(&mut self) -> Result<()> {
+        let bare = TemplateName::new("bare").map_err(|_| HostError::Invalid("template bare"))?;
+        if self.has_template(&bare) {
             return Ok(());
         }
-        let draft = "templates/.bare";
-        for name in ["", "/tree"] {
-            self.make_dir(&format!("{draft}{name}"))?;
-        }
-        let tree = self.open_dir(&format!("{draft}/tree"))?;
-        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755)).at("fchmod")?;
+        let draft = self.draft(&bare, None)?;
+        let tree = self.make_tree(&draft)?;
         import::make_mount_points(&tree)?;
         rustix::fs::mkdirat(&tree, "volume", Mode::RWXU).at("make template bare")?;
-        rustix::fs::syncfs(&tree).at("syncfs")?;
-        rustix::fs::renameat(&self.directory, draft, &self.directory, BARE)
-            .at("put template bare in place")
+        self.keep(&draft)?;
+        self.settle(draft, true)
+    }
+
+    /// Makes the directory of a draft that is a whole tree.
+    fn make_tree(&self, draft: &Draft) -> Result<OwnedFd> {
+        let tree = format!("{}/tree", draft.place());
+        self.make_dir(&tree)?;
+        let tree = self.open_dir(&tree)?;
+        rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755)).at("fchmod")?;
+        Ok(tree)
     }
 
     fn make_dir(&self, name: &str) -> Result<()> {
@@ -168,13 +200,14 @@ impl Store {
     /// # Errors
     /// `NoSpace`, `System`; `Invalid` when there is no such template.
     pub fn clone_template(
-        &self,
+        &mut self,
         sandbox: &SandboxId,
         template: &TemplateName,
         ids: IdRange,
         resolvers: &[Ipv4Addr],
     ) -> Result<()> {
-        let root = self.root(sandbox, template)?;
+        let layers = self.manifests.of_template(template)?;
+        let shares_usr = self.has(&format!("{}/mask", bottom(&layers)));
         let cells = self.open_dir("cells")?;
         rustix::fs::mkdirat(&cells, sandbox.as_str(), Mode::RWXU)
             .at("make a sandbox's directory")?;
@@ -184,64 +217,61 @@ impl Store {
             let owner = Owner::from(ids);
             let up = owner.make_dir(cell.as_fd(), "up")?;
             rustix::fs::mkdirat(&cell, "wk", Mode::RWXU).at("make a work directory")?;
-            if root.shares_usr {
+            if shares_usr {
                 owner.make_dir(cell.as_fd(), "usr-up")?;
                 rustix::fs::mkdirat(&cell, "usr-wk", Mode::RWXU).at("make a work directory")?;
             }
             let etc = owner.make_dir(up.as_fd(), "etc")?;
             owner.make_file(etc.as_fd(), "hostname", &format!("{sandbox}\n"))?;
             owner.make_file(etc.as_fd(), "hosts", &hosts(sandbox))?;
-            owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))
+            owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))?;
+            self.write_manifest(&format!("cells/{sandbox}/layers"), &layers)
         })();
         if filled.is_err() {
             self.discard(sandbox)?;
+            return filled;
         }
-        filled
+        self.manifests.hold(&layers);
+        self.manifests.cells.insert(sandbox.clone(), layers);
+        Ok(())
     }
 
-    /// The tree of a sandbox made from `template`.
+    /// The tree of a sandbox.
     ///
     /// # Errors
-    /// `Invalid` when there is no such template.
-    pub fn root(&self, sandbox: &SandboxId, template: &TemplateName) -> Result<Root> {
-        let template = format!("templates/{template}");
-        if !self.has(&format!("{template}/tree")) {
-            return Err(HostError::Invalid("no such template"));
-        }
+    /// `Invalid` when it has none.
+    pub fn root(&self, sandbox: &SandboxId) -> Result<Root> {
+        let layers = self.layers_of(sandbox)?;
         Ok(Root {
             state_dir: self.path.clone(),
             cell: format!("cells/{sandbox}"),
-            shares_usr: self.has(&format!("{template}/mask")),
-            template,
+            shares_usr: self.has(&format!("{}/mask", bottom(&layers))),
+            layers,
             volumes: Vec::new(),
         })
     }
 
-    /// Takes a sandbox's tree out of use, by moving it to the trash; false if there is none.
+    /// Takes a sandbox's tree out of use, by moving it to the trash; false if there is none. No process may run in it.
     ///
     /// # Errors
     /// `System`.
-    pub fn discard(&self, sandbox: &SandboxId) -> Result<bool> {
-        self.move_away(&format!("cells/{sandbox}"), "trash")
+    pub fn discard(&mut self, sandbox: &SandboxId) -> Result<bool> {
+        let there = self.move_away(&format!("cells/{sandbox}"))?;
+        match self.manifests.cells.remove(sandbox) {
+            Some(layers) => self.release(&layers).map(|()| there),
+            None => Ok(there),
+        }
     }
 
-    /// Takes a template out of use; false if there is none. No sandbox may be running on it.
-    ///
-    /// # Errors
-    /// `System`.
-    pub fn discard_template(&self, template: &TemplateName) -> Result<bool> {
-        self.move_away(&format!("templates/{template}"), "trash")
-    }
-
-    /// Moves a tree, under a name of its own, to another directory of the store; false if there is none.
-    fn move_away(&self, from: &str, to: &str) -> Result<bool> {
+    /// Moves a tree to the trash, under a name of its own; false if there is none.
+    fn move_away(&self, from: &str) -> Result<bool> {
         let name = from.rsplit('/').next().unwrap_or(from);
         loop {
             let now = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
                 .as_nanos();
-            let to = format!("{to}/{name}.{now}");
+            let to = format!("trash/{name}.{now}");
             let moved = rustix::fs::renameat_with(
                 &self.directory,
                 from,
@@ -264,27 +294,6 @@ impl Store {
     /// `System`.
     pub fn list(&self) -> Result<Vec<SandboxId>> {
         self.names("cells", |name| SandboxId::new(name).ok())
-    }
-
-    /// Templates there are, in order of name.
-    ///
-    /// # Errors
-    /// `System`.
-    pub fn templates(&self) -> Result<Vec<Template>> {
-        let mut templates = Vec::new();
-        for name in self.names("templates", |name| TemplateName::new(name).ok())? {
-            let path = format!("templates/{name}");
-            // Its directory is not changed any more once it has its name.
-            let Ok(stat) = rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW)
-            else {
-                continue;
-            };
-            templates.push(Template {
-                name,
-                created_unix: u64::try_from(stat.st_mtime).unwrap_or(0),
-            });
-        }
-        Ok(templates)
     }
 
     /// Names in a directory of the store that `parse` takes, in order.

@@ -18,21 +18,15 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn has_trash(&self) -> Result<bool> {
-        let trash = !self.names("trash", named)?.is_empty();
-        Ok(trash || (!self.names("retired", named)?.is_empty() && self.list()?.is_empty()))
+        Ok(!self.names("trash", named)?.is_empty())
     }
 
-    /// Removes what was discarded, and retired templates when no sandbox is left. Slow: for a worker that
+    /// Removes what was discarded. Slow: for a worker that
     /// keeps this store's descriptor.
     ///
     /// # Errors
     /// `System` when something cannot be removed.
     pub fn empty_trash(&self) -> Result<()> {
-        if self.list()?.is_empty() {
-            for name in self.names("retired", named)? {
-                self.move_away(&format!("retired/{name}"), "trash")?;
-            }
-        }
         let trash = self.open_dir("trash")?;
         let mut lifted = 0;
         loop {

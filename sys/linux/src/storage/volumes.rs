@@ -24,7 +24,7 @@ impl Store {
         }
         // No id begins with a dot.
         let draft = format!("volumes/.{volume}");
-        self.move_away(&draft, "trash")?;
+        self.move_away(&draft)?;
         rustix::fs::mkdirat(&self.directory, &draft, Mode::RWXU).at("make a volume")?;
         let directory = self.open_dir(&draft)?;
         rustix::fs::mkdirat(&directory, "data", Mode::RWXU).at("make a volume")?;
@@ -57,7 +57,7 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn discard_volume(&mut self, volume: &VolumeId) -> Result<bool> {
-        let there = self.move_away(&format!("volumes/{volume}"), "trash")?;
+        let there = self.move_away(&format!("volumes/{volume}"))?;
         self.volumes.remove(volume);
         rustix::fs::fsync(self.open_dir("volumes")?).at("fsync the volumes")?;
         Ok(there)
@@ -83,7 +83,7 @@ impl Store {
             name => name.starts_with('.').then(|| name.to_owned()),
         };
         for name in self.names(directory, hidden)? {
-            self.move_away(&format!("{directory}/{name}"), "trash")?;
+            self.move_away(&format!("{directory}/{name}"))?;
         }
         Ok(())
     }

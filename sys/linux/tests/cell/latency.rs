@@ -11,7 +11,7 @@ use crate::support::{self, Instance, LIMITS};
 
 pub(crate) fn print() {
     let start = Instant::now();
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     println!("template base: {:?}", start.elapsed());
     let own = detached(
         &std::env::current_exe().expect("own path"),

@@ -28,7 +28,7 @@ fn processes_of(instance: &Instance) -> Vec<String> {
 }
 
 pub(crate) fn kill_leaves_nothing() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     running.sh_user("for i in 1 2 3; do setsid -f sleep 1000 > /dev/null 2>&1; done");
     running.ok("setsid -f sh -c 'trap \"\" TERM INT HUP; sleep 1000' > /dev/null 2>&1");
@@ -50,7 +50,7 @@ pub(crate) fn kill_leaves_nothing() {
 }
 
 pub(crate) fn agent_end_is_seen() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     // Root inside cannot kill its own first process by a signal without handler; it can make it crash.
     running.sh("kill -9 1");
@@ -71,7 +71,7 @@ pub(crate) fn agent_end_is_seen() {
 }
 
 pub(crate) fn a_fork_bomb_can_be_killed() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     running.sh_user("setsid -f bash -c ':(){ :|:& };:' > /dev/null 2>&1 < /dev/null");
     std::thread::sleep(Duration::from_millis(300));
@@ -79,7 +79,7 @@ pub(crate) fn a_fork_bomb_can_be_killed() {
 }
 
 pub(crate) fn a_failed_stage_is_named() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let sandbox = random_id();
     instance
         .store
@@ -107,7 +107,7 @@ pub(crate) fn a_failed_stage_is_named() {
         .store
         .clone_template(&sandbox, &base(), instance.users.range(), &[])
         .expect("clone");
-    let root = instance.store.root(&sandbox, &base()).expect("root");
+    let root = instance.store.root(&sandbox).expect("root");
     let own = detached(
         &std::env::current_exe().expect("own path"),
         Access::ReadOnly,
@@ -154,7 +154,7 @@ pub(crate) fn a_failed_stage_is_named() {
 }
 
 pub(crate) fn hostile_mount_points_are_refused() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let sandbox = random_id();
     let listener = support::listener(&instance.dir.path().join("link"));
     let own = detached(
@@ -183,7 +183,7 @@ pub(crate) fn hostile_mount_points_are_refused() {
 }
 
 pub(crate) fn adopted_after_the_spawner_died() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let sandbox = random_id();
     instance
         .store
@@ -217,7 +217,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
             users: &instance.users,
             netns: instance.netns.as_fd(),
             limits: &LIMITS,
-            root: &instance.store.root(&sandbox, &base()).expect("root"),
+            root: &instance.store.root(&sandbox).expect("root"),
             agent: own.as_fd(),
             listener: listener.as_fd(),
         };
@@ -287,7 +287,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
 }
 
 pub(crate) fn a_lost_cell_is_found_and_killed() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     running.sh_user("setsid -f sleep 1000 > /dev/null 2>&1");
     // As after a crash that lost the handle: only the groups' names are known.

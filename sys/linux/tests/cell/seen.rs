@@ -42,7 +42,7 @@ pub(crate) fn nothing_of_the_host_but_usr() {
     std::fs::set_permissions(closed.path(), PermissionsExt::from_mode(0o700)).expect("mode");
     std::fs::write(closed.path().join("warder-secret"), "warder-planted").expect("plant");
 
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     for Secret(path) in &secrets {
         let (code, output) = running.sh(&format!("cat {0} || ls -la {0}", path.display()));
@@ -71,7 +71,7 @@ pub(crate) fn nothing_of_the_host_but_usr() {
 }
 
 pub(crate) fn its_own_names_and_numbers() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     let first = instance.users.range().first;
     assert_eq!(running.ok("id -u; id -G"), "0\n0");
@@ -131,7 +131,7 @@ pub(crate) fn its_own_names_and_numbers() {
 }
 
 pub(crate) fn host_programs_work() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     assert_eq!(running.sh_user("sudo -n id -u"), (0, "0".into()));
     assert_eq!(
@@ -184,7 +184,7 @@ pub(crate) fn host_programs_work() {
 }
 
 pub(crate) fn changes_stay_inside() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let one = instance.cell(&LIMITS);
     one.ok("echo secret > /etc/only-one; echo secret > /usr/local/only-one; echo x >> /etc/passwd; rm -r /var/tmp");
     let two = instance.cell(&LIMITS);

@@ -28,13 +28,13 @@ pub(crate) fn one_in_two_cells_and_after_them() {
         ..range()
     })
     .expect("user namespace");
-    let start = |users, at| {
+    let mut start = |users, at| {
         instance
             .start(&random_id(), "base", users, &LIMITS, &[mount(&volume, at)])
             .expect("runs")
     };
-    let one = start(&instance.users, "/home/user/data");
-    let two = start(&others, "/mnt/deep/er/volume");
+    let one = start(None, "/home/user/data");
+    let two = start(Some(&others), "/mnt/deep/er/volume");
     assert_eq!(one.sh_user("echo shared > ~/data/file"), (0, String::new()));
     assert_eq!(
         two.ok("stat -c '%u %g' /mnt/deep/er/volume/file; cat /mnt/deep/er/volume/file"),
@@ -72,7 +72,7 @@ pub(crate) fn what_is_in_the_way_is_named() {
     instance.store.create_volume(&volume).expect("create");
     let sandbox = random_id();
     let running = instance
-        .start(&sandbox, "base", &instance.users, &LIMITS, &[])
+        .start(&sandbox, "base", None, &LIMITS, &[])
         .expect("runs");
     running.ok("ln -s /etc /way; ln -s ../../../../../.. /up; touch /file; mkdir /dir; ln -s dir /dir/link");
     instance.stop(&running);
@@ -86,13 +86,7 @@ pub(crate) fn what_is_in_the_way_is_named() {
         "/bin/x",
         "/lib",
     ] {
-        let told = instance.start(
-            &sandbox,
-            "base",
-            &instance.users,
-            &LIMITS,
-            &[mount(&volume, at)],
-        );
+        let told = instance.start(&sandbox, "base", None, &LIMITS, &[mount(&volume, at)]);
         let Err(Outcome::Failed { stage, errno }) = told else {
             panic!("{at}: {:?}", told.map(|_| ()));
         };
@@ -101,7 +95,7 @@ pub(crate) fn what_is_in_the_way_is_named() {
     }
     let mounts = [mount(&volume, "/dir/new"), mount(&volume, "/usr/share/x/y")];
     let running = instance
-        .start(&sandbox, "base", &instance.users, &LIMITS, &mounts)
+        .start(&sandbox, "base", None, &LIMITS, &mounts)
         .expect("runs");
     running.ok("touch /dir/new/f && test -e /usr/share/x/y/f");
     instance.end(running);
@@ -114,7 +108,7 @@ pub(crate) fn a_bare_cell_gets_as_far_as_its_agent() {
     instance.store.create_volume(&volume).expect("create");
     let sandbox = random_id();
     let volumes = [mount(&volume, "/volume")];
-    let told = instance.start(&sandbox, "bare", &instance.users, &LIMITS, &volumes);
+    let told = instance.start(&sandbox, "bare", None, &LIMITS, &volumes);
     let failed = Outcome::Failed {
         stage: "exec the agent".into(),
         errno: 2,

@@ -99,7 +99,7 @@ AF_UNIX done
 NETLINK_KOBJECT_UEVENT EPROTONOSUPPORT";
 
 pub(crate) fn calls_are_refused() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     assert_eq!(
         running.ok(&format!("python3 - <<'EOF'\n{CALLS}\nEOF")),
@@ -117,7 +117,7 @@ pub(crate) fn calls_are_refused() {
 }
 
 pub(crate) fn kernel_files_are_hidden() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     assert_eq!(running.ok("cd /proc; cat interrupts keys key-users kallsyms timer_list 2>/dev/null | wc -c; ls -A acpi | wc -l; ls -A driver | wc -l"), "0\n0\n0");
     for attempt in [
@@ -140,7 +140,7 @@ pub(crate) fn kernel_files_are_hidden() {
 }
 
 pub(crate) fn root_has_little() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let running = instance.cell(&LIMITS);
     let status =
         running.ok("grep -E '^(CapBnd|CapEff|CapInh|CapAmb|NoNewPrivs|Seccomp):' /proc/1/status");
@@ -172,7 +172,7 @@ pub(crate) fn root_has_little() {
 }
 
 pub(crate) fn memory_is_limited() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     if instance.controllers.limits_in_force().memory != LimitState::Enforced {
         return println!("skipped: no memory controller");
     }
@@ -199,7 +199,7 @@ pub(crate) fn memory_is_limited() {
 }
 
 pub(crate) fn processes_are_limited() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let limits = Limits { pids: 20, ..LIMITS };
     let running = instance.cell(&limits);
     let made = running.sh_user("python3 -c '\nimport os, time\nn = 0\ntry:\n    while n < 100:\n        if os.fork() == 0: os.close(1); os.close(2); time.sleep(30); os._exit(0)\n        n += 1\nexcept OSError: pass\nprint(n)\n'; true").1;
@@ -213,7 +213,7 @@ pub(crate) fn processes_are_limited() {
 }
 
 pub(crate) fn cpu_is_limited() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     if instance.controllers.limits_in_force().cpu != LimitState::Enforced {
         return println!("skipped: no cpu controller");
     }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
-use warder_linux::HostError;
 use warder_linux::process::Exit;
+use warder_linux::storage::Draft;
 use warder_wire::TemplateName;
 
 use crate::support::{Instance, ended};
@@ -24,26 +24,40 @@ pub(crate) fn archive(script: &str) -> File {
     File::open(out).expect("archive")
 }
 
-pub(crate) fn import(instance: &Instance, name: &TemplateName, tar: &File) -> Exit {
+pub(crate) fn import(instance: &mut Instance, name: &TemplateName, tar: &File) -> (Exit, Draft) {
+    let draft = instance.store.draft(name, None).expect("draft");
     let process = instance
         .store
-        .import_start(name, &instance.users, tar.as_fd())
+        .import_start(&draft, &instance.users, tar.as_fd())
         .expect("import");
     ended(&process);
-    process.try_wait().expect("wait").expect("ended")
+    let exit = process.try_wait().expect("wait").expect("ended");
+    (exit, draft)
+}
+
+/// As privd ends an import; whether there is a template now.
+fn finish(instance: &mut Instance, (exit, draft): (Exit, Draft)) -> bool {
+    let whole = exit == Exit::Code(0) && instance.store.import_end(&draft).is_ok();
+    if whole {
+        instance.store.keep(&draft).expect("keep");
+    }
+    instance.store.settle(draft, whole).expect("settle");
+    whole
 }
 
 pub(crate) fn an_archive_becomes_a_template() {
-    let instance = Instance::new();
+    let mut instance = Instance::new();
     let name = TemplateName::new("own").expect("name");
     let tar = archive(
         "add('bin', tarfile.DIRTYPE, mode=0o755)\nadd('bin/tool', data=b'#!x', mode=0o4755)\nadd('home/user/f', data=b'hello', uid=1000, gid=1000)\nadd('dev/null', tarfile.CHRTYPE, dev=(1, 3))\nadd('etc/passwd', data=b'root:x:0:0::/:/bin/sh\\n')",
     );
-    assert_eq!(import(&instance, &name, &tar), Exit::Code(0));
+    let done = import(&mut instance, &name, &tar);
+    assert_eq!(done.0, Exit::Code(0));
     assert_eq!(instance.templates(), []);
-    instance.store.import_end(&name, true).expect("kept");
-    assert_eq!(instance.templates().len(), 1);
-    let tree = instance.dir.path().join("templates/own/tree");
+    assert!(instance.store.is_drafted(&name));
+    assert!(finish(&mut instance, done));
+    assert!(instance.store.has_template(&name) && !instance.store.is_drafted(&name));
+    let tree = instance.bottom("own").join("tree");
     let data = |path: &str| std::fs::symlink_metadata(tree.join(path)).expect(path);
     assert_eq!(
         (data("bin/tool").uid(), data("bin/tool").mode() & 0o7777),
@@ -59,34 +73,22 @@ pub(crate) fn an_archive_becomes_a_template() {
             .all(|dir| data(dir).is_dir())
     );
     assert!(!tree.join("dev/null").exists(), "devices are the cell's");
-    let error = instance
-        .store
-        .import_start(&name, &instance.users, tar.as_fd())
-        .expect_err("taken");
-    assert!(matches!(error, HostError::Invalid(_)));
     assert!(instance.store.discard_template(&name).expect("discard"));
     assert!(!instance.store.discard_template(&name).expect("discard"));
 }
 
 /// tar reads a name as long as the archive says it is into memory, here more than it may have.
 pub(crate) fn an_archive_cannot_take_the_hosts_memory() {
-    let instance = Instance::new();
+    let mut instance = Instance::new();
     let name = TemplateName::new("huge").expect("name");
     let script = "i = tarfile.TarInfo('././@LongLink'); i.type = b'L'; i.size = 5 << 28\nt.fileobj.write(i.tobuf(tarfile.GNU_FORMAT)); t.fileobj.write(b'name')\nt.fileobj.truncate(512 + (5 << 28)); t.offset = t.fileobj.seek(0, 2)\nadd('file', data=b'x')";
-    let process = instance
-        .store
-        .import_start(&name, &instance.users, archive(script).as_fd())
-        .expect("import");
-    ended(&process);
-    assert_eq!(
-        process.try_wait().expect("wait").expect("ended"),
-        Exit::Code(2)
-    );
-    instance.store.import_end(&name, false).expect("discard");
+    let done = import(&mut instance, &name, &archive(script));
+    assert_eq!(done.0, Exit::Code(2));
+    assert!(!finish(&mut instance, done));
 }
 
 pub(crate) fn hostile_archives_stay_inside() {
-    let instance = Instance::new();
+    let mut instance = Instance::new();
     let name = TemplateName::new("hostile").expect("name");
     let outside = instance.dir.path().join("outside");
     std::fs::create_dir(&outside).expect("directory");
@@ -102,14 +104,14 @@ pub(crate) fn hostile_archives_stay_inside() {
         "add('out', uid=70000, gid=70000)".to_owned(),
     ];
     for script in attempts {
-        let exit = import(&instance, &name, &archive(&script));
-        let kept = instance.store.import_end(&name, exit == Exit::Code(0));
+        let done = import(&mut instance, &name, &archive(&script));
+        let kept = finish(&mut instance, done);
         assert_eq!(
             std::fs::read_dir(&outside).expect("outside").count(),
             0,
             "{script}"
         );
-        if exit == Exit::Code(0) && kept.is_ok() {
+        if kept {
             // Whatever it made of it lies in the template.
             instance.store.discard_template(&name).expect("discard");
         }
@@ -122,32 +124,21 @@ pub(crate) fn hostile_archives_stay_inside() {
         assert_eq!(String::from_utf8_lossy(&devices.stdout), "", "{script}");
         assert_eq!(instance.templates(), []);
     }
-    let refused = import(
-        &instance,
-        &name,
-        &archive("add('disk', tarfile.BLKTYPE, mode=0o666, dev=(254, 0))"),
-    );
+    let script = "add('disk', tarfile.BLKTYPE, mode=0o666, dev=(254, 0))";
+    let done = import(&mut instance, &name, &archive(script));
     assert_ne!(
-        refused,
+        done.0,
         Exit::Code(0),
         "a device is refused, not skipped in silence"
     );
-    instance.store.import_end(&name, false).expect("discard");
-    assert_eq!(
-        import(
-            &instance,
-            &name,
-            &archive("add('proc', tarfile.SYMTYPE, link='/etc')")
-        ),
-        Exit::Code(0)
-    );
-    instance
-        .store
-        .import_end(&name, true)
-        .expect_err("no mount point");
+    assert!(!finish(&mut instance, done));
+    let script = "add('proc', tarfile.SYMTYPE, link='/etc')";
+    let done = import(&mut instance, &name, &archive(script));
+    assert_eq!(done.0, Exit::Code(0));
+    assert!(!finish(&mut instance, done), "no mount point");
     let noise = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(noise.path(), [0xa5; 10_000]).expect("noise");
-    assert_ne!(import(&instance, &name, noise.as_file()), Exit::Code(0));
-    instance.store.import_end(&name, false).expect("discard");
+    let done = import(&mut instance, &name, noise.as_file());
+    assert!(!finish(&mut instance, done));
     instance.store.empty_trash().expect("trash");
 }

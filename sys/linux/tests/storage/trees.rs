@@ -16,7 +16,7 @@ use warder_wire::TemplateName;
 use crate::support::{self, Instance, LIMITS, base, ended, random_id};
 
 pub(crate) fn a_hostile_tree_is_removed() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let sandbox = random_id();
     let ids = instance.users.range();
     instance
@@ -103,7 +103,7 @@ impl Encoded for std::ffi::OsStr {
 }
 
 pub(crate) fn clones_are_whole_or_absent() {
-    let instance = Instance::with_base();
+    let mut instance = Instance::with_base();
     let sandbox = random_id();
     let ids = instance.users.range();
     let absent = TemplateName::new("absent").expect("name");
@@ -146,21 +146,17 @@ pub(crate) fn clones_are_whole_or_absent() {
 }
 
 pub(crate) fn base_is_made_anew_when_stale() {
-    let instance = Instance::new();
+    let mut instance = Instance::new();
     assert!(!instance.store.base_is_fresh().expect("fresh"));
     assert_eq!(instance.templates(), []);
-    instance.store.make_base().expect("base");
+    instance.make_base();
     assert!(instance.store.base_is_fresh().expect("fresh"));
     assert_eq!(instance.templates(), [base()]);
     // A live sandbox keeps the version it was made from.
     let running = instance.cell(&LIMITS);
-    std::fs::write(
-        instance.dir.path().join("templates/base/made-of"),
-        "something else",
-    )
-    .expect("write");
+    std::fs::write(instance.bottom("base").join("made-of"), "something else").expect("write");
     assert!(!instance.store.base_is_fresh().expect("fresh"));
-    instance.store.make_base().expect("base");
+    instance.make_base();
     assert!(instance.store.base_is_fresh().expect("fresh"));
     instance.store.empty_trash().expect("trash");
     assert_eq!(running.ok("grep -c ^user: /etc/passwd"), "1");
@@ -168,17 +164,13 @@ pub(crate) fn base_is_made_anew_when_stale() {
     instance.end(running);
     instance.store.empty_trash().expect("trash");
     assert!(!instance.store.has_trash().expect("trash"));
-    assert_eq!(
-        std::fs::read_dir(instance.dir.path().join("retired"))
-            .expect("retired")
-            .count(),
-        0
-    );
+    let layers = std::fs::read_dir(instance.dir.path().join("layers")).expect("layers");
+    assert_eq!(layers.count(), 2, "base as it is, and bare");
 }
 
 pub(crate) fn base_holds_no_secret() {
     let instance = Instance::with_base();
-    let tree = instance.dir.path().join("templates/base/tree");
+    let tree = instance.bottom("base").join("tree");
     let mut allowed: BTreeSet<_> = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"]
         .map(str::to_owned)
         .into();
@@ -260,9 +252,10 @@ pub(crate) fn a_full_disk_is_told() {
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount("tmpfs", &mount, "tmpfs", flags, c"size=3m,nr_inodes=2000")
             .expect("mount");
-        let store = Store::open(&mount).expect("store");
+        // As it was laid out formerly.
         let tree = mount.join("templates/own/tree");
         std::fs::create_dir_all(tree).expect("template");
+        let mut store = Store::open(&mount).expect("store");
         let _ = std::fs::write(mount.join("filler"), vec![0; 4 << 20]);
         let name = TemplateName::new("own").expect("name");
         let sandbox = random_id();

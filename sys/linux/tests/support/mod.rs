@@ -70,34 +70,49 @@ impl Instance {
     }
 
     pub(crate) fn with_base() -> Self {
-        let instance = Self::new();
-        instance.store.make_base().expect("template base");
+        let mut instance = Self::new();
+        instance.make_base();
         instance
+    }
+
+    pub(crate) fn make_base(&mut self) {
+        let draft = self.store.draft(&base(), None).expect("draft");
+        self.store.make_base(&draft).expect("template base");
+        self.store.keep(&draft).expect("keep");
+        self.store.settle(draft, true).expect("settle");
+    }
+
+    /// Where the lowest layer of a template lies.
+    pub(crate) fn bottom(&self, template: &str) -> std::path::PathBuf {
+        let manifest = self.dir.path().join("templates").join(template);
+        let manifest = std::fs::read_to_string(manifest).expect("manifest");
+        let layers = self.dir.path().join("layers");
+        layers.join(manifest.lines().last().expect("a layer"))
     }
 
     /// Names of templates beside the one that is always there.
     pub(crate) fn templates(&self) -> Vec<TemplateName> {
-        let all = self.store.templates().expect("templates").into_iter();
-        let all = all.map(|template| template.name);
+        let all = self.store.templates(None).map(|template| template.name);
         all.filter(|name| name.as_str() != "bare").collect()
     }
 
     /// A running cell of template `base`, its agent answering.
-    pub(crate) fn cell(&self, limits: &Limits) -> Running {
-        let made = self.start(&random_id(), "base", &self.users, limits, &[]);
+    pub(crate) fn cell(&mut self, limits: &Limits) -> Running {
+        let made = self.start(&random_id(), "base", None, limits, &[]);
         made.unwrap_or_else(|outcome| panic!("{outcome:?}"))
     }
 
     /// A cell of any template, with ids and volumes of its own; its tree is made unless there is one.
     pub(crate) fn start(
-        &self,
+        &mut self,
         sandbox: &SandboxId,
         template: &str,
-        users: &UserNamespace,
+        users: Option<&UserNamespace>,
         limits: &Limits,
         volumes: &[VolumeMount],
     ) -> Result<Running, Outcome> {
         let template = TemplateName::new(template).expect("a name");
+        let users = users.unwrap_or(&self.users);
         if !self.store.list().expect("list").contains(sandbox) {
             let resolvers = [Ipv4Addr::new(192, 0, 2, 53)];
             self.store
@@ -112,7 +127,7 @@ impl Instance {
         let socket = self.dir.path().join(format!("{sandbox}.link"));
         let _ = std::fs::remove_file(&socket);
         let listener = listener(&socket);
-        let root = self.store.root(sandbox, &template).expect("root");
+        let root = self.store.root(sandbox).expect("root");
         let (cell, status) = cell::spawn(&CellSpec {
             controllers: &self.controllers,
             sandbox,
@@ -147,7 +162,7 @@ impl Instance {
         agent: BorrowedFd<'_>,
         listener: BorrowedFd<'_>,
     ) -> warder_linux::Result<(Cell, Status)> {
-        let root = self.store.root(sandbox, &base())?;
+        let root = self.store.root(sandbox)?;
         cell::spawn(&CellSpec {
             controllers: &self.controllers,
             sandbox,
@@ -161,7 +176,7 @@ impl Instance {
     }
 
     /// Ends a cell as privd does, and proves that nothing is left.
-    pub(crate) fn end(&self, running: Running) {
+    pub(crate) fn end(&mut self, running: Running) {
         self.stop(&running);
         self.removed(&running.sandbox);
     }
@@ -182,7 +197,7 @@ impl Instance {
         }
     }
 
-    pub(crate) fn removed(&self, sandbox: &SandboxId) {
+    pub(crate) fn removed(&mut self, sandbox: &SandboxId) {
         self.gone(sandbox);
         self.store.discard(sandbox).expect("discard");
         assert_eq!(self.controllers.leftovers().expect("leftovers"), []);

@@ -15,16 +15,14 @@ use std::fmt::Write;
 
 pub(crate) use borrow::link_merged_usr;
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, Mode, OFlags};
+use warder_wire::TemplateName;
 
-use super::{Store, write_all};
+use super::{Draft, Store, bottom, write_all};
 use crate::error::{At, HostError, Result};
 
 /// Changes with what this code makes of the same host.
 const EDITION: u32 = 1;
-const NAME: &str = "templates/base";
-/// No template name begins with a dot.
-const DRAFT: &str = "templates/.base";
 /// What tells that the host's programs were changed.
 const WATCHED: [&str; 9] = [
     "/usr",
@@ -44,44 +42,32 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn base_is_fresh(&self) -> Result<bool> {
-        let made_of = std::fs::read_to_string(self.path.join(NAME).join("made-of"));
-        Ok(made_of.is_ok_and(|made_of| made_of == host_edition()))
+        let name = TemplateName::new("base").map_err(|_| HostError::Invalid("template base"))?;
+        let Ok(layers) = self.manifests.of_template(&name) else {
+            return Ok(false);
+        };
+        let made_of = self.path.join(bottom(&layers)).join("made-of");
+        Ok(std::fs::read_to_string(made_of).is_ok_and(|made_of| made_of == host_edition()))
     }
 
-    /// Makes template `base` anew and puts it in place of the old one, which live sandboxes keep. Slow (it
-    /// looks at every file in /usr): for a worker that keeps this store's descriptor.
+    /// Makes the layer of template `base` anew; those of live sandboxes stay as they are. [`Self::keep`] follows.
+    /// Slow (it looks at every file in /usr): for a worker that keeps this store's descriptor.
     ///
     /// # Errors
     /// `NoSpace`, `System`; `Unsupported` on a host whose /bin is not a link into /usr.
-    pub fn make_base(&self) -> Result<()> {
+    pub fn make_base(&self, draft: &Draft) -> Result<()> {
         let edition = host_edition();
-        self.move_away(DRAFT, "trash")?;
-        let mode = Mode::from_raw_mode(0o755);
-        rustix::fs::mkdirat(&self.directory, DRAFT, Mode::RWXU).at("make template base")?;
-        let draft = self.open_dir(DRAFT)?;
-        for name in ["tree", "mask"] {
-            rustix::fs::mkdirat(&draft, name, mode).at("make template base")?;
-        }
-        let tree = self.open_dir(&format!("{DRAFT}/tree"))?;
+        let tree = self.make_tree(draft)?;
         skeleton::make(&tree)?;
         link_merged_usr(&tree, "")?;
         borrow::copy_etc(&tree)?;
-        mask::make(&self.open_dir(&format!("{DRAFT}/mask"))?)?;
+        let directory = self.open_dir(&draft.place())?;
+        rustix::fs::mkdirat(&directory, "mask", Mode::RWXU).at("make template base")?;
+        mask::make(&self.open_dir(&format!("{}/mask", draft.place()))?)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let made_of =
-            rustix::fs::openat(&draft, "made-of", flags, Mode::RUSR).at("make template base")?;
-        write_all(&made_of, edition.as_bytes())?;
-        // Half of it must not be found after a crash of the host.
-        rustix::fs::syncfs(&draft).at("syncfs")?;
-        self.move_away(NAME, "retired")?;
-        rustix::fs::renameat_with(
-            &self.directory,
-            DRAFT,
-            &self.directory,
-            NAME,
-            RenameFlags::NOREPLACE,
-        )
-        .at("put template base in place")
+        let made_of = rustix::fs::openat(&directory, "made-of", flags, Mode::RUSR)
+            .at("make template base")?;
+        write_all(&made_of, edition.as_bytes())
     }
 }
 

@@ -1,0 +1,266 @@
+//! Layers: trees that never change again, of which templates and sandboxes are made.
+//!
+//! A manifest lists layers, one a line, the topmost first; the last one is a whole tree. A layer stays for as long as a
+//! manifest, or a template being made, names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use warder_wire::gateway_priv::Template;
+use warder_wire::{SandboxId, TemplateName};
+
+use super::{Store, write_all};
+use crate::error::{At, HostError, Result};
+
+/// Most layers of a tree: there is a mount point for each.
+pub const MOST_LAYERS: usize = 60;
+
+/// Names of layers, the topmost first.
+pub(super) type Names = Arc<[String]>;
+
+/// What the manifests say.
+#[derive(Debug, Default)]
+pub(super) struct Manifests {
+    templates: BTreeMap<TemplateName, (Names, u64)>,
+    pub(super) cells: BTreeMap<SandboxId, Names>,
+    drafts: BTreeSet<TemplateName>,
+    uses: BTreeMap<String, u32>,
+}
+
+impl Manifests {
+    pub(super) fn hold(&mut self, names: &Names) {
+        for name in names.iter() {
+            *self.uses.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// Layers that nobody names any more.
+    fn release(&mut self, names: &Names) -> Vec<String> {
+        let mut free = Vec::new();
+        for name in names.iter() {
+            match self.uses.get_mut(name) {
+                Some(uses @ 2..) => *uses -= 1,
+                _ => free.extend(self.uses.remove_entry(name).map(|(name, _)| name)),
+            }
+        }
+        free
+    }
+
+    pub(super) fn of_template(&self, template: &TemplateName) -> Result<Names> {
+        let (names, _) = self
+            .templates
+            .get(template)
+            .ok_or(HostError::Invalid("no such template"))?;
+        Ok(names.clone())
+    }
+}
+
+/// A template being made: a layer of its own, and those below it.
+#[derive(Debug)]
+pub struct Draft {
+    template: TemplateName,
+    names: Names,
+}
+
+impl Draft {
+    /// The layer's directory until it is whole. No layer's name begins with a dot.
+    pub(super) fn place(&self) -> String {
+        format!("layers/.{}", self.names[0])
+    }
+}
+
+impl Store {
+    /// Reads the manifests, and discards what none of them names.
+    pub(super) fn load_layers(&mut self) -> Result<()> {
+        self.sweep_drafts("templates")?;
+        self.sweep_drafts("layers")?;
+        for template in self.names("templates", |name| TemplateName::new(name).ok())? {
+            let path = format!("templates/{template}");
+            if self.is_directory(&path) {
+                self.take_over(&template, &path)?;
+            }
+            let names = self.read_manifest(&path)?;
+            self.manifests.hold(&names);
+            let created = self.created(&path)?;
+            self.manifests.templates.insert(template, (names, created));
+        }
+        for sandbox in self.list()? {
+            // One that was not whole yet has none, and is discarded by its owner.
+            if let Ok(names) = self.read_manifest(&format!("cells/{sandbox}/layers")) {
+                self.manifests.hold(&names);
+                self.manifests.cells.insert(sandbox, names);
+            }
+        }
+        let named = |name: &str| (!name.starts_with('.')).then(|| name.to_owned());
+        for name in self.names("layers", named)? {
+            if !self.manifests.uses.contains_key(&name) {
+                self.move_away(&format!("layers/{name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns a template of the former layout, a directory, into a layer and its manifest, in one step.
+    fn take_over(&self, template: &TemplateName, path: &str) -> Result<()> {
+        let layer = new_layer(template);
+        let place = format!("layers/{layer}");
+        self.write_manifest(&place, &[layer])?;
+        let (store, exchange) = (&self.directory, RenameFlags::EXCHANGE);
+        rustix::fs::renameat_with(store, &place, store, path, exchange).at("take over a template")
+    }
+
+    fn is_directory(&self, path: &str) -> bool {
+        let stat = rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+
+    fn created(&self, path: &str) -> Result<u64> {
+        let stat = rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW)
+            .at("look at a manifest")?;
+        Ok(u64::try_from(stat.st_mtime).unwrap_or(0))
+    }
+
+    fn read_manifest(&self, path: &str) -> Result<Names> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, path, flags, Mode::empty())
+            .at("open a manifest")?;
+        let text = std::io::read_to_string(std::fs::File::from(file)).at("read a manifest")?;
+        let names: Names = text.lines().map(str::to_owned).collect();
+        let plain =
+            |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+        if names.is_empty() || names.len() > MOST_LAYERS || !names.iter().all(plain) {
+            return Err(HostError::Invalid("a manifest that lists no layers"));
+        }
+        Ok(names)
+    }
+
+    pub(super) fn write_manifest(&self, path: &str, names: &[String]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(&self.directory, path, flags, Mode::RUSR).at("make a manifest")?;
+        write_all(&file, (names.join("\n") + "\n").as_bytes())
+    }
+
+    /// Begins to make a template, above the layers of `sandbox` where one is named. [`Self::settle`] follows.
+    ///
+    /// # Errors
+    /// `NoSpace`, `System`; `Invalid` when that would be too many layers, or there is no such sandbox.
+    pub fn draft(&mut self, template: &TemplateName, sandbox: Option<&SandboxId>) -> Result<Draft> {
+        let mut names = vec![new_layer(template)];
+        if let Some(sandbox) = sandbox {
+            names.extend_from_slice(&self.layers_of(sandbox)?);
+        }
+        if names.len() > MOST_LAYERS {
+            return Err(HostError::Invalid("more layers than a tree can have"));
+        }
+        let names: Names = names.into();
+        let template = template.clone();
+        let draft = Draft { template, names };
+        rustix::fs::mkdirat(&self.directory, draft.place(), Mode::RWXU).at("make a layer")?;
+        self.manifests.hold(&draft.names);
+        self.manifests.drafts.insert(draft.template.clone());
+        Ok(draft)
+    }
+
+    /// Puts a whole draft into use, in place of a template of that name; after that it survives a loss of power. Slow:
+    /// for a worker that keeps this store's descriptor.
+    ///
+    /// # Errors
+    /// `NoSpace`, `System`.
+    pub fn keep(&self, draft: &Draft) -> Result<()> {
+        let manifest = format!("templates/.{}", draft.names[0]);
+        self.write_manifest(&manifest, &draft.names)?;
+        rustix::fs::syncfs(&self.directory).at("syncfs")?;
+        let layer = format!("layers/{}", draft.names[0]);
+        let template = format!("templates/{}", draft.template);
+        for (from, to) in [(draft.place(), layer), (manifest, template)] {
+            rustix::fs::renameat(&self.directory, from, &self.directory, to)
+                .at("put a template in place")?;
+        }
+        for directory in ["layers", "templates"] {
+            rustix::fs::fsync(self.open_dir(directory)?).at("fsync a template")?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a draft that was kept, or discards it.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn settle(&mut self, draft: Draft, kept: bool) -> Result<()> {
+        let Draft { template, names } = draft;
+        self.manifests.drafts.remove(&template);
+        let path = format!("templates/{template}");
+        if kept {
+            let entry = (names, self.created(&path)?);
+            return match self.manifests.templates.insert(template, entry) {
+                Some((former, _)) => self.release(&former),
+                None => Ok(()),
+            };
+        }
+        self.move_away(&format!("templates/.{}", names[0]))?;
+        if self.read_manifest(&path).is_ok_and(|kept| kept == names) {
+            self.move_away(&path)?;
+        }
+        self.release(&names)
+    }
+
+    /// Discards layers that nobody names any more.
+    pub(super) fn release(&mut self, names: &Names) -> Result<()> {
+        for name in self.manifests.release(names) {
+            self.move_away(&format!("layers/{name}"))?;
+            self.move_away(&format!("layers/.{name}"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn layers_of(&self, sandbox: &SandboxId) -> Result<Names> {
+        let names = self.manifests.cells.get(sandbox).cloned();
+        names.ok_or(HostError::Invalid("the sandbox has no tree"))
+    }
+
+    /// Takes a template out of use; false if there is none. Sandboxes keep its layers.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn discard_template(&mut self, template: &TemplateName) -> Result<bool> {
+        let there = self.move_away(&format!("templates/{template}"))?;
+        match self.manifests.templates.remove(template) {
+            Some((names, _)) => self.release(&names).map(|()| there),
+            None => Ok(there),
+        }
+    }
+
+    /// Whether a template of this name is there.
+    #[must_use]
+    pub fn has_template(&self, template: &TemplateName) -> bool {
+        self.manifests.templates.contains_key(template)
+    }
+
+    /// Whether a template of this name is being made.
+    #[must_use]
+    pub fn is_drafted(&self, template: &TemplateName) -> bool {
+        self.manifests.drafts.contains(template)
+    }
+
+    /// Templates in order of name, those after `after`.
+    pub fn templates(&self, after: Option<&TemplateName>) -> impl Iterator<Item = Template> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let templates = &self.manifests.templates;
+        templates
+            .range::<TemplateName, _>((from, Unbounded))
+            .map(|(name, (_, created))| Template {
+                name: name.clone(),
+                created_unix: *created,
+            })
+    }
+}
+
+/// A name no other layer has: two in one nanosecond do not get far.
+fn new_layer(template: &TemplateName) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{template}.{}", now.unwrap_or_default().as_nanos())
+}
