@@ -8,9 +8,15 @@ pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 pub(crate) const HEADERS: usize = 128;
 /// How long a head may take, from its first byte (or from the start of the connection) to its end.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may be idle between requests: longer than the SDKs keep theirs (300 s), so that
-/// the client closes first and no request meets a closing connection.
-pub(crate) const IDLE_CLIENT: Duration = Duration::from_secs(330);
+/// How long a connection may be idle between requests: longer than the SDKs (300 s) and load balancers in front
+/// (600 s, say) keep theirs, so that they close first and no request meets a closing connection. A client that is
+/// sent something and takes nothing of it for so long is cut off too.
+pub(crate) const IDLE_CLIENT: Duration = Duration::from_secs(620);
+/// After so long without a byte the kernel asks whether the client is still there, and after three questions
+/// without an answer, as far apart as [`KEEPALIVE_PAUSE`], it is not.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// See [`KEEPALIVE`].
+pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(20);
 /// Longest body of an API request in bytes.
 pub(crate) const BODY_BYTES: usize = 1024 * 1024;
 /// How long the body of an API request may take.
@@ -35,6 +41,13 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to answer `/init`.
 pub(crate) const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pauses between attempts to reach a port on which nothing listens: the server may just be starting.
+pub(crate) const DIAL_PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(400),
+];
 /// Most connections to ports asked for and not answered, for each sandbox.
 pub(crate) const PENDING_TICKETS: usize = 256;
 /// Idle connections kept for each sandbox and purpose.

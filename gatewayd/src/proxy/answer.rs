@@ -1,15 +1,24 @@
 //! What the gateway itself says instead of a sandbox: the bodies the SDKs look into.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::http_io::{Answer, Body, allow_origins, json};
+use crate::limits::EXCHANGES_PER_SANDBOX;
 
 /// The SDKs look for `was not found` in it.
 const NOT_FOUND: &str = "The sandbox was not found";
 /// The SDKs look for `port is not open` in it.
 const CLOSED: &str = "The sandbox is running but port is not open";
+
+/// Without the token that opens its ports.
+const MISSING: &str = "Sandbox is secured with traffic access token. Token header 'e2b-traffic-access-token' is missing";
+/// With another one.
+const INVALID: &str = "Sandbox is secured with traffic access token. Provided token in header 'e2b-traffic-access-token' is invalid";
+/// A route of the agent that is the gateway's own.
+const RESERVED: &str =
+    "This endpoint is reserved for the control plane and is not reachable through the sandbox URL";
 
 #[derive(Debug, Serialize)]
 struct Said<'a> {
@@ -18,25 +27,67 @@ struct Said<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(rename = "connectionLimit", skip_serializing_if = "Option::is_none")]
+    limit: Option<usize>,
     code: u16,
 }
 
-/// Whether the client is a browser that shows pages.
+/// What of a request's head an answer of our own depends on.
+const ASKED: [HeaderName; 6] = [
+    header::ACCEPT,
+    header::USER_AGENT,
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::ACCESS_CONTROL_REQUEST_HEADERS,
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("x-requested-with"),
+];
+
+/// Keeps that, for when the request itself has gone.
+pub(crate) fn asked(headers: &HeaderMap) -> HeaderMap {
+    let kept = ASKED.into_iter().filter_map(|name| {
+        let value = headers.get(&name)?.clone();
+        Some((name, value))
+    });
+    kept.collect()
+}
+
+/// Whether the client is a browser that opens a page, and not a script in one.
 fn wants_page(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let first = |kind: &str| {
-        accept
-            .split(',')
-            .position(|part| part.trim().starts_with(kind))
+    const BROWSERS: [&str; 7] = [
+        "mozilla", "chrome", "safari", "firefox", "edge", "opera", "msie",
+    ];
+    let text = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_ascii_lowercase()
     };
-    match (first("text/html"), first("application/json")) {
-        (Some(html), Some(json)) => html < json,
-        (Some(_), None) => true,
-        _ => false,
+    let agent = text("user-agent");
+    if !BROWSERS.iter().any(|name| agent.contains(name)) {
+        return false;
     }
+    let accept = text("accept");
+    if accept.contains("application/json") && !accept.contains("text/html") {
+        return false;
+    }
+    match text("sec-fetch-mode").as_str() {
+        "navigate" => true,
+        "cors" | "no-cors" | "same-origin" | "websocket" => false,
+        _ => !headers.contains_key("x-requested-with"),
+    }
+}
+
+/// A browser asks whether a script may send a request. There is nobody inside to ask, so the answer is ours, and
+/// yes: only so can the script read what the request itself is answered.
+fn preflight(request: &HeaderMap) -> Option<Answer> {
+    request.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let mut answer = Answer::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    allow_origins(&mut answer);
+    // A star does not stand for Authorization (Fetch standard, CORS protocol).
+    if let Some(names) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        let headers = answer.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    Some(answer)
 }
 
 fn say(
@@ -46,6 +97,12 @@ fn say(
     port: Option<u16>,
     message: &str,
 ) -> Answer {
+    let limit = (status == StatusCode::TOO_MANY_REQUESTS).then_some(EXCHANGES_PER_SANDBOX);
+    if status != StatusCode::BAD_REQUEST
+        && let Some(answer) = preflight(request)
+    {
+        return answer;
+    }
     let mut answer = if wants_page(request) {
         // Nothing from the request but an id of [a-z0-9] and a number is shown.
         let which = sandbox
@@ -54,8 +111,20 @@ fn say(
         let what = port
             .map(|port| format!("<p>Port {port}</p>"))
             .unwrap_or_default();
+        let title = match (status, port) {
+            (StatusCode::BAD_GATEWAY, None) => "Sandbox not found",
+            (StatusCode::BAD_GATEWAY, _) if message == CLOSED => {
+                "There is no service listening on port"
+            }
+            (StatusCode::FORBIDDEN, _) if message == MISSING => "Missing traffic access token",
+            (StatusCode::FORBIDDEN, _) => "Invalid traffic access token",
+            (StatusCode::CONFLICT, _) => "Sandbox still transitioning",
+            (StatusCode::NOT_FOUND, _) => "Endpoint not available",
+            (status, _) => status.canonical_reason().unwrap_or("Error"),
+        };
         let page = format!(
-            "<!doctype html><meta charset=\"utf-8\"><title>{status}</title><h1>{message}</h1>{which}{what}\n"
+            "<!DOCTYPE html><html><head><meta charset=\"utf-8\"><title>{title}</title></head>\
+             <body><h1>{title}</h1><p>{message}</p>{which}{what}</body></html>"
         );
         let mut answer = Answer::new(Body::own(Full::from(page)));
         *answer.status_mut() = status;
@@ -71,6 +140,7 @@ fn say(
                 sandbox,
                 message,
                 port,
+                limit,
                 code: status.as_u16(),
             },
         )
@@ -101,8 +171,8 @@ pub(crate) fn broken(request: &HeaderMap, id: &str, port: u16, why: &str) -> Ans
 }
 
 /// The traffic token is missing or wrong.
-pub(crate) fn forbidden(request: &HeaderMap, id: &str) -> Answer {
-    let text = "This sandbox takes requests only with its e2b-traffic-access-token";
+pub(crate) fn forbidden(request: &HeaderMap, id: &str, given: bool) -> Answer {
+    let text = if given { INVALID } else { MISSING };
     say(request, StatusCode::FORBIDDEN, Some(id), None, text)
 }
 
@@ -113,19 +183,15 @@ pub(crate) fn too_many(request: &HeaderMap, id: &str) -> Answer {
         StatusCode::TOO_MANY_REQUESTS,
         Some(id),
         None,
-        "Too many connections to this sandbox",
+        &format!(
+            "The sandbox has too many concurrent incoming connections (limit: {EXCHANGES_PER_SANDBOX})"
+        ),
     )
 }
 
-/// A control route of the agent, asked from outside.
-pub(crate) fn no_route(request: &HeaderMap, id: &str) -> Answer {
-    say(
-        request,
-        StatusCode::NOT_FOUND,
-        Some(id),
-        None,
-        "There is no such route",
-    )
+/// A control route of the agent, asked from outside. Says nothing of the sandbox.
+pub(crate) fn no_route(request: &HeaderMap) -> Answer {
+    say(request, StatusCode::NOT_FOUND, None, None, RESERVED)
 }
 
 /// The request names no sandbox, or not properly.
@@ -138,12 +204,6 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-
-    fn accept(text: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(text));
-        headers
-    }
 
     #[tokio::test]
     async fn the_exact_body_the_sdks_compare() {
@@ -158,13 +218,70 @@ mod tests {
         );
     }
 
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    const FIREFOX: (&str, &str) = ("user-agent", "Mozilla/5.0 (X11; Linux) Firefox/140.0");
+
     #[test]
-    fn pages_are_for_browsers() {
-        assert!(wants_page(&accept(
-            "text/html,application/xhtml+xml,*/*;q=0.8"
-        )));
-        for tool in ["*/*", "application/json", "application/json, text/html"] {
-            assert!(!wants_page(&accept(tool)), "{tool}");
+    fn pages_are_for_browsers_that_open_them() {
+        let html = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        let script = ("x-requested-with", "XMLHttpRequest");
+        for page in [
+            &[FIREFOX, html][..],
+            &[FIREFOX, ("accept", "*/*")],
+            &[FIREFOX, ("accept", "application/json, text/html")],
+            &[FIREFOX, html, ("sec-fetch-mode", "navigate"), script],
+        ] {
+            assert!(wants_page(&map(page)), "{page:?}");
         }
+        for other in [
+            &[html][..],
+            &[("user-agent", "curl/8.0"), html],
+            &[FIREFOX, ("accept", "application/json")],
+            &[FIREFOX, html, ("sec-fetch-mode", "cors")],
+            &[FIREFOX, html, script],
+        ] {
+            assert!(!wants_page(&map(other)), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_names_the_sandbox_and_the_port() {
+        let answer = port_closed(&map(&[FIREFOX]), "iabc", 8000);
+        assert_eq!(answer.status(), 502);
+        let body = answer.into_body().collect().await.expect("own").to_bytes();
+        let page = String::from_utf8_lossy(&body);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+        for word in ["iabc", "8000", "no service listening on port"] {
+            assert!(page.contains(word), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_script_may_ask_what_cannot_be_reached() {
+        let asked = map(&[
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization, x-a"),
+        ]);
+        for answer in [
+            not_found(&asked, "iabc"),
+            port_closed(&asked, "iabc", 8000),
+            forbidden(&asked, "iabc", false),
+            too_many(&asked, "iabc"),
+        ] {
+            assert_eq!(answer.status(), 204);
+            let headers = answer.headers();
+            assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+            assert_eq!(
+                headers[header::ACCESS_CONTROL_ALLOW_HEADERS],
+                "authorization, x-a"
+            );
+        }
+        assert_eq!(malformed(&asked, "no id").status(), 400);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
+use http_body_util::{Either, Full};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -68,9 +69,23 @@ pub(crate) async fn converse(
 async fn connect(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Result<Connection, ForwardError> {
     let stream = match purpose {
         Purpose::Agent => sandbox.api(Role::Client).await?,
-        Purpose::Port(port) => sandbox.port(port).await?,
+        Purpose::Port(port) => dial(sandbox, port).await?,
     };
     converse(sandbox, stream).await
+}
+
+/// A server that was just started may not listen yet: asked again after growing pauses.
+async fn dial(sandbox: &Arc<Sandbox>, port: u16) -> Result<GuestStream, LinkError> {
+    for pause in limits::DIAL_PAUSES {
+        match sandbox.port(port).await {
+            Err(LinkError::Closed) => tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = sandbox.ended.cancelled() => return Err(LinkError::Broken),
+            },
+            done => return done,
+        }
+    }
+    sandbox.port(port).await
 }
 
 /// Makes a connection to the agent ready for its first request. If it fails, that request makes its own.
@@ -127,10 +142,19 @@ async fn exchange(
     mut request: http::Request<Outgoing>,
 ) -> Result<(Connection, http::Response<hyper::body::Incoming>), ForwardError> {
     while let Some(mut waiting) = sandbox.pools.take(purpose) {
+        let again = repeatable(&request);
         match waiting.try_send_request(request).await {
             Ok(answer) => return Ok((waiting, answer)),
-            // It was closed at this moment, and not a byte of the request had been sent: the next one.
-            Err(mut error) => request = error.take_message().ok_or(ForwardError::NoAnswer)?,
+            Err(mut error) => match (error.take_message(), again) {
+                // It was closed at this moment, and not a byte of the request had been sent: the next one.
+                (Some(unsent), _) => request = unsent,
+                // Sent into a connection that its server was closing.
+                (None, Some(again)) if !error.error().is_parse() => {
+                    request = again;
+                    break;
+                }
+                _ => return Err(ForwardError::NoAnswer),
+            },
         }
     }
     let mut fresh = connect(sandbox, purpose).await?;
@@ -138,6 +162,18 @@ async fn exchange(
         Ok(answer) => Ok((fresh, answer)),
         Err(_) => Err(ForwardError::NoAnswer),
     }
+}
+
+/// The same request once more, if asking twice is as good as asking once (RFC 9110, 9.2.2) and no body has to come again.
+fn repeatable(request: &http::Request<Outgoing>) -> Option<http::Request<Outgoing>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = http::Request::new(Either::Right(Full::default()));
+    request.method().clone_into(again.method_mut());
+    request.uri().clone_into(again.uri_mut());
+    request.headers().clone_into(again.headers_mut());
+    Some(again)
 }
 
 /// Both sides change to the other protocol: from here bytes pass through unread.

@@ -22,6 +22,16 @@ pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(header::UPGRADE).filter(|_| wants).cloned()
 }
 
+/// Whether who asks can take fields behind the body. Of `TE`, which concerns one connection, this alone is true of
+/// ours as well.
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE).iter();
+    lines
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
@@ -117,6 +127,13 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn trailers_are_told_from_other_codings() {
+        assert!(takes_trailers(&map(&[("te", "gzip;q=0.5, Trailers")])));
+        assert!(!takes_trailers(&map(&[("te", "gzip")])));
+        assert!(!takes_trailers(&map(&[])));
     }
 
     #[test]

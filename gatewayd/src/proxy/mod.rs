@@ -36,6 +36,9 @@ const CONTROL_ROUTES: [&str; 7] = [
     "init", "freeze", "unfreeze", "collapse", "fsfreeze", "fsthaw", "upgrade",
 ];
 
+/// What opens the ports of a sandbox that is not public.
+const TRAFFIC_TOKEN: &str = "e2b-traffic-access-token";
+
 /// How often a path may be percent-encoded over and over; the agent's own need none.
 const LAYERS: u32 = 4;
 
@@ -72,7 +75,8 @@ pub(crate) async fn to_sandbox(
         && port != AGENT_PORT
         && !has_traffic_token(&sandbox, request.headers())
     {
-        return answer::forbidden(request.headers(), id);
+        let given = request.headers().contains_key(TRAFFIC_TOKEN);
+        return answer::forbidden(request.headers(), id, given);
     }
     pass(&sandbox, sender, port, request).await
 }
@@ -89,22 +93,21 @@ pub(crate) async fn pass(
         return malformed(request.headers(), "CONNECT is not served here");
     }
     if port == AGENT_PORT && is_control_route(request.uri()) {
-        return answer::no_route(request.headers(), id);
+        return answer::no_route(request.headers());
     }
     let upgrade = headers::upgrade_of(request.headers()).map(|protocol| Upgrade {
         client: hyper::upgrade::on(&mut request),
         protocol,
     });
-    // Only what an answer of our own needs is kept.
-    let asked: HeaderMap = request
-        .headers()
-        .get(header::ACCEPT)
-        .map(|accept| (header::ACCEPT, accept.clone()))
-        .into_iter()
-        .collect();
+    let asked = answer::asked(request.headers());
     let (mut parts, body) = request.into_parts();
+    let trailers = headers::takes_trailers(&parts.headers);
     headers::strip(&mut parts.headers);
     headers::withhold(&mut parts.headers);
+    if trailers {
+        let lines = &mut parts.headers;
+        lines.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     // The server has answered it already, or will when the body is first read.
     parts.headers.remove(header::EXPECT);
     match sender {
@@ -145,7 +148,7 @@ fn has_traffic_token(sandbox: &Sandbox, headers: &HeaderMap) -> bool {
         return true;
     };
     let given = headers
-        .get("e2b-traffic-access-token")
+        .get(TRAFFIC_TOKEN)
         .map_or(&[][..], HeaderValue::as_bytes);
     given.ct_eq(token.as_bytes()).into()
 }

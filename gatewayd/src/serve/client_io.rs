@@ -1,9 +1,9 @@
 //! A client's connection, watched while a request's head is read.
 //!
-//! Two things hyper does not do: end a connection whose head has begun and does not end (its own time-out
+//! Three things hyper does not do: end a connection whose head has begun and does not end (its own time-out
 //! also covers idle connections, which may stay), and refuse a request with both Content-Length and
 //! Transfer-Encoding (it drops the first and closes afterwards; a client that sends both is mistaken or
-//! hostile, and is told so).
+//! hostile, and is told so), and say in words what is wrong with first bytes that are no HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) too_long: Arc<AtomicBool>,
     /// The last head had both lengths.
     pub(super) two_lengths: Arc<AtomicBool>,
+    /// A request has come.
+    pub(super) begun: Arc<AtomicBool>,
 }
 
 /// The connection.
@@ -36,6 +38,30 @@ pub(super) struct ClientIo<S> {
     deadline: Pin<Box<Sleep>>,
     // Whether a head must have come by the deadline.
     due: bool,
+    // What is said to who never sent a request.
+    said: bool,
+}
+
+/// In the place of hyper's own answer, which has no body.
+fn refusal(own: &[u8]) -> Vec<u8> {
+    let status = own.get(9..12).and_then(|s| std::str::from_utf8(s).ok());
+    let status = status.filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
+    let (status, reason, message) = match status {
+        Some("414") => (414, "URI Too Long", "the request line is too long"),
+        Some("431") => (
+            431,
+            "Request Header Fields Too Large",
+            "the request's head is too long",
+        ),
+        _ => (400, "Bad Request", "this is no HTTP request"),
+    };
+    let body = format!(r#"{{"code":{status},"message":"{message}"}}"#);
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 impl<S> ClientIo<S> {
@@ -48,6 +74,7 @@ impl<S> ClientIo<S> {
             head: Vec::new(),
             deadline,
             due: true,
+            said: false,
         }
     }
 
@@ -127,7 +154,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        if this.said || this.state.begun.load(Ordering::Acquire) {
+            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+        }
+        // Nothing was asked yet: it is hyper that cannot read what came. Little enough for any socket's buffer.
+        let _ = ready!(Pin::new(&mut this.stream).poll_write(cx, &refusal(bytes)))?;
+        this.said = true;
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -135,7 +169,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts)
+        if self.said || self.state.begun.load(Ordering::Acquire) {
+            return Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts);
+        }
+        let first = parts.iter().find(|part| !part.is_empty());
+        self.poll_write(cx, first.map_or(&[][..], |part| part))
     }
 
     fn is_write_vectored(&self) -> bool {

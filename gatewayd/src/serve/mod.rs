@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use warder_ipc::aio::mind;
 
 use crate::admin;
 use crate::api;
@@ -51,6 +52,9 @@ pub(crate) async fn tcp(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
+                // With user timeout: a client that stays away for ever keeps nothing for ever.
+                let (silence, pause) = (limits::KEEPALIVE, limits::KEEPALIVE_PAUSE);
+                let _ = mind(&stream, silence, pause, limits::IDLE_CLIENT);
                 let (gateway, client) = (Arc::clone(&gateway), peer.ip());
                 match &tls {
                     Some(tls) => {
@@ -161,6 +165,7 @@ async fn connection<S>(
         let request = Request::from_parts(head, body);
         let (gateway, state) = (Arc::clone(&gateway), state.clone());
         async move {
+            state.begun.store(true, Ordering::Release);
             let refusal = state.begin();
             let half = Half::begin(&state.halves);
             let answer = match refusal {
@@ -175,7 +180,7 @@ async fn connection<S>(
             Ok::<_, Infallible>(answer.map(|body| body.of(half)))
         }
     });
-    // Errors here are the client's: it broke off, or spoke no HTTP and was told so.
+    // Errors here are the client's: it broke off, or spoke no HTTP and was told so (see `client_io`).
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::IDLE_CLIENT)

@@ -71,6 +71,8 @@ pub(crate) struct Guest {
     pub(crate) log: Arc<Mutex<String>>,
     /// Ports inside, and where they really are.
     pub(crate) ports: Arc<Mutex<HashMap<u16, u16>>>,
+    /// How often a port is not open yet.
+    pub(crate) not_yet: Arc<Mutex<HashMap<u16, u32>>>,
 }
 
 impl Guest {
@@ -95,7 +97,13 @@ impl Guest {
 
     fn connect(&self, channel: &mut Channel, ticket: u64, port: u16) {
         let manner = *self.manner.lock().expect("lock");
-        let target = self.ports.lock().expect("lock").get(&port).copied();
+        let mut target = self.ports.lock().expect("lock").get(&port).copied();
+        if let Some(left) = self.not_yet.lock().expect("lock").get_mut(&port)
+            && *left > 0
+        {
+            *left -= 1;
+            target = None;
+        }
         let file = || OwnedFd::from(std::fs::File::open("/etc/passwd").expect("there"));
         let real =
             |port: u16| OwnedFd::from(TcpStream::connect(("127.0.0.1", port)).expect("listens"));
@@ -165,11 +173,17 @@ impl Guest {
 
     fn serve<S: Read + Write>(&self, stream: S, role: Option<Role>) {
         let mut stream = BufReader::new(stream);
+        let mut before = 0;
         while let Some(seen) = read_request(&mut stream, role) {
+            before += 1;
             let manner = *self.manner.lock().expect("lock");
             self.seen.lock().expect("lock").push(seen.clone());
             if manner == Manner::Silent {
                 std::thread::sleep(Duration::from_secs(600));
+            }
+            // Closes a kept connection at the very moment the next request comes.
+            if seen.line.contains(" /stale") && before > 1 {
+                return;
             }
             if self.reply(stream.get_mut(), &seen, manner).is_err() {
                 return;
@@ -201,6 +215,15 @@ impl Guest {
                 Err(std::io::ErrorKind::BrokenPipe.into())
             }
             "/hops" => to.write_all(b"HTTP/1.1 200 OK\r\nConnection: x-secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok"),
+            "/head" => to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n"),
+            "/same" => to.write_all(b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n"),
+            "/gone" => to.write_all(b"HTTP/1.1 204 No Content\r\nX-Kept: 1\r\n\r\n"),
+            "/elsewhere" => to.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://localhost:8000//a/?b=%2F#c\r\nSet-Cookie: a=1; Domain=localhost\r\nContent-Length: 0\r\n\r\n"),
+            "/trailers" => to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n"),
+            "/until-close" => {
+                to.write_all(b"HTTP/1.0 200 OK\r\n\r\nall of it")?;
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(400));
                 to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
@@ -252,12 +275,19 @@ fn read_request<S: Read>(stream: &mut BufReader<S>, role: Option<Role>) -> Optio
     if seen.header("transfer-encoding").is_some() {
         loop {
             let length = usize::from_str_radix(&line(stream)?, 16).ok()?;
-            let mut chunk = vec![0; length + 2];
-            stream.read_exact(&mut chunk).ok()?;
             if length == 0 {
                 break;
             }
+            let mut chunk = vec![0; length + 2];
+            stream.read_exact(&mut chunk).ok()?;
             seen.body.extend(&chunk[..length]);
+        }
+        loop {
+            let trailer = line(stream)?;
+            if trailer.is_empty() {
+                break;
+            }
+            seen.headers.push(format!("trailer {trailer}"));
         }
     } else if let Some(length) = seen.header("content-length").and_then(|l| l.parse().ok()) {
         seen.body = vec![0; length];

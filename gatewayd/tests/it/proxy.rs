@@ -50,10 +50,27 @@ fn by_header_and_by_name() {
         &[
             ("Host", &format!("1-{}.box.example", id(&made))),
             ("Accept", "text/html,*/*"),
+            ("User-Agent", "Mozilla/5.0 Firefox/140.0"),
         ],
         b"",
     );
-    assert!(page.status == 502 && page.text().starts_with("<!doctype html>"));
+    assert!(page.status == 502 && page.text().starts_with("<!DOCTYPE html>"));
+    let preflight = fake.client().ask(
+        "OPTIONS",
+        "/",
+        &[
+            ("Host", "1-i1234567890123456789012345678.box.example"),
+            ("Origin", "https://app.example"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization"),
+        ],
+        b"",
+    );
+    assert_eq!(preflight.status, 204);
+    assert_eq!(
+        preflight.header("access-control-allow-headers"),
+        Some("authorization")
+    );
 }
 
 #[test]
@@ -212,7 +229,7 @@ fn nothing_of_one_hop_reaches_the_next() {
         ("E2b-Sandbox-Port", port.as_str()),
         ("Connection", "X-Private"),
         ("X-Private", "1"),
-        ("TE", "trailers"),
+        ("TE", "deflate;q=0.5, trailers"),
         ("Keep-Alive", "timeout=5"),
         ("X-API-KEY", fake.key.as_str()),
         ("X-Kept", "1"),
@@ -228,10 +245,155 @@ fn nothing_of_one_hop_reaches_the_next() {
         (200, Some("1"), None, None)
     );
     let seen = fake.guest(&made).seen().pop().expect("seen");
-    for name in ["x-private", "te", "keep-alive", "x-api-key", "connection"] {
+    for name in ["x-private", "keep-alive", "x-api-key", "connection"] {
         assert_eq!(seen.header(name), None, "{name}");
     }
+    // Of this alone the gateway can do the same towards the sandbox.
+    assert_eq!(seen.header("te"), Some("trailers"));
     assert_eq!(seen.header("x-kept"), Some("1"));
+}
+
+/// A request and its answer by header, on a connection that serves on.
+fn routed<'a>(made: &'a Value, port: &'a str) -> [(&'a str, &'a str); 2] {
+    [("E2b-Sandbox-Id", id(made)), ("E2b-Sandbox-Port", port)]
+}
+
+#[test]
+fn answers_without_a_body_stay_what_they_are() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let headers = routed(&made, &port);
+    let mut client = fake.client();
+    client.send("HEAD", "/head", &headers, b"");
+    let (status, lines) = client.head();
+    assert_eq!(status, 200);
+    assert!(
+        lines.contains(&("content-length".into(), "1234".into())),
+        "{lines:?}"
+    );
+    client.send("GET", "/same", &headers, b"");
+    let (status, lines) = client.head();
+    assert_eq!(status, 304);
+    assert!(
+        lines.contains(&("etag".into(), "\"x\"".into())),
+        "{lines:?}"
+    );
+    client.send("GET", "/gone", &headers, b"");
+    let (status, lines) = client.head();
+    assert_eq!(status, 204);
+    for (name, _) in &lines {
+        assert!(
+            !["content-length", "transfer-encoding"].contains(&name.as_str()),
+            "{lines:?}"
+        );
+    }
+    client.send("HEAD", "/stream", &headers, b"");
+    assert_eq!(client.head().0, 200);
+    // Nothing of any of them is left over on the connection.
+    let answer = client.ask("GET", "/after", &headers, b"");
+    assert_eq!(answer.text(), "GET /after HTTP/1.1\n0");
+    // The body of a server of HTTP/1.0 ends with its connection.
+    let answer = client.ask("GET", "/until-close", &headers, b"");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "all of it"));
+}
+
+#[test]
+fn what_an_application_says_of_itself_is_left_alone() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let headers = routed(&made, &port);
+    let answer = fake.client().ask("GET", "/elsewhere", &headers, b"");
+    assert_eq!(answer.status, 302);
+    assert_eq!(
+        answer.header("location"),
+        Some("http://localhost:8000//a/?b=%2F#c")
+    );
+    assert_eq!(answer.header("set-cookie"), Some("a=1; Domain=localhost"));
+    for path in [
+        "/a/",
+        "//a//",
+        "/a/../b/./c",
+        "/%2e%2e/%2F%41?x=%20+&y=//",
+        "/a?",
+        "/a;b=c/d|e",
+        "/?q={}",
+    ] {
+        let answer = fake.client().ask("GET", path, &headers, b"");
+        assert_eq!(answer.text(), format!("GET {path} HTTP/1.1\n0"));
+    }
+}
+
+#[test]
+fn trailers_pass_both_ways() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open().to_string();
+    let mut client = fake.client();
+    let [a, b] = routed(&made, &port);
+    client.send("GET", "/trailers", &[a, b, ("TE", "trailers")], b"");
+    assert_eq!(client.head().0, 200);
+    assert_eq!(client.exactly(24), b"4\r\nbody\r\n0\r\nx-sum: 7\r\n\r\n");
+    let lines = [a, b, ("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")];
+    let body = b"4\r\nbody\r\n0\r\nX-Sum: 9\r\n\r\n";
+    let answer = client.ask("POST", "/", &lines, body);
+    assert_eq!(answer.text(), "POST / HTTP/1.1\n4");
+    let seen = fake.guest(&made).seen().pop().expect("seen");
+    assert_eq!(seen.header("trailer x-sum"), Some("9"), "{seen:?}");
+    // Who has not asked for them gets none.
+    let answer = client.ask("GET", "/trailers", &[a, b], b"");
+    assert_eq!(answer.text(), "body");
+}
+
+#[test]
+fn a_server_that_is_just_starting_is_waited_for() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let guest = fake.guest(&made);
+    let port = guest.open();
+    let refuse = |times: u32| {
+        guest.not_yet.lock().expect("lock").insert(port, times);
+    };
+    refuse(4);
+    assert_eq!(fake.inside(&made, port, "GET", "/", b"").status, 200);
+    // Kept connections would be used; an upgrade's is not given back.
+    let closed = guest.open();
+    guest.not_yet.lock().expect("lock").insert(closed, 5);
+    assert_eq!(fake.inside(&made, closed, "GET", "/", b"").status, 502);
+    assert_eq!(fake.inside(&made, closed, "GET", "/", b"").status, 200);
+}
+
+#[test]
+fn a_request_into_a_closing_connection_is_asked_again_if_that_is_safe() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open();
+    for _ in 0..5 {
+        assert_eq!(fake.inside(&made, port, "GET", "/first", b"").status, 200);
+        // Seen on the kept connection, which closes, and once more on one of its own.
+        let answer = fake.inside(&made, port, "GET", "/stale", b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(fake.inside(&made, port, "GET", "/first", b"").status, 200);
+    let before = fake.guest(&made).seen().len();
+    let answer = fake.inside(&made, port, "POST", "/stale", b"once");
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(fake.guest(&made).seen().len(), before + 1);
+}
+
+#[test]
+fn first_bytes_that_are_no_http_are_answered_in_words() {
+    let fake = Fake::start();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ] {
+        let mut client = fake.client();
+        client.raw(bytes);
+        client.answer().is_error(400);
+        assert!(client.closed());
+    }
 }
 
 #[test]

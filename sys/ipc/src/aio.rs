@@ -4,10 +4,11 @@
 //! started before the process forbids itself to make threads.
 
 use std::cell::OnceCell;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::unix::AsyncFd;
 
 use crate::Watchdog;
@@ -47,6 +48,32 @@ pub fn watched(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Bu
     builder
         .on_thread_unpark(|| watchdog(|w| w.arm(PATIENCE)))
         .on_thread_park(|| watchdog(Watchdog::disarm))
+}
+
+/// Has the kernel end a TCP connection whose peer is gone (asked after `silence`, then three times `pause` apart), or
+/// takes nothing of what it is sent for as long as `stuck`. See tcp(7).
+///
+/// # Errors
+/// When it is no TCP socket.
+pub fn mind(
+    socket: impl AsFd,
+    silence: Duration,
+    pause: Duration,
+    stuck: Duration,
+) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, silence)?;
+    sockopt::set_tcp_keepintvl(&socket, pause)?;
+    sockopt::set_tcp_keepcnt(&socket, 3)?;
+    // FreeBSD has no such option; its retransmission timer ends what is not acknowledged.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(
+        &socket,
+        u32::try_from(stuck.as_millis()).unwrap_or(u32::MAX),
+    )?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = stuck;
+    Ok(())
 }
 
 /// A descriptor that stays the same and open for as long as the runtime watches it.
