@@ -12,6 +12,7 @@ use crate::lifecycle::Idempotency;
 use crate::limits;
 use crate::peers::Peers;
 use crate::registry::{Events, Registry};
+use crate::stats::Stats;
 use crate::tls::Certificates;
 use crate::volumes::Volumes;
 
@@ -44,6 +45,8 @@ pub(crate) struct Gateway {
     pub(crate) idempotency: Idempotency,
     /// Bounds signature checks.
     pub(crate) signatures: Rates,
+    /// Numbers about this process.
+    pub(crate) stats: Stats,
     /// When this process began to serve.
     pub(crate) since: Micros,
 }
@@ -71,6 +74,7 @@ impl Gateway {
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),
             idempotency: Idempotency::default(),
             signatures: Rates::default(),
+            stats: Stats::default(),
             since: Micros::now(),
         })
     }

@@ -30,6 +30,7 @@ mod registry;
 mod sandbox;
 mod serve;
 mod start;
+mod stats;
 mod text;
 mod tls;
 mod volumes;

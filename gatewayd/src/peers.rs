@@ -39,6 +39,8 @@ pub(crate) struct Peers {
     net: Slot<gateway_net::Ask, gateway_net::Answer>,
     plugin: Slot<gateway_plugin::Ask, gateway_plugin::Answer>,
     numbers: AtomicU64,
+    /// How often netd and the plugin host came.
+    starts: [AtomicU64; 2],
 }
 
 impl Peers {
@@ -53,6 +55,7 @@ impl Peers {
             net: watch::Sender::new(None),
             plugin: watch::Sender::new(None),
             numbers: AtomicU64::new(1),
+            starts: Default::default(),
         };
         Ok((peers, events))
     }
@@ -65,6 +68,7 @@ impl Peers {
         &self,
         fd: OwnedFd,
     ) -> Result<(u64, Events<gateway_net::Event>), IpcError> {
+        self.starts[0].fetch_add(1, Ordering::Relaxed);
         put(&self.net, &self.numbers, fd)
     }
 
@@ -81,6 +85,7 @@ impl Peers {
         &self,
         fd: OwnedFd,
     ) -> Result<(u64, Events<gateway_plugin::Event>), IpcError> {
+        self.starts[1].fetch_add(1, Ordering::Relaxed);
         put(&self.plugin, &self.numbers, fd)
     }
 
@@ -92,6 +97,12 @@ impl Peers {
     /// Whether netd and the plugin host can be asked now.
     pub(crate) fn present(&self) -> (bool, bool) {
         (self.net.borrow().is_some(), self.plugin.borrow().is_some())
+    }
+
+    /// How often netd and the plugin host came since this process began.
+    pub(crate) fn starts(&self) -> (u64, u64) {
+        let [net, plugin] = &self.starts;
+        (net.load(Ordering::Relaxed), plugin.load(Ordering::Relaxed))
     }
 
     async fn privd(

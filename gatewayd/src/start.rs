@@ -118,9 +118,12 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
 pub(crate) fn run() -> Result<(), StartError> {
     let (channel, start, fds) = take_start()?;
     let given = given(start, fds)?;
+    // For `warder metrics`; where there is no such file, its number is left out.
+    let process = std::fs::File::open("/proc/self/status").ok();
     let early = {
         let mut keep: Vec<BorrowedFd<'_>> = given.tcp.iter().map(AsFd::as_fd).collect();
         keep.extend([channel.as_fd(), given.admin.as_fd(), given.state.as_fd()]);
+        keep.extend(process.iter().map(AsFd::as_fd));
         enter_early(
             &Profile::gateway().state_dir(given.state.as_fd()),
             given.ids,
@@ -156,6 +159,9 @@ pub(crate) fn run() -> Result<(), StartError> {
             Arc::new(peers),
             reaper,
         );
+        if let Some(process) = process {
+            let _ = gateway.stats.process.set(process);
+        }
         let following = tokio::spawn(lifecycle::follow(Arc::clone(&gateway), events));
         lifecycle::reconcile(&gateway, loaded.sandboxes).await?;
         listen(

@@ -48,6 +48,12 @@ pub(crate) enum Command {
     /// Templates.
     #[command(subcommand)]
     Template(Template),
+    /// What happened to sandboxes, oldest first.
+    Events(Events),
+    /// Log lines of a sandbox: of its life, its agent and the processes in it.
+    Logs(Logs),
+    /// What a sandbox used lately; without one, everything about the server in Prometheus' text format.
+    Metrics(Metrics),
     /// What this host offers, what it lacks, and how to get it.
     Doctor,
     /// Print a completion script.
@@ -166,6 +172,34 @@ pub(crate) struct Kill {
     /// Every sandbox of the instance.
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Events {
+    /// Go on with new ones until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only of this sandbox.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sandbox: Option<String>,
+    /// Only those after this number; remember the last one seen to go on from there.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) after: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// The sandbox.
+    pub(crate) id: String,
+    /// Go on with new lines until the sandbox ends.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Metrics {
+    /// The sandbox.
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,9 +14,12 @@ mod cp;
 mod demo;
 mod doctor;
 mod error;
+mod events;
 mod exec;
 mod http;
 mod key;
+mod logs;
+mod metrics;
 mod output;
 mod place;
 mod process;
@@ -79,6 +82,9 @@ async fn run(args: Args, output: Output) -> Result<u8, Error> {
         Command::Cp(options) => cp::run(&place, options, output).await,
         Command::Key(command) => key::run(&place, command, output).await,
         Command::Template(command) => template::run(&place, command, output).await,
+        Command::Events(options) => events::run(&place, options, output).await,
+        Command::Logs(options) => logs::run(&place, options, output).await,
+        Command::Metrics(options) => metrics::run(&place, options, output).await,
         Command::Doctor => doctor::run(&place, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,6 +1,6 @@
 //! The client commands against a running server: what they print and the codes they end with.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -73,6 +73,70 @@ fn sandboxes_are_created_listed_and_killed() {
     assert_eq!(good(&instance, &["list", "-q"]), "");
     instance.stop();
     assert_eq!(code(&instance, &["list"]), Some(5), "no server");
+}
+
+#[test]
+fn what_happened_can_be_read_and_followed() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    good(&instance, &["exec", &id, "true"]);
+    let logs = good(&instance, &["logs", &id]);
+    for part in [
+        "sandbox created",
+        "agent started",
+        "process started",
+        "exit_code=0",
+    ] {
+        assert!(logs.contains(part), "{part}: {logs}");
+    }
+    let series: Value =
+        serde_json::from_str(&good(&instance, &["--json", "metrics", &id])).expect("JSON");
+    assert!(series[0]["timestampUnix"].is_u64(), "{series}");
+    let numbers = good(&instance, &["metrics"]);
+    assert!(
+        numbers.contains("warder_sandboxes{state=\"running\"} 1"),
+        "{numbers}"
+    );
+    let mut following = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .env("WARDER_STATE_DIR", instance.state_dir())
+        .args(["events", "--follow", "--sandbox", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("warder starts");
+    let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert!(next().contains("created"));
+    // Ends by itself at the sandbox's end.
+    let logs = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .env("WARDER_STATE_DIR", instance.state_dir())
+        .args(["logs", "--follow", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("warder starts");
+    good(&instance, &["kill", &id]);
+    let told = next();
+    assert!(
+        told.contains("killed") && told.contains("reason request"),
+        "{told}"
+    );
+    let output = logs.wait_with_output().expect("our child");
+    assert_eq!(output.status.code(), Some(0));
+    let logs = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(logs.contains("sandbox ended (request)"), "{logs}");
+    following.kill().expect("ours");
+    following.wait().expect("ours");
+    let all = good(&instance, &["--json", "events"]);
+    let types: Vec<Value> = all
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["type"].clone())
+        .collect();
+    assert_eq!(
+        types,
+        ["sandbox.lifecycle.created", "sandbox.lifecycle.killed"]
+    );
+    assert_eq!(good(&instance, &["events", "--after", "2"]), "");
+    assert_eq!(code(&instance, &["logs", "iaaaaaaaaaaaaaaaaaaaa"]), Some(3));
+    instance.stop();
 }
 
 #[test]

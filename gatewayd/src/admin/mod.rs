@@ -13,6 +13,7 @@
 //! | `GET /admin/events?after=&sandbox=&follow=` | lifecycle events as JSON lines, oldest first; goes on when following |
 //! | `GET /admin/certificates` | `[{usable, names, notAfter, problem}]`, in the order of the configuration |
 //! | `POST /admin/reload` | `{certificates, log}`: log file and certificates opened anew; `log` says why not, if not |
+//! | `GET /admin/metrics` | numbers about the daemons and every sandbox, in Prometheus' text format |
 //! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost, events}` |
 //!
 //! Everything else is E2B's API and sandbox traffic, as on the network, without a key or token.
@@ -20,6 +21,7 @@
 mod events;
 mod host;
 mod keys;
+mod metrics;
 mod templates;
 
 use std::sync::Arc;
@@ -61,6 +63,7 @@ async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiEr
         (&Method::DELETE, ["templates", name]) => templates::remove(gateway, name).await,
         (&Method::GET, ["host"]) => host::report(gateway).await,
         (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),
+        (&Method::GET, ["metrics"]) => Ok(metrics::scrape(gateway).await),
         (&Method::GET, ["events"]) => events::stream(gateway, request.uri().query()),
         (&Method::GET, ["certificates"]) => host::certificates(gateway).await,
         (&Method::POST, ["reload"]) => host::reload(gateway).await,

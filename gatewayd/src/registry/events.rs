@@ -29,6 +29,7 @@ pub(crate) struct Events {
     log: Mutex<Log>,
     newest: watch::Sender<u64>,
     unwritten: AtomicU64,
+    written: [AtomicU64; EventKind::ALL.len()],
     /// One permit for each who follows.
     pub(crate) followers: Arc<Semaphore>,
 }
@@ -83,6 +84,7 @@ impl Events {
             newest: watch::Sender::new(log.last),
             log: Mutex::new(log),
             unwritten: AtomicU64::new(0),
+            written: Default::default(),
             followers: Arc::new(Semaphore::new(limits::EVENT_FOLLOWERS)),
         }
     }
@@ -124,6 +126,7 @@ impl Events {
         let number = record.number;
         log.push(Arc::new(record));
         drop(log);
+        self.written[kind as usize].fetch_add(1, Ordering::Relaxed);
         self.newest.send_replace(number);
     }
 
@@ -140,6 +143,11 @@ impl Events {
     /// How many could not be written down.
     pub(crate) fn unwritten(&self) -> u64 {
         self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// How many of a kind there were since this process began.
+    pub(crate) fn count(&self, kind: EventKind) -> u64 {
+        self.written[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Events with greater numbers than `cursor`, oldest first, at most so many.

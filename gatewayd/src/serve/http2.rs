@@ -61,6 +61,7 @@ pub(super) async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let _open = gateway.stats.connected(sender == Sender::Operator);
     let activity = Arc::new(Activity::default());
     let seen = Arc::clone(&activity);
     let service = service_fn(move |request: http::Request<Incoming>| {

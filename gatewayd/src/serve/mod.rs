@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
@@ -30,6 +30,7 @@ use crate::http_io::{self, Answer, Half, Request};
 use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
+use crate::stats::{self, Class};
 use crate::tls::{Accepted, Tls};
 use client_io::ClientIo;
 
@@ -157,6 +158,7 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let _open = gateway.stats.connected(sender == Sender::Operator);
     let stream = ClientIo::new(stream);
     let state = stream.state();
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -192,29 +194,46 @@ async fn connection<S>(
 }
 
 async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {
+    let begun = Instant::now();
+    let (class, answer) = decide(gateway, sender, request).await;
+    let status = answer.status();
+    gateway.stats.request(class, status, begun.elapsed());
+    answer
+}
+
+async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Class, Answer) {
     if sender == Sender::Operator && admin::is_one(&request) {
-        return admin::serve(gateway, request).await;
+        return (Class::Admin, admin::serve(gateway, request).await);
     }
     match target(request.uri(), request.headers(), &gateway.domains) {
         Ok(Target::Sandbox { id, port }) => {
-            proxy::to_sandbox(gateway, sender, &id, port, request).await
+            let class = match port {
+                limits::AGENT_PORT => Class::Agent,
+                _ => Class::Port,
+            };
+            let answer = proxy::to_sandbox(gateway, sender, &id, port, request).await;
+            (class, answer)
         }
         Ok(Target::Api | Target::Unnamed) if signed::is_one(&request) => {
-            signed::serve(gateway, sender, request).await
+            (Class::Agent, signed::serve(gateway, sender, request).await)
         }
         Ok(Target::Api) => {
-            api::serve(
-                gateway,
-                (sender == Sender::Operator).then_some(Caller::Operator),
-                request,
-            )
-            .await
+            let operation = stats::operation(request.method(), request.uri().path());
+            let trusted = (sender == Sender::Operator).then_some(Caller::Operator);
+            let answer = api::serve(gateway, trusted, request).await;
+            if let Some(name) = operation {
+                gateway.stats.operation(name, answer.status());
+            }
+            (Class::Api, answer)
         }
-        Ok(Target::Unnamed) => proxy::malformed(
-            request.headers(),
-            "say which sandbox: E2b-Sandbox-Id and E2b-Sandbox-Port are missing",
-        ),
-        Err(error) => proxy::malformed(request.headers(), error.0),
+        Ok(Target::Unnamed) => {
+            let answer = proxy::malformed(
+                request.headers(),
+                "say which sandbox: E2b-Sandbox-Id and E2b-Sandbox-Port are missing",
+            );
+            (Class::None, answer)
+        }
+        Err(error) => (Class::None, proxy::malformed(request.headers(), error.0)),
     }
 }
 

@@ -112,6 +112,68 @@ fn templates_and_reports() {
 }
 
 #[test]
+fn numbers_for_whoever_watches() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let id = made["sandboxID"].as_str().expect("id");
+    fake.api("GET", &format!("/sandboxes/{id}/metrics"), Value::Null);
+    fake.api("DELETE", "/sandboxes/iaaaaaaaaaaaaaaaaaaaa", Value::Null)
+        .is_error(404);
+    let scraped = fake.operator("GET", "/admin/metrics", b"");
+    assert_eq!(scraped.status, 200);
+    assert!(
+        scraped
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("text/plain; version=0.0.4"))
+    );
+    let text = scraped.text();
+    let value = |name: &str| -> f64 {
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+            .parse()
+            .expect("a number")
+    };
+    for (name, expected) in [
+        ("warder_sandboxes{state=\"running\"}", 1.0),
+        (
+            "warder_operations_total{operation=\"create\",outcome=\"done\"}",
+            1.0,
+        ),
+        (
+            "warder_operations_total{operation=\"kill\",outcome=\"refused\"}",
+            1.0,
+        ),
+        ("warder_requests_total{class=\"api\",code=\"404\"}", 1.0),
+        (
+            "warder_events_total{type=\"sandbox.lifecycle.created\"}",
+            1.0,
+        ),
+        ("warder_daemon_up{daemon=\"netd\"}", 1.0),
+        ("warder_privd_up", 1.0),
+        ("warder_connections_open{listener=\"operator\"}", 1.0),
+        (
+            "warder_request_duration_seconds_bucket{class=\"api\",le=\"+Inf\"}",
+            3.0,
+        ),
+    ] {
+        assert!(
+            (value(name) - expected).abs() < 1e-9,
+            "{name}: {}",
+            value(name)
+        );
+    }
+    assert!(value("process_resident_memory_bytes") > 100_000.0);
+    assert!(value("process_open_fds") > 5.0);
+    let memory = format!("warder_sandbox_memory_bytes{{sandbox=\"{id}\",template=\"base\"}}");
+    assert!((value(&memory) - 3072.0).abs() < 1e-9);
+    // Not over TCP, with whatever key.
+    fake.api("GET", "/admin/metrics", Value::Null).is_error(404);
+}
+
+#[test]
 fn it_is_confined() {
     let fake = Fake::start();
     assert!(fake.confinement.contains("seccomp"), "{}", fake.confinement);

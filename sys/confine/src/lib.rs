@@ -134,6 +134,12 @@ pub fn enter_early(
     system::enter_early(profile, ids, keep).map(Early)
 }
 
+/// How many descriptors this process has open, by a way that is left to it; `None` where it cannot be told.
+#[must_use]
+pub fn open_descriptors() -> Option<usize> {
+    system::open_descriptors()
+}
+
 impl Early {
     /// For a plugin host, just before the plugin is loaded: already no sockets, processes or programs,
     /// only reading, mapping code and starting threads. A plugin's constructors run under this filter and

@@ -51,6 +51,8 @@ pub(crate) fn enter_early(
     })
 }
 
+pub(crate) use descriptors::open as open_descriptors;
+
 impl Early {
     pub(crate) fn before_load(&self) -> Result<(), ConfineError> {
         match self.kind {

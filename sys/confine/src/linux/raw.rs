@@ -18,6 +18,13 @@ pub(super) fn is_open(fd: RawFd) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::fcntl(fd, libc::F_GETFD) })).map(drop)
 }
 
+/// poll(2) without waiting for anything: which of the numbers in `all` are no open descriptors shows in `revents`.
+pub(super) fn look(all: &mut [libc::pollfd]) -> Result<(), Errno> {
+    let count = libc::nfds_t::try_from(all.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the slice is valid for its length and nothing but its `revents` is written.
+    check(i64::from(unsafe { libc::poll(all.as_mut_ptr(), count, 0) })).map(drop)
+}
+
 /// close_range(2), both ends inclusive.
 pub(super) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: touches no memory. The caller of `enter_early` promises that nothing owns these descriptors.
