@@ -64,6 +64,19 @@ pub(crate) const KEYS: usize = 1000;
 pub(crate) const SIGNATURE_RATE: f64 = 50.0;
 /// And so many at once.
 pub(crate) const SIGNATURE_BURST: f64 = 100.0;
+/// What the sandbox gets that serves a volume's content.
+pub(crate) const CONTENT_SANDBOX: warder_wire::Limits = warder_wire::Limits {
+    memory_mib: 256,
+    cpu_percent: 100,
+    pids: 64,
+    disk_mib: 64,
+};
+/// How long it is kept when nobody uses it.
+pub(crate) const CONTENT_IDLE: Duration = Duration::from_secs(30);
+/// How long after a request began it counts as used even if it does not show yet.
+pub(crate) const CONTENT_GRACE: Duration = Duration::from_secs(2);
+/// Lease of a sandbox that no user sees; it is renewed long before.
+pub(crate) const HIDDEN_TTL: Duration = Duration::from_secs(120);
 /// Most volumes.
 pub(crate) const VOLUMES: usize = 1000;
 /// Longest name of a volume in bytes.

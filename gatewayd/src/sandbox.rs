@@ -20,7 +20,7 @@ use crate::registry::record::SandboxRecord;
 /// What a sandbox is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Phase {
-    /// It is being made; nobody has its id yet.
+    /// It is being made, or no user is ever to see it; nobody has its id.
     Creating,
     /// It runs.
     Running,

@@ -1,5 +1,6 @@
 //! E2B's control API, one file for each group of resources.
 
+mod content;
 mod create;
 pub(crate) mod events;
 mod list;
@@ -44,6 +45,9 @@ async fn answer(
 ) -> Result<Answer, ApiError> {
     if request.method() == Method::OPTIONS {
         return Ok(http_io::empty(StatusCode::NO_CONTENT));
+    }
+    if content::is_one(&request) {
+        return Ok(content::serve(gateway, trusted.is_some(), request).await);
     }
     if request.uri().path() == "/health" {
         return match *request.method() {

@@ -11,7 +11,6 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
         ["sandboxes", _, "snapshots"] | ["snapshots", ..] => "Making and listing snapshots",
         ["sandboxes", _, "fork"] => "Forking",
         ["sandboxes", _, "network"] => "Changing the network of a running sandbox",
-        ["volumecontent", ..] => "Reading and writing volumes from outside",
         ["secrets", ..] => "Secrets",
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",

@@ -113,15 +113,12 @@ async fn make(
         volumes: new.volumes,
     };
     let deadline = Instant::now() + limits::CREATE_TIMEOUT;
-    let opened = gateway
-        .peers
-        .lease_open(
-            gateway.backend.clone(),
-            &record,
-            new.timeout.saturating_mul(1000),
-            AtDeadline::Destroy,
-        )
-        .await;
+    let mut opened = open(gateway, &record, new.timeout).await;
+    while opened.as_ref().err().and_then(AskError::fault) == Some(FaultCode::Exhausted)
+        && super::hidden::make_room(gateway).await
+    {
+        opened = open(gateway, &record, new.timeout).await;
+    }
     match opened {
         Ok(()) => {}
         // With volumes it may be one of them: privd's own words say which.
@@ -166,6 +163,15 @@ async fn make(
     Ok(sandbox)
 }
 
+async fn open(gateway: &Gateway, record: &SandboxRecord, timeout: u64) -> Result<(), AskError> {
+    let ttl_ms = timeout.saturating_mul(1000);
+    let backend = gateway.backend.clone();
+    gateway
+        .peers
+        .lease_open(backend, record, ttl_ms, AtDeadline::Destroy)
+        .await
+}
+
 async fn furnish(
     gateway: &Gateway,
     sandbox: &Arc<Sandbox>,
@@ -175,19 +181,6 @@ async fn furnish(
 ) -> Result<(), ApiError> {
     let record = sandbox.record();
     let left = || deadline.saturating_duration_since(Instant::now());
-    let cell = async {
-        let ask = gateway_plugin::Ask::Create {
-            op,
-            deadline_ms: u32::try_from(left().as_millis()).unwrap_or(u32::MAX),
-            sandbox: record.id.clone(),
-            template: record.template.clone(),
-            limits: record.limits,
-        };
-        match gateway.peers.plugin(ask, left()).await? {
-            gateway_plugin::Answer::Created { .. } => Ok(()),
-            _ => Err(AskError::Answer("the plugin host")),
-        }
-    };
     // What netd holds without being told is closed, so there is nothing to tell it then.
     let policy = async {
         let policy = Policy {
@@ -204,7 +197,7 @@ async fn furnish(
         }
     };
     let inside = async {
-        cell.await.map_err(create_failed)?;
+        cell(gateway, &record, op, deadline).await?;
         init(sandbox, variables).await
     };
     let outside = async { policy.await.map_err(create_failed) };
@@ -219,6 +212,28 @@ async fn furnish(
         return Err(ApiError::internal("the sandbox ended at once").code("sandbox_create_failed"));
     }
     Ok(())
+}
+
+/// Has the backend make what the lease allows.
+pub(super) async fn cell(
+    gateway: &Gateway,
+    record: &SandboxRecord,
+    op: OpId,
+    deadline: Instant,
+) -> Result<(), ApiError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let ask = gateway_plugin::Ask::Create {
+        op,
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+        sandbox: record.id.clone(),
+        template: record.template.clone(),
+        limits: record.limits,
+    };
+    match gateway.peers.plugin(ask, left).await {
+        Ok(gateway_plugin::Answer::Created { .. }) => Ok(()),
+        Ok(_) => Err(create_failed(AskError::Answer("the plugin host"))),
+        Err(error) => Err(create_failed(error)),
+    }
 }
 
 /// A template that privd has and the backend cannot find, say, is a fault of this server, not of the request.
@@ -287,7 +302,7 @@ async fn init(sandbox: &Arc<Sandbox>, variables: BTreeMap<String, String>) -> Re
 
 /// Ends the lease, and with it all that was made under it. It is tried until privd has heard it: the
 /// lease would otherwise live until its deadline.
-async fn undo(gateway: &Gateway, id: &SandboxId) {
+pub(super) async fn undo(gateway: &Gateway, id: &SandboxId) {
     for pause in [10, 100, 1000] {
         match gateway
             .peers

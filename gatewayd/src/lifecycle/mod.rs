@@ -2,6 +2,7 @@
 
 mod create;
 mod events;
+pub(crate) mod hidden;
 mod idempotency;
 mod kill;
 mod reconcile;

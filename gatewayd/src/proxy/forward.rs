@@ -69,6 +69,7 @@ pub(crate) async fn converse(
 async fn connect(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Result<Connection, ForwardError> {
     let stream = match purpose {
         Purpose::Agent => sandbox.api(Role::Client).await?,
+        Purpose::Control => sandbox.api(Role::Control).await?,
         Purpose::Port(port) => dial(sandbox, port).await?,
     };
     converse(sandbox, stream).await

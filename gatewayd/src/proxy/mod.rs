@@ -32,8 +32,8 @@ use pool::Purpose;
 
 /// The agent's routes that only the gateway itself may call. The agent refuses them too on streams it
 /// was told are a client's.
-const CONTROL_ROUTES: [&str; 7] = [
-    "init", "freeze", "unfreeze", "collapse", "fsfreeze", "fsthaw", "upgrade",
+const CONTROL_ROUTES: [&str; 8] = [
+    "volume", "init", "freeze", "unfreeze", "collapse", "fsfreeze", "fsthaw", "upgrade",
 ];
 
 /// What opens the ports of a sandbox that is not public.
@@ -54,6 +54,17 @@ pub(crate) enum Sender {
     },
     /// The operator, over the Unix listener: needs no token.
     Operator,
+}
+
+/// Passes a request to the agent as the gateway's own.
+///
+/// # Errors
+/// [`ForwardError`]; the client has seen nothing then.
+pub(crate) async fn control(
+    sandbox: &Arc<Sandbox>,
+    request: http::Request<Outgoing>,
+) -> Result<Answer, ForwardError> {
+    forward(sandbox, Purpose::Control, request, None).await
 }
 
 /// Passes a request to port `port` of sandbox `id`.

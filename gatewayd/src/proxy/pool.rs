@@ -23,6 +23,8 @@ pub(crate) type Connection = SendRequest<Outgoing>;
 pub(crate) enum Purpose {
     /// The agent's API, on behalf of clients.
     Agent,
+    /// The agent's API, on behalf of this gateway.
+    Control,
     /// A port.
     Port(u16),
 }

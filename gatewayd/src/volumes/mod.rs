@@ -5,6 +5,8 @@
 //! which was being removed. What else privd has, and what is missing there, is reported and left alone.
 //! Every key of an instance belongs to the one team there is: names are taken for all of them.
 
+pub(crate) mod content;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +27,7 @@ use crate::registry::record::{Change, Mounted, VolumeRecord, VolumeState};
 #[derive(Debug, Default)]
 pub(crate) struct Volumes {
     known: Mutex<BTreeMap<VolumeId, VolumeRecord>>,
+    contents: content::Contents,
 }
 
 impl Volumes {
@@ -35,6 +38,7 @@ impl Volumes {
             .map(|record| (record.id.clone(), record));
         Self {
             known: Mutex::new(known.collect()),
+            contents: content::Contents::default(),
         }
     }
 
@@ -247,6 +251,7 @@ async fn take_away(gateway: &Gateway, before: &VolumeRecord) -> Result<(), ApiEr
     };
     let written = gateway.registry.keep(Change::Volume(removing)).await;
     written.map_err(|error| not_written(&error))?;
+    content::end(gateway, &before.id).await;
     match gateway.peers.volume_remove(before.id.clone()).await {
         Err(error) if error.fault() == Some(FaultCode::Conflict) => Err(in_use("a sandbox")),
         Err(error) if error.fault() != Some(FaultCode::NotFound) => Err(error.into()),

@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) manner: super::guest::Manner,
     /// Whether the plugin host dies of the next Create.
     pub(crate) create_kills: bool,
+    /// How many leases there may be.
+    pub(crate) room: Option<usize>,
     /// Volumes there are.
     pub(crate) volumes: BTreeSet<VolumeId>,
     /// What VolumeCreate answers instead, after making it; `None` inside is no answer at all.
@@ -456,6 +458,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             world.log.push(format!("LeaseOpen {template} {ttl_ms}"));
             if let Some(code) = world.lease_fault {
                 return (fault(code), none);
+            }
+            if world.room.is_some_and(|room| world.held.len() >= room) {
+                return (fault(FaultCode::Exhausted), none);
             }
             if !["base", "bare"].contains(&template.as_str()) {
                 return (fault(FaultCode::NotFound), none);

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod api;
+mod content;
 mod events;
 mod fake;
 mod guest;
