@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 
 use warder_sdk::{
-    Backend, Call, Create, Description, Fault, FaultCode, Host, LimitsInForce, SandboxId, Usage,
-    or_gone,
+    Backend, Call, Create, Description, Fault, FaultCode, Host, LimitsInForce, Pause, Resume,
+    Resumed, SandboxId, Snapshot, Usage, or_gone,
 };
 
 /// The backend.
@@ -28,8 +28,8 @@ impl Backend for Namespace {
     fn describe(&self) -> Description {
         Description {
             title: concat!("Linux namespaces ", env!("CARGO_PKG_VERSION")).into(),
-            pause_memory: false,
-            fork: false,
+            pause_memory: true,
+            fork: true,
         }
     }
 
@@ -59,6 +59,44 @@ impl Backend for Namespace {
 
     fn stats(&self, call: &Call<'_>, sandbox: &SandboxId) -> Result<Usage, Fault> {
         call.cell_stat(sandbox)
+    }
+
+    fn pause(&self, call: &Call<'_>, wanted: &Pause) -> Result<(), Fault> {
+        if wanted.memory {
+            call.cell_freeze(&wanted.sandbox)
+        } else {
+            call.cell_stop(&wanted.sandbox)
+        }
+    }
+
+    fn resume(&self, call: &Call<'_>, wanted: &Resume) -> Result<Resumed, Fault> {
+        let sandbox = &wanted.sandbox;
+        let held = if wanted.memory {
+            match call.cell_thaw(sandbox) {
+                Err(fault) if fault.code == FaultCode::NotFound => Ok(()),
+                Err(fault) => Err(fault),
+                Ok(()) => return Ok(Resumed { memory: true }),
+            }
+        } else {
+            // Without a frozen cell there is nothing to stop.
+            match call.cell_stop(sandbox) {
+                Err(fault) if fault.code == FaultCode::Conflict => Ok(()),
+                other => other,
+            }
+        };
+        held?;
+        call.cell_create(sandbox, wanted.limits)
+            .inspect_err(|fault| {
+                // It stays paused; what may run is stopped again.
+                if may_be_done(fault) {
+                    let _ = call.undo().cell_stop(sandbox);
+                }
+            })?;
+        Ok(Resumed { memory: false })
+    }
+
+    fn snapshot(&self, call: &Call<'_>, wanted: &Snapshot) -> Result<(), Fault> {
+        call.storage_snapshot(&wanted.sandbox, &wanted.template)
     }
 
     fn adopt(&self, call: &Call<'_>) -> Result<Vec<SandboxId>, Fault> {

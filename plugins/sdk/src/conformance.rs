@@ -18,7 +18,7 @@ use warder_abi::{Head, HostCalls, HostHandle, PluginCalls};
 use crate::fake::{FakeHost, Trouble};
 use crate::{
     Backend, Create, Description, Dispatch, EndReason, Ended, Fault, FaultCode, Limits,
-    LimitsInForce, SandboxId, TemplateName, Usage,
+    LimitsInForce, Pause, Resume, Resumed, SandboxId, Snapshot, TemplateName, Usage,
 };
 
 /// Makes the plugin's object with this host.
@@ -32,7 +32,7 @@ const LATE: Duration = Duration::from_secs(8);
 type Check = fn(&Scene<'_>);
 
 /// Every check, with the name it is reported by.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 16] = [
     ("describes itself", describes),
     ("create, stats, destroy", life),
     ("the same operation is done once", same_operation),
@@ -54,6 +54,12 @@ const CHECKS: [(&str, Check); 13] = [
         "a failure at any step of destroy can be made good",
         destroy_fails,
     ),
+    ("pause and resume", pauses),
+    (
+        "a failure at any step of pause or resume loses nothing",
+        pause_fails,
+    ),
+    ("snapshots", snapshots),
     ("a deadline is kept", deadline),
     ("a new process finds what an earlier one made", adopts),
     ("many at once", many),
@@ -150,6 +156,29 @@ impl<'a> Scene<'a> {
 
     fn stats(&self, sandbox: &SandboxId) -> Result<Usage, Fault> {
         decode(&self.call(code::STATS, 0, DEADLINE_MS, &encode(sandbox))?)
+    }
+
+    fn pause(&self, operation: u8, sandbox: &SandboxId, memory: bool) -> Result<(), Fault> {
+        let wanted = Pause {
+            sandbox: sandbox.clone(),
+            memory,
+        };
+        self.call(code::PAUSE, operation, DEADLINE_MS, &encode(&wanted))
+            .map(drop)
+    }
+
+    fn resume(&self, operation: u8, sandbox: &SandboxId, memory: bool) -> Result<Resumed, Fault> {
+        let wanted = Resume {
+            sandbox: sandbox.clone(),
+            memory,
+            limits: wanted(sandbox, "base").limits,
+        };
+        decode(&self.call(code::RESUME, operation, DEADLINE_MS, &encode(&wanted))?)
+    }
+
+    fn description(&self) -> Description {
+        let said = self.call(code::DESCRIBE, 0, DEADLINE_MS, &[]);
+        said.and_then(|bytes| decode(&bytes)).unwrap_or_default()
     }
 
     fn is_clean(&self) -> bool {
@@ -314,6 +343,146 @@ fn destroy_fails(scene: &Scene<'_>) {
     }
 }
 
+fn pauses(scene: &Scene<'_>) {
+    let sandbox = id(1);
+    scene.wants(scene.create(1, &sandbox).is_ok(), "create succeeds");
+    if let Some(fault) = scene.pause(2, &sandbox, false).err() {
+        // What cannot pause says so, and says that it cannot keep memory.
+        let said = fault.code == FaultCode::Unsupported && !scene.description().pause_memory;
+        scene.wants(said, "pausing succeeds or is unsupported");
+        return scene.wants(scene.stats(&sandbox).is_ok(), "the sandbox lives on");
+    }
+    scene.wants(scene.host.running().is_empty(), "its processes are gone");
+    let twice = scene.pause(3, &sandbox, false).err();
+    scene.wants(
+        is(twice, FaultCode::Conflict),
+        "pausing twice is a conflict",
+    );
+    let resumed = scene.resume(4, &sandbox, true).ok();
+    let anew = resumed == Some(Resumed { memory: false });
+    scene.wants(anew, "what was started anew is said to be");
+    scene.wants(scene.stats(&sandbox).is_ok(), "it lives");
+    let running = scene.resume(5, &sandbox, true).err();
+    scene.wants(
+        is(running, FaultCode::Conflict),
+        "resuming what runs is a conflict",
+    );
+    scene.wants(scene.stats(&sandbox).is_ok(), "and it lives on");
+    for fault in [
+        scene.pause(6, &id(9), false).err(),
+        scene.resume(7, &id(9), true).err(),
+    ] {
+        scene.wants(
+            is(fault, FaultCode::NotFound),
+            "an unknown sandbox is not found",
+        );
+    }
+    if scene.description().pause_memory {
+        let wake = |memory| (scene.resume(9, &sandbox, memory), scene.host.frozen());
+        let paused = scene.pause(8, &sandbox, true);
+        scene.wants(
+            paused.is_ok() && scene.host.frozen() == [sandbox.clone()],
+            "its processes are kept",
+        );
+        let woken = wake(true) == (Ok(Resumed { memory: true }), Vec::new());
+        scene.wants(woken, "and go on");
+        scene.wants(scene.pause(10, &sandbox, true).is_ok(), "pause succeeds");
+        scene.host.lose_memory(&sandbox);
+        let resumed = scene.resume(11, &sandbox, true);
+        scene.wants(
+            resumed == Ok(Resumed { memory: false }),
+            "lost memory is said to be lost",
+        );
+        scene.wants(scene.pause(12, &sandbox, true).is_ok(), "pause succeeds");
+        let resumed = scene.resume(13, &sandbox, false);
+        scene.wants(
+            resumed == Ok(Resumed { memory: false }) && scene.host.frozen().is_empty(),
+            "kept processes are given up where that is asked for",
+        );
+        scene.wants(scene.pause(14, &sandbox, true).is_ok(), "pause succeeds");
+    }
+    scene.wants(scene.destroy(15, &sandbox).is_ok(), "destroy succeeds");
+    scene.wants(scene.is_clean(), "nothing is left");
+}
+
+fn pause_fails(scene: &Scene<'_>) {
+    let code = FaultCode::System;
+    for memory in [false, scene.description().pause_memory] {
+        let counted = Scene::new(scene.make, scene.check);
+        counted.wants(counted.create(1, &id(1)).is_ok(), "create succeeds");
+        let mut steps = [0; 2];
+        for (number, operation) in [2, 3].into_iter().enumerate() {
+            counted.host.plan(None);
+            let done = match number {
+                0 => counted.pause(operation, &id(1), memory),
+                _ => counted.resume(operation, &id(1), memory).map(drop),
+            };
+            if is(done.err(), FaultCode::Unsupported) {
+                return;
+            }
+            steps[number] = counted.host.asked().len();
+        }
+        for step in 0..steps[0] {
+            let again = Scene::new(scene.make, scene.check);
+            again.wants(again.create(1, &id(1)).is_ok(), "create succeeds");
+            again.host.plan(Some(Trouble::Fails(step, code)));
+            let fault = again.pause(2, &id(1), memory).err();
+            again.wants(is(fault, code), "a failing step is not hidden");
+            again.host.plan(None);
+            again.wants(again.stats(&id(1)).is_ok(), "it lives on");
+            let paused = again.pause(3, &id(1), memory);
+            again.wants(paused.is_ok(), "another try succeeds");
+        }
+        for step in 0..steps[1] {
+            let again = Scene::new(scene.make, scene.check);
+            again.wants(again.create(1, &id(1)).is_ok(), "create succeeds");
+            let paused = again.pause(2, &id(1), memory);
+            again.wants(paused.is_ok(), "pause succeeds");
+            again.host.plan(Some(Trouble::Fails(step, code)));
+            let fault = again.resume(3, &id(1), memory).err();
+            again.wants(is(fault, code), "a failing step is not hidden");
+            again.host.plan(None);
+            let kept = again.host.leftovers().contains(&id(1));
+            again.wants(kept, "its disk is kept");
+            let resumed = again.resume(4, &id(1), memory);
+            again.wants(resumed.is_ok(), "another try succeeds");
+        }
+    }
+}
+
+fn snapshots(scene: &Scene<'_>) {
+    scene.wants(scene.create(1, &id(1)).is_ok(), "create succeeds");
+    let snapshot = |operation, sandbox: &SandboxId, template: &str| {
+        let wanted = Snapshot {
+            sandbox: sandbox.clone(),
+            template: TemplateName(template.into()),
+        };
+        scene
+            .call(code::SNAPSHOT, operation, DEADLINE_MS, &encode(&wanted))
+            .map(drop)
+    };
+    if let Some(fault) = snapshot(2, &id(1), "kept").err() {
+        let said = fault.code == FaultCode::Unsupported;
+        return scene.wants(said, "a snapshot succeeds or is unsupported");
+    }
+    scene.wants(scene.stats(&id(1)).is_ok(), "the sandbox lives on");
+    let twice = snapshot(3, &id(1), "kept").err();
+    scene.wants(
+        is(twice, FaultCode::Conflict),
+        "a template of that name is a conflict",
+    );
+    let unknown = snapshot(4, &id(9), "other").err();
+    scene.wants(
+        is(unknown, FaultCode::NotFound),
+        "an unknown sandbox is not found",
+    );
+    scene.wants(scene.destroy(5, &id(1)).is_ok(), "destroy succeeds");
+    scene.wants(
+        scene.is_clean() && scene.host.templates().len() == 1,
+        "the snapshot outlives its sandbox",
+    );
+}
+
 fn deadline(scene: &Scene<'_>) {
     const SHORT_MS: u32 = 50;
     for step in 0..scene.steps() {
@@ -398,7 +567,15 @@ fn many(scene: &Scene<'_>) {
 }
 
 fn garbage(scene: &Scene<'_>) {
-    for code in [code::CREATE, code::DESTROY, code::STATS, code::ENDED] {
+    for code in [
+        code::CREATE,
+        code::DESTROY,
+        code::STATS,
+        code::PAUSE,
+        code::RESUME,
+        code::SNAPSHOT,
+        code::ENDED,
+    ] {
         for body in [&[0xff; 40][..], &[], &[5]] {
             let result = scene.call(code, 1, DEADLINE_MS, body);
             scene.wants(result.is_err(), &format!("{body:?} for operation {code}"));

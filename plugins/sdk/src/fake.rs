@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use warder_abi::message::{CellCreate, StorageClone, code, decode, encode};
+use warder_abi::message::{CellCreate, Snapshot, StorageClone, code, decode, encode};
 use warder_abi::{Answer, Head, HostCalls};
 
-use crate::{Fault, FaultCode, LimitState, LimitsInForce, SandboxId, Usage};
+use crate::{Fault, FaultCode, LimitState, LimitsInForce, SandboxId, TemplateName, Usage};
 
 /// Sandboxes in one answer to [`code::CELL_LIST`]; small, so that pages matter.
 const PAGE: usize = 2;
@@ -41,6 +41,8 @@ pub struct Asked {
 struct State {
     storage: BTreeSet<SandboxId>,
     cells: BTreeMap<SandboxId, LimitsInForce>,
+    frozen: BTreeSet<SandboxId>,
+    templates: BTreeSet<TemplateName>,
     known: HashMap<([u8; 16], u32), Vec<u8>>,
     asked: Vec<Asked>,
     trouble: Option<Trouble>,
@@ -86,6 +88,26 @@ impl FakeHost {
     #[must_use]
     pub fn running(&self) -> Vec<SandboxId> {
         self.state().cells.keys().cloned().collect()
+    }
+
+    /// Sandboxes whose cell is frozen.
+    #[must_use]
+    pub fn frozen(&self) -> Vec<SandboxId> {
+        self.state().frozen.iter().cloned().collect()
+    }
+
+    /// A frozen cell dies: only its storage is left.
+    pub fn lose_memory(&self, sandbox: &SandboxId) {
+        let mut state = self.state();
+        if state.frozen.remove(sandbox) {
+            state.cells.remove(sandbox);
+        }
+    }
+
+    /// Templates that were made of sandboxes.
+    #[must_use]
+    pub fn templates(&self) -> Vec<TemplateName> {
+        self.state().templates.iter().cloned().collect()
     }
 
     /// Lines that were logged.
@@ -168,6 +190,27 @@ impl State {
         Ok(answer)
     }
 
+    fn pause(&mut self, code: u32, sandbox: SandboxId) -> Result<Vec<u8>, Fault> {
+        let (cell, frozen) = (
+            self.cells.contains_key(&sandbox),
+            self.frozen.contains(&sandbox),
+        );
+        if !self.storage.contains(&sandbox) {
+            return Err(Fault::new(FaultCode::NotFound, "no such sandbox"));
+        }
+        match code {
+            code::CELL_THAW if !cell => return Err(Fault::new(FaultCode::NotFound, "no cell")),
+            code::CELL_THAW if frozen => drop(self.frozen.remove(&sandbox)),
+            code::CELL_FREEZE if cell && !frozen => drop(self.frozen.insert(sandbox)),
+            code::CELL_STOP if cell => {
+                self.frozen.remove(&sandbox);
+                self.cells.remove(&sandbox);
+            }
+            _ => return Err(Fault::new(FaultCode::Conflict, "not in this state")),
+        }
+        Ok(Vec::new())
+    }
+
     fn act(&mut self, code: u32, body: &[u8]) -> Result<Vec<u8>, Fault> {
         match code {
             code::STORAGE_CLONE => {
@@ -182,11 +225,11 @@ impl State {
             }
             code::CELL_CREATE => {
                 let ask: CellCreate = decode(body)?;
-                if !self.storage.contains(&ask.sandbox) || self.cells.contains_key(&ask.sandbox) {
-                    return Err(Fault::new(
-                        FaultCode::Conflict,
-                        "no storage, or a cell already",
-                    ));
+                if !self.storage.contains(&ask.sandbox) {
+                    return Err(Fault::new(FaultCode::NotFound, "no storage"));
+                }
+                if self.cells.contains_key(&ask.sandbox) {
+                    return Err(Fault::new(FaultCode::Conflict, "it has a cell"));
                 }
                 let held = LimitState::Enforced;
                 let limits = LimitsInForce {
@@ -198,10 +241,27 @@ impl State {
                 self.cells.insert(ask.sandbox, limits);
                 Ok(encode(&limits))
             }
-            code::CELL_REMOVE => match self.cells.remove(&decode::<SandboxId>(body)?) {
-                Some(_) => Ok(Vec::new()),
-                None => Err(Fault::new(FaultCode::NotFound, "no cell")),
-            },
+            code::CELL_REMOVE => {
+                let sandbox: SandboxId = decode(body)?;
+                self.frozen.remove(&sandbox);
+                match self.cells.remove(&sandbox) {
+                    Some(_) => Ok(Vec::new()),
+                    None => Err(Fault::new(FaultCode::NotFound, "no cell")),
+                }
+            }
+            code::CELL_FREEZE | code::CELL_THAW | code::CELL_STOP => {
+                self.pause(code, decode(body)?)
+            }
+            code::STORAGE_SNAPSHOT => {
+                let ask: Snapshot = decode(body)?;
+                if !self.storage.contains(&ask.sandbox) {
+                    return Err(Fault::new(FaultCode::NotFound, "no storage"));
+                }
+                if !self.templates.insert(ask.template) {
+                    return Err(Fault::new(FaultCode::Conflict, "it exists"));
+                }
+                Ok(Vec::new())
+            }
             code::STORAGE_DESTROY => {
                 let sandbox: SandboxId = decode(body)?;
                 if self.cells.contains_key(&sandbox) {
@@ -238,6 +298,7 @@ fn named(code: u32, body: &[u8]) -> Option<SandboxId> {
     match code {
         code::STORAGE_CLONE => decode(body).ok().map(|ask: StorageClone| ask.sandbox),
         code::CELL_CREATE => decode(body).ok().map(|ask: CellCreate| ask.sandbox),
+        code::STORAGE_SNAPSHOT => decode(body).ok().map(|ask: Snapshot| ask.sandbox),
         code::CELL_LIST => None,
         _ => decode(body).ok(),
     }

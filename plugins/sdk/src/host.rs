@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use warder_abi::message::{CellCreate, StorageClone, code, decode, encode};
+use warder_abi::message::{CellCreate, Snapshot, StorageClone, code, decode, encode};
 use warder_abi::{Head, HostHandle};
 
 use crate::{Ended, Fault, FaultCode, Limits, LimitsInForce, SandboxId, TemplateName, Usage};
@@ -112,6 +112,48 @@ impl<'a> Call<'a> {
     /// As [`Self::storage_clone`]; [`FaultCode::NotFound`] when there is none.
     pub fn storage_destroy(&self, sandbox: &SandboxId) -> Result<(), Fault> {
         self.ask(code::STORAGE_DESTROY, &encode(sandbox)).map(drop)
+    }
+
+    /// Freezes every process of the cell and pauses the lease.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::Conflict`] when no cell runs.
+    pub fn cell_freeze(&self, sandbox: &SandboxId) -> Result<(), Fault> {
+        self.ask(code::CELL_FREEZE, &encode(sandbox)).map(drop)
+    }
+
+    /// Lets a frozen cell go on.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::NotFound`] when there is no frozen cell,
+    /// [`FaultCode::Conflict`] when it runs.
+    pub fn cell_thaw(&self, sandbox: &SandboxId) -> Result<(), Fault> {
+        self.ask(code::CELL_THAW, &encode(sandbox)).map(drop)
+    }
+
+    /// Ends every process of the cell, running or frozen, and pauses the lease; the storage stays, and
+    /// [`Self::cell_create`] starts the sandbox anew.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::Conflict`] when there is no cell.
+    pub fn cell_stop(&self, sandbox: &SandboxId) -> Result<(), Fault> {
+        self.ask(code::CELL_STOP, &encode(sandbox)).map(drop)
+    }
+
+    /// Makes a template of the sandbox's storage, its processes frozen meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::Conflict`] when there is such a template.
+    pub fn storage_snapshot(
+        &self,
+        sandbox: &SandboxId,
+        template: &TemplateName,
+    ) -> Result<(), Fault> {
+        let ask = Snapshot {
+            sandbox: sandbox.clone(),
+            template: template.clone(),
+        };
+        self.ask(code::STORAGE_SNAPSHOT, &encode(&ask)).map(drop)
     }
 
     /// What the cell uses.

@@ -57,7 +57,7 @@ pub use backend::{Backend, Dispatch};
 pub use host::{Call, Host, or_gone};
 pub use warder_abi::message::{
     Create, Description, EndReason, Ended, Fault, FaultCode, LimitState, Limits, LimitsInForce,
-    SandboxId, TemplateName, Usage,
+    Pause, Resume, Resumed, SandboxId, Snapshot, TemplateName, Usage,
 };
 
 #[doc(hidden)]
