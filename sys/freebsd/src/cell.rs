@@ -86,6 +86,42 @@ impl Controllers {
         unsupported("cell::Controllers::close")
     }
 
+    /// Freezes a cell, or goes on with it: to be called again until it says that every process stands still.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn freeze(&self, _sandbox: &SandboxId, _ids: IdRange) -> Result<bool> {
+        unsupported("cell::Controllers::freeze")
+    }
+
+    /// Lets the processes of a cell go on.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn thaw(&self, _sandbox: &SandboxId, _ids: IdRange) -> Result<()> {
+        unsupported("cell::Controllers::thaw")
+    }
+
+    /// Whether a cell is frozen, or is being.
+    #[must_use]
+    pub fn is_frozen(&self, _sandbox: &SandboxId, _cell: &Cell) -> bool {
+        false
+    }
+
+    /// What a worker needs to [`Self::reclaim`].
+    #[must_use]
+    pub fn reclaims(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Pushes the memory of a frozen cell out.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn reclaim(&self, _sandbox: &SandboxId) -> Result<()> {
+        unsupported("cell::Controllers::reclaim")
+    }
+
     /// What a cell uses now.
     ///
     /// # Errors

@@ -47,6 +47,14 @@ impl Store {
         unsupported("storage::Store::open")
     }
 
+    /// Writes out everything that lies in the file system of the state directory.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn sync(&self) -> Result<()> {
+        unsupported("storage::Store::sync")
+    }
+
     /// Makes a sandbox's writable tree over a template.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::error::{At, Result};
 /// Limits on cells of one instance.
 #[derive(Debug)]
 pub struct Controllers {
-    hierarchies: Vec<Hierarchy>,
+    pub(super) hierarchies: Vec<Hierarchy>,
     boot_id: String,
 }
 
@@ -38,7 +38,7 @@ impl Controllers {
                 hierarchies.push(hierarchy);
             }
         }
-        // A hierarchy of version 2 without controllers only serves to find leftovers, where nothing else does.
+        // A hierarchy of version 2 that can do nothing only serves to find leftovers, where nothing else does.
         if hierarchies.iter().any(|h| !h.unified) {
             let (of_use, idle) = hierarchies
                 .into_iter()

@@ -59,6 +59,10 @@ impl Hierarchy {
         Ok(found)
     }
 
+    pub(crate) fn top(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
     /// A file of a sandbox's group.
     pub(crate) fn read(&self, sandbox: &SandboxId, file: &str) -> Option<String> {
         read_file(self.top.as_fd(), &format!("{sandbox}/{file}"))
@@ -101,18 +105,21 @@ impl Hierarchy {
         }
         // What could not be delegated, or lacks the limit's file in this kernel, is not there.
         let delegated = read_file(top.as_fd(), "cgroup.subtree_control").unwrap_or_default();
-        let works = |controller: &Controller| {
+        let there = |controller: &Controller| {
             let file = controller.file(found.unified);
-            let there =
-                rustix::fs::accessat(&top, file, rustix::fs::Access::EXISTS, AtFlags::empty())
-                    .is_ok();
-            there
+            rustix::fs::accessat(&top, file, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+        };
+        let works = |controller: &Controller| {
+            there(controller)
                 && (!found.unified
                     || delegated
                         .split_ascii_whitespace()
                         .any(|name| name == controller.name()))
         };
-        let controllers = wanted.into_iter().filter(works).collect();
+        let mut controllers: Vec<_> = wanted.into_iter().filter(works).collect();
+        if found.unified && there(&Controller::Freezer) {
+            controllers.push(Controller::Freezer);
+        }
         Ok(Some(Self {
             parent,
             name: name.to_owned(),
@@ -175,8 +182,46 @@ impl Hierarchy {
             Controller::Pids => {
                 write_file(group, file, &limits.pids.to_string()).at("set pids limit")
             }
-            Controller::CpuCount => Ok(()),
+            Controller::CpuCount | Controller::Freezer => Ok(()),
         }
+    }
+
+    /// Asks for a sandbox's processes to be frozen, or lets them go on.
+    pub(crate) fn set_frozen(&self, sandbox: &SandboxId, frozen: bool) -> Result<()> {
+        let text = match (self.unified, frozen) {
+            (true, true) => "1",
+            (true, false) => "0",
+            (false, true) => "FROZEN",
+            (false, false) => "THAWED",
+        };
+        let file = Controller::Freezer.file(self.unified);
+        self.write(sandbox, file, text).at("freeze a cgroup")
+    }
+
+    /// Whether a sandbox's processes are asked to be frozen, and whether they are.
+    pub(crate) fn frozen(&self, sandbox: &SandboxId) -> (bool, bool) {
+        let file = Controller::Freezer.file(self.unified);
+        let state = self.read(sandbox, file).unwrap_or_default();
+        if self.unified {
+            let events = self.read(sandbox, "cgroup.events").unwrap_or_default();
+            let frozen = events.lines().any(|line| line == "frozen 1");
+            (state.trim() == "1", frozen)
+        } else {
+            (
+                matches!(state.trim(), "FREEZING" | "FROZEN"),
+                state.trim() == "FROZEN",
+            )
+        }
+    }
+
+    /// Writes a file of a sandbox's group.
+    pub(crate) fn write(
+        &self,
+        sandbox: &SandboxId,
+        file: &str,
+        text: &str,
+    ) -> rustix::io::Result<()> {
+        write_file(self.top.as_fd(), &format!("{sandbox}/{file}"), text)
     }
 
     pub(crate) fn remove(&self, sandbox: &SandboxId) -> Result<bool> {
@@ -192,6 +237,10 @@ impl Hierarchy {
             Err(errno) => return Err(errno).at("open a cgroup"),
         };
         kill_all(group.as_fd())?;
+        if !self.unified && self.controllers.contains(&Controller::Freezer) {
+            // Version 1 keeps even the killed.
+            self.set_frozen(sandbox, false)?;
+        }
         match rustix::fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::BUSY) => Ok(false),

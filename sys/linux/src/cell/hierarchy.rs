@@ -10,11 +10,19 @@ pub(crate) enum Controller {
     /// Version 1 only: version 2 counts without a controller.
     CpuCount,
     Pids,
+    /// Version 2 freezes without a controller.
+    Freezer,
 }
 
 impl Controller {
     pub(crate) const LIMITING: [Self; 3] = [Self::Memory, Self::Cpu, Self::Pids];
-    const ALL: [Self; 4] = [Self::Memory, Self::Cpu, Self::CpuCount, Self::Pids];
+    const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Cpu,
+        Self::CpuCount,
+        Self::Pids,
+        Self::Freezer,
+    ];
 
     /// Its name in mount options and `cgroup.controllers`.
     pub(crate) fn name(self) -> &'static str {
@@ -23,10 +31,11 @@ impl Controller {
             Self::Cpu => "cpu",
             Self::CpuCount => "cpuacct",
             Self::Pids => "pids",
+            Self::Freezer => "freezer",
         }
     }
 
-    /// The file that sets the limit, or that counts.
+    /// The file that sets the limit, that counts, or that freezes.
     pub(crate) fn file(self, unified: bool) -> &'static str {
         match (self, unified) {
             (Self::Memory, true) => "memory.max",
@@ -35,6 +44,8 @@ impl Controller {
             (Self::Cpu, false) => "cpu.cfs_quota_us",
             (Self::CpuCount, _) => "cpuacct.usage",
             (Self::Pids, _) => "pids.max",
+            (Self::Freezer, true) => "cgroup.freeze",
+            (Self::Freezer, false) => "freezer.state",
         }
     }
 }
@@ -103,13 +114,14 @@ mod tests {
 33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 ";
         let found = mounted(hybrid);
-        assert_eq!(found.len(), 3);
+        assert_eq!(found.len(), 4);
         assert!(found[0].unified);
         assert_eq!(
             found[1].controllers,
             [Controller::Cpu, Controller::CpuCount]
         );
-        assert_eq!(found[2].path, PathBuf::from("/sys/fs/cgroup/memory"));
+        assert_eq!(found[2].controllers, [Controller::Freezer]);
+        assert_eq!(found[3].path, PathBuf::from("/sys/fs/cgroup/memory"));
         assert!(mounted("").is_empty());
         assert!(mounted("1 2 3 - cgroup").is_empty());
     }

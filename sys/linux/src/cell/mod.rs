@@ -8,6 +8,7 @@
 mod child;
 mod controllers;
 mod filter;
+mod freezer;
 mod groups;
 mod hierarchy;
 mod mounts;

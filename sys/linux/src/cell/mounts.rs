@@ -4,7 +4,9 @@
 //! Paths are relative where the kernel shows them in the mount table: no directory of the host appears.
 
 use std::ffi::CString;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, makedev};
@@ -110,7 +112,7 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     let umask = rustix::process::umask(Mode::empty());
     let first = users.range().first;
     dev(first, limits)?;
-    proc()?;
+    proc(first)?;
     let run = format!("mode=0755,uid={first},gid={first},size=64m");
     tmpfs("root/run", INERT - MountFlags::NOEXEC, run)?;
     sys()?;
@@ -331,7 +333,7 @@ fn dev(first: u32, limits: &Limits) -> Result<()> {
 }
 
 /// /proc of this process-id namespace, without what is about the host.
-fn proc() -> Result<()> {
+fn proc(first: u32) -> Result<()> {
     mount("proc", "root/proc", "proc", INERT, None).at("mount proc")?;
     for path in READ_ONLY_DIRS {
         match mount_bind(path, path) {
@@ -344,6 +346,7 @@ fn proc() -> Result<()> {
     for path in HIDDEN_FILES {
         hide("root/dev/null", path)?;
     }
+    boot_id(first)?;
     tmpfs(
         "void",
         INERT | MountFlags::RDONLY,
@@ -353,6 +356,26 @@ fn proc() -> Result<()> {
         hide("void", path)?;
     }
     Ok(())
+}
+
+/// A boot id of the cell's own: another one whenever it is started anew, so that programs see that their
+/// processes are gone.
+fn boot_id(first: u32) -> Result<()> {
+    const SHOWN: &str = "root/proc/sys/kernel/random/boot_id";
+    let fresh = std::fs::read("/proc/sys/kernel/random/uuid").at("read a random id")?;
+    tmpfs("void", INERT, "mode=0555,size=4k,nr_inodes=2".to_owned())?;
+    let mut file = std::fs::OpenOptions::new();
+    let mut file = file
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open("void/boot_id")
+        .at("make the boot id")?;
+    file.write_all(&fresh).at("write the boot id")?;
+    std::os::unix::fs::fchown(&file, Some(first), Some(first)).at("own the boot id")?;
+    mount_bind("void/boot_id", SHOWN).at("cover the boot id")?;
+    let read_only = MountFlags::BIND | MountFlags::RDONLY | INERT;
+    mount_remount(SHOWN, read_only, c"").at("make the boot id read-only")
 }
 
 /// Covers `path`, if this kernel has it.

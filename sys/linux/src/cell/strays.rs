@@ -1,6 +1,8 @@
 //! Processes of sandboxes that no ledger and no control group names: a cell was being made when privd was
 //! killed, on a host without control groups. Their users tell them.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -12,32 +14,43 @@ use crate::error::{At, Result};
 /// # Errors
 /// `System` when processes cannot be listed, or one cannot be killed.
 pub fn end_strays(ids: IdRange, kept: &[IdRange]) -> Result<u32> {
-    let within =
-        |range: &IdRange, id: u32| id.checked_sub(range.first).is_some_and(|n| n < range.count);
-    let stray = |pid| {
-        user(pid).is_some_and(|id| within(&ids, id) && !kept.iter().any(|range| within(range, id)))
-    };
+    let stray = |id| within(&ids, id) && !kept.iter().any(|range| within(range, id));
     let mut ended = 0;
+    each(stray, |_, process| {
+        rustix::process::pidfd_send_signal(process, Signal::KILL).map(|()| ended += 1)
+    })?;
+    Ok(ended)
+}
+
+pub(super) fn within(range: &IdRange, id: u32) -> bool {
+    id.checked_sub(range.first).is_some_and(|n| n < range.count)
+}
+
+/// Does something to every process whose user is `chosen`; one that ends meanwhile is no error.
+pub(super) fn each(
+    chosen: impl Fn(u32) -> bool,
+    mut act: impl FnMut(Pid, &OwnedFd) -> rustix::io::Result<()>,
+) -> Result<()> {
+    let chosen = |pid| user(pid).is_some_and(&chosen);
     for entry in std::fs::read_dir("/proc").at("list processes")? {
         let name = entry.at("list processes")?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = number.and_then(Pid::from_raw).filter(|pid| stray(*pid)) else {
+        let Some(pid) = number.and_then(Pid::from_raw).filter(|pid| chosen(*pid)) else {
             continue;
         };
         let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
             continue;
         };
         // Looked at again: the number may have passed to another before there was a descriptor.
-        if !stray(pid) {
+        if !chosen(pid) {
             continue;
         }
-        match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
-            Ok(()) => ended += 1,
-            Err(Errno::SRCH) => {}
-            Err(errno) => return Err(errno).at("kill a stray process"),
+        match act(pid, &process) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(errno).at("signal a sandbox's process"),
         }
     }
-    Ok(ended)
+    Ok(())
 }
 
 /// The real user of a process, if it is there.

@@ -167,6 +167,15 @@ impl Store {
         Ok(tree)
     }
 
+    /// Writes out everything that lies in the file system of the state directory, as its worker: this takes its
+    /// time.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.directory).at("syncfs")
+    }
+
     fn make_dir(&self, name: &str) -> Result<()> {
         match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
