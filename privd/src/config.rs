@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub storage_reserve_mib: u32,
     /// Whether sandboxes live on when privd is stopped cleanly.
     pub keep_on_stop: bool,
+    /// Whether the memory of paused sandboxes is pushed out.
+    pub pause_reclaim: bool,
     /// What sandboxes resolve names with; none: those of the host that they can reach.
     pub resolvers: Vec<Ipv4Addr>,
     /// Where log lines go instead of standard error.
@@ -140,6 +142,7 @@ struct Draft {
     ready_slots: Option<u32>,
     storage_reserve_mib: Option<u32>,
     keep_on_stop: Option<bool>,
+    pause_reclaim: Option<bool>,
     resolvers: Vec<Ipv4Addr>,
     log_file: Option<PathBuf>,
 }
@@ -169,6 +172,11 @@ impl Draft {
                 "keep" => once(&mut self.keep_on_stop, true),
                 "remove" => once(&mut self.keep_on_stop, false),
                 _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
+            },
+            "pause_reclaim" => match value {
+                "yes" => once(&mut self.pause_reclaim, true),
+                "no" => once(&mut self.pause_reclaim, false),
+                _ => Err("`pause_reclaim` is `yes` or `no`".to_owned()),
             },
             "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
             "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
@@ -246,6 +254,7 @@ impl Draft {
             ready_slots: self.ready_slots.unwrap_or(32),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
+            pause_reclaim: self.pause_reclaim.unwrap_or(false),
             resolvers: self.resolvers,
             log_file: self.log_file,
         })
@@ -335,6 +344,7 @@ mod tests {
             "listen 3000",
             "listen_fd 2",
             "on_stop maybe",
+            "pause_reclaim maybe",
             "state_dir relative",
             "agent /a/../b",
             "backend a/b",

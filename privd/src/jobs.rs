@@ -1,12 +1,12 @@
 //! Slow work, in forked workers that hold only the descriptors of their job: emptying the trash, making
-//! template `base`, unpacking templates.
+//! template `base`, unpacking templates, writing out the disks of paused sandboxes.
 
 use std::os::fd::AsFd;
 
 use warder_host::HostError;
 use warder_host::process::{Exit, Process, Signal};
 use warder_host::storage::Draft;
-use warder_wire::{Fault, FaultCode, TemplateName, gateway_priv};
+use warder_wire::{Fault, FaultCode, SandboxId, TemplateName, gateway_priv};
 
 use crate::leases::Timer;
 use crate::privd::{Privd, host_fault};
@@ -35,6 +35,10 @@ pub(crate) struct Job {
 enum Work {
     Trash,
     Base(Draft),
+    /// Writes out all disks.
+    Sync,
+    /// Pushes a paused sandbox's memory out.
+    Reclaim,
     /// Unpacks a template with the ids of a range that is free again afterwards.
     Import {
         to: ReplyTo,
@@ -49,7 +53,7 @@ enum Work {
 }
 
 impl Privd {
-    fn add_job(&mut self, process: Process, work: Work, until: u64) {
+    fn add_job(&mut self, process: Process, work: Work, until: u64) -> u64 {
         self.next_token += 1;
         self.jobs.push(Job {
             id: self.next_token,
@@ -57,6 +61,61 @@ impl Privd {
             work,
             until,
         });
+        self.next_token
+    }
+
+    /// Starts writing out the disks that wait for it: one worker at a time, for all of them.
+    pub(crate) fn start_sync(&mut self) {
+        let waiting = self.unwritten(None);
+        if waiting.is_empty() || self.jobs.iter().any(|job| matches!(job.work, Work::Sync)) {
+            return;
+        }
+        let worker = self.sync_worker();
+        for sandbox in waiting {
+            match worker {
+                Some(worker) => self.written_by(&sandbox, worker),
+                None => self.written(&sandbox, false),
+            }
+        }
+    }
+
+    /// A worker that writes out everything, the ledger last.
+    pub(crate) fn sync_worker(&mut self) -> Option<u64> {
+        let (store, ledger) = (&self.store, self.ledger.file());
+        let job = || {
+            let done = store.sync().and_then(|()| {
+                rustix::fs::fdatasync(ledger).map_err(|errno| HostError::System {
+                    call: "sync the ledger",
+                    errno: errno.into(),
+                })
+            });
+            finish(done)
+        };
+        match Process::worker(&[store.as_fd(), ledger, self.lock.as_fd()], job) {
+            Ok(process) => Some(self.add_job(process, Work::Sync, u64::MAX)),
+            Err(e) => {
+                self.log
+                    .own(format_args!("cannot write out disks: {}", chain(&e)));
+                None
+            }
+        }
+    }
+
+    /// Starts pushing the memory of a frozen sandbox out.
+    pub(crate) fn start_reclaim(&mut self, sandbox: &SandboxId) {
+        let controllers = &self.controllers;
+        let Some(group) = controllers.reclaims() else {
+            return;
+        };
+        let job = || finish(controllers.reclaim(sandbox));
+        match Process::worker(&[group, self.lock.as_fd()], job) {
+            Ok(process) => {
+                self.add_job(process, Work::Reclaim, u64::MAX);
+            }
+            Err(e) => self
+                .log
+                .own(format_args!("cannot reclaim memory: {}", chain(&e))),
+        }
     }
 
     /// Something was discarded: has the trash emptied soon.
@@ -213,7 +272,7 @@ impl Privd {
 
     /// Ends the making of templates.
     pub(crate) fn end_templates(&mut self) {
-        self.end_jobs(|job| !matches!(job.work, Work::Trash));
+        self.end_jobs(|job| !matches!(job.work, Work::Trash | Work::Sync));
     }
 
     fn end_jobs(&mut self, which: impl Fn(&Job) -> bool) {
@@ -248,6 +307,13 @@ impl Privd {
                 self.trash = true;
                 self.timers.set(self.now.mono + 60_000, Timer::Trash);
             }
+            Work::Sync => {
+                for sandbox in self.unwritten(Some(id)) {
+                    self.written(&sandbox, good);
+                }
+                self.start_sync();
+            }
+            Work::Reclaim => {}
             Work::Base(draft) => {
                 if !good && !self.stopping() {
                     self.log

@@ -80,6 +80,8 @@ pub(crate) enum Timer {
     Lease(SandboxId),
     /// A cell has been in the making for as long as it may.
     Cell(SandboxId),
+    /// Look again whether a cell stands still.
+    Freeze(SandboxId),
     /// Try again to remove what a dead cell left in the kernel.
     Leftovers(SandboxId),
     /// A process is due to be started again.

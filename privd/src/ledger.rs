@@ -4,12 +4,14 @@
 //! allocated ahead, so zeroes follow the last record, and a removal can be written when the disk is
 //! full. What follows the last whole record is a torn tail and is cut.
 //!
-//! Nothing here is synced while running: cells do not survive a loss of power, their storage is found
-//! by the store's own list, and so a lost tail only makes reconciliation remove more.
+//! While running it is synced only before a pause is answered, by the worker that writes out the sandbox's
+//! disk: other cells do not survive a loss of power, their storage is found by the store's own list,
+//! and so a lost tail only makes reconciliation remove more.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -230,12 +232,26 @@ impl Ledger {
     /// Whether the ledger of the instance in `state_dir` names any sandbox. One that cannot be read
     /// may.
     pub(crate) fn names_sandboxes(state_dir: &Path) -> bool {
+        Self::names(state_dir, |_| true)
+    }
+
+    /// Whether it names a paused one.
+    pub(crate) fn names_paused(state_dir: &Path) -> bool {
+        Self::names(state_dir, |entry| entry.paused.is_some())
+    }
+
+    fn names(state_dir: &Path, which: impl Fn(&Entry) -> bool) -> bool {
         let mut book = Book::new();
         match std::fs::read(state_dir.join("privd/ledger")) {
             Ok(bytes) => Records(&bytes).for_each(|record| apply(&mut book, &record)),
             Err(e) => return e.kind() != io::ErrorKind::NotFound,
         }
-        !book.is_empty()
+        book.values().any(which)
+    }
+
+    /// The file, for a worker that syncs it.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// All sandboxes.
@@ -276,15 +292,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Starts a fresh file when the old one is mostly history. Fast: no sync, see the module.
+    /// Starts a fresh file when the old one is mostly history. Synced only where a paused sandbox relies on it.
     ///
     /// # Errors
     /// [`LedgerError`]; the old file stays in use.
     pub(crate) fn tidy(&mut self) -> Result<(), LedgerError> {
         let needed = self.book.len() as u64 * 512;
         if self.used > REWRITE.max(8 * needed) {
+            let relied_on = self.book.values().any(|entry| entry.paused.is_some());
             (self.file, self.used, self.allocated) =
-                write_whole(&self.path, &self.book, self.tag, &self.boot, false)?;
+                write_whole(&self.path, &self.book, self.tag, &self.boot, relied_on)?;
         }
         Ok(())
     }
@@ -343,7 +360,10 @@ fn apply(book: &mut Book, record: &Record) {
                 e.storage = Part::Made(op, ());
             }
         }),
-        Record::StorageGone { sandbox } => with(sandbox, &mut |e| e.storage = Part::None),
+        Record::StorageGone { sandbox } => with(sandbox, &mut |e| {
+            e.storage = Part::None;
+            e.paused = None;
+        }),
         Record::CellBegun { sandbox, op } => with(sandbox, &mut |e| e.cell = Part::Begun(*op)),
         Record::CellMade {
             sandbox,
@@ -354,7 +374,11 @@ fn apply(book: &mut Book, record: &Record) {
                 e.cell = Part::Made(op, (handle.clone(), *limits));
             }
         }),
-        Record::CellGone { sandbox } => with(sandbox, &mut |e| e.cell = Part::None),
+        Record::CellGone { sandbox } => with(sandbox, &mut |e| {
+            e.cell = Part::None;
+            // Its disk is all that is left.
+            e.paused = e.paused.map(|_| false);
+        }),
         Record::Ending { sandbox, reason } => with(sandbox, &mut |e| e.ending = Some(*reason)),
         Record::Gone { sandbox } => {
             book.remove(sandbox);

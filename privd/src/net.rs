@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use warder_host::cell::netns_of;
-use warder_wire::gateway_priv::EndReason;
 use warder_wire::priv_net::{Answer, Ask, Event};
 use warder_wire::{Fault, FaultCode, Message, Request, SandboxId};
 
@@ -86,7 +85,7 @@ impl Privd {
             (Pending::Adopt(sandbox), Err(fault)) => {
                 self.log
                     .own(format_args!("{sandbox} has no network slot: {fault}"));
-                self.begin_end(&sandbox, EndReason::Lost, None);
+                self.cell_lost(&sandbox);
             }
             (Pending::Reconciled, Ok(Answer::Done)) => {
                 self.now_serving(Role::Net);
@@ -136,7 +135,7 @@ impl Privd {
                         "{sandbox} has no network namespace: {}",
                         chain(&e)
                     ));
-                    self.begin_end(&sandbox, EndReason::Lost, None);
+                    self.cell_lost(&sandbox);
                 }
             }
         }
@@ -159,11 +158,14 @@ impl Privd {
 
     /// Asks for one slot now, if netd serves; otherwise the cell waits until it does.
     pub(crate) fn ask_for_slot(&mut self, sandbox: &SandboxId) {
-        if !self.serving(Role::Net) {
+        // What its last cell left goes first.
+        if !self.serving(Role::Net) || self.cleanups.contains_key(sandbox) {
             return;
         }
-        if let Some(CellLife::Waiting { asked, .. }) =
-            self.live.get_mut(sandbox).map(|live| &mut live.cell)
+        if let Some(CellLife::Waiting {
+            asked: asked @ false,
+            ..
+        }) = self.live.get_mut(sandbox).map(|live| &mut live.cell)
         {
             *asked = true;
             self.ask_net(

@@ -15,7 +15,7 @@ use warder_host::signals::{Caught, Signals};
 use warder_host::storage::Store;
 use warder_host::watch;
 use warder_ipc::{IpcError, Watchdog};
-use warder_wire::gateway_priv::{EndReason, Feature};
+use warder_wire::gateway_priv::Feature;
 use warder_wire::{
     Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, gateway_priv, plugin_priv,
 };
@@ -33,6 +33,7 @@ use crate::rate::Bucket;
 use crate::stop::Stop;
 use crate::supervise::{Post, ReplyTo, Role, chain};
 use crate::table::{self, Phases, Verb};
+use crate::verbs::pause::Pausing;
 
 /// Work ahead of need begins when nobody has said anything for so long: never between the steps of a create.
 const LULL_MS: u64 = 2;
@@ -89,7 +90,7 @@ pub(crate) enum CellLife {
         netns: OwnedFd,
         until: u64,
     },
-    /// The agent runs.
+    /// The agent runs, or is frozen.
     Running { cell: Cell, token: u64 },
     /// It was killed; if its making failed, why.
     Dying {
@@ -124,6 +125,8 @@ pub(crate) enum OpState {
 pub(crate) struct Live {
     /// Its cell.
     pub cell: CellLife,
+    /// It is being paused.
+    pub pausing: Option<Pausing>,
     /// Its operations, newest last.
     pub ops: Vec<Op>,
     /// Who waits for its end.
@@ -136,6 +139,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             cell: CellLife::None,
+            pausing: None,
             ops: Vec::new(),
             end_waiters: Vec::new(),
             links: Bucket::new(16, 4),
@@ -201,8 +205,8 @@ pub(crate) struct Privd {
     /// netd has removed everything of the instance.
     pub net_purged: bool,
     pub rates: BTreeMap<(Role, Verb), Bucket>,
-    /// Sandboxes that ended while there was no gateway to tell.
-    pub untold: Vec<(SandboxId, EndReason)>,
+    /// What happened to sandboxes while there was no gateway to tell.
+    pub untold: Vec<gateway_priv::Event>,
     pub stop: Option<Stop>,
     /// Why privd must end.
     pub fatal: Option<String>,
@@ -380,6 +384,7 @@ impl Privd {
         match timer {
             Timer::Lease(sandbox) => self.lease_due(&sandbox),
             Timer::Cell(sandbox) => self.cell_overdue(&sandbox),
+            Timer::Freeze(sandbox) => self.pause_step(&sandbox),
             Timer::Leftovers(sandbox) => self.clean(&sandbox),
             Timer::Start(role) => self.start(role),
             Timer::Ready(role) => self.ready_overdue(role),
@@ -397,7 +402,12 @@ impl Privd {
         if entry.ending.is_some() {
             return table::ENDING;
         }
-        match (self.live.get(sandbox).map(|l| &l.cell), &entry.storage) {
+        let live = self.live.get(sandbox);
+        if live.is_some_and(|live| live.pausing.is_some()) {
+            return table::CHANGING;
+        }
+        match (live.map(|l| &l.cell), &entry.storage) {
+            (Some(CellLife::Running { .. }), _) if entry.paused == Some(true) => table::FROZEN,
             (Some(CellLife::Running { .. }), _) => table::RUNNING,
             (
                 Some(CellLife::Waiting { .. } | CellLife::Starting { .. } | CellLife::Dying { .. }),

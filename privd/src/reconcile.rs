@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use warder_host::cell::{IdRange, adopt, end_strays};
-use warder_wire::gateway_priv::EndReason;
+use warder_wire::gateway_priv::{EndReason, Event, PauseReason};
 use warder_wire::plugin_priv::Answer;
 use warder_wire::{Fault, OpId, SandboxId};
 
@@ -42,6 +42,9 @@ impl Privd {
             }
             let has_cell = matches!(live.cell, CellLife::Running { .. });
             self.live.insert(sandbox.clone(), live);
+            if entry.ending.is_none() && self.paused_before(sandbox, entry, &stored) {
+                continue;
+            }
             let whole = entry.ending.is_none()
                 && match (&entry.storage, &entry.cell) {
                     (Part::None, Part::None) => !stored.contains(sandbox),
@@ -96,6 +99,10 @@ impl Privd {
         if self.store.has_trash()? {
             self.discarded();
         }
+        if entries.iter().any(|(_, entry)| entry.paused.is_some()) {
+            // Its worker went with the privd that began to pause them.
+            self.sync_worker();
+        }
         if !entries.is_empty() {
             self.log.own(format_args!(
                 "{} leases found, {adopted} cells adopted, {lost} sandboxes lost",
@@ -103,6 +110,48 @@ impl Privd {
             ));
         }
         Ok(())
+    }
+
+    /// What privd was about when it ended: pausing or waking a sandbox, or neither. Whether it is one whose disk
+    /// is all there is, which is kept for ever.
+    fn paused_before(
+        &mut self,
+        sandbox: &SandboxId,
+        entry: &Entry,
+        stored: &BTreeSet<SandboxId>,
+    ) -> bool {
+        let cell = match self.live.get(sandbox).map(|live| &live.cell) {
+            Some(CellLife::Running { cell, .. }) => Some(cell),
+            _ => None,
+        };
+        let frozen = cell.is_some_and(|cell| self.controllers.is_frozen(sandbox, cell));
+        let has_cell = cell.is_some();
+        match entry.paused {
+            None if frozen => {
+                self.let_go(sandbox);
+            }
+            Some(true) if frozen => {}
+            Some(_) if has_cell => {
+                self.let_go(sandbox);
+                self.woken(sandbox);
+            }
+            Some(memory) if stored.contains(sandbox) => {
+                self.record(Record::CellGone {
+                    sandbox: sandbox.clone(),
+                });
+                self.clean_first(sandbox, false);
+                if memory {
+                    self.tell(Event::Paused {
+                        sandbox: sandbox.clone(),
+                        memory: false,
+                        why: PauseReason::MemoryLost,
+                    });
+                }
+                return true;
+            }
+            _ => {}
+        }
+        false
     }
 
     /// Ends processes of cells that are not adopted, found by their users.

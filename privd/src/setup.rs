@@ -73,6 +73,13 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let claim = claims(tag, &state_dir).take(before, Ledger::names_sandboxes)?;
+    if before.is_some_and(|n| n != claim.instance) && Ledger::names_paused(&state_dir) {
+        claims(tag, &state_dir).release()?;
+        return Err(StartError::Invalid(
+            "the disks of paused sandboxes have the ids of another instance number, which is claimed by \
+             another instance (see /run/warder/claims)",
+        ));
+    }
     if before != Some(claim.instance) {
         std::fs::write(&number_file, format!("{}\n", claim.instance))
             .map_err(file("noting the instance's number"))?;

@@ -13,6 +13,7 @@ use warder_wire::{Fault, FaultCode, OpId, SandboxId, gateway_priv, plugin_priv};
 use crate::ledger::Lease;
 use crate::privd::Privd;
 use crate::supervise::{ReplyTo, Role};
+use crate::verbs::pause::Why;
 
 /// Who may send a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -154,7 +155,13 @@ pub(crate) const TABLE: [Row; 24] = [
     row(Verb::VolumeRemove, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::VolumeList, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::CellFreeze, Sender::Plugin, RUNNING, 0, (2000, 1000)),
-    row(Verb::CellThaw, Sender::Plugin, FROZEN, 0, (2000, 1000)),
+    row(
+        Verb::CellThaw,
+        Sender::Plugin,
+        STORED.or(FROZEN),
+        0,
+        (2000, 1000),
+    ),
     row(
         Verb::CellStop,
         Sender::Plugin,
@@ -385,8 +392,14 @@ pub(crate) fn plugin(
         Ask::StorageDestroy { op, sandbox } => d.storage_destroy(to, op, &sandbox),
         Ask::CellStat { sandbox } => d.cell_stat(&to, &sandbox),
         Ask::CellList { after } => d.cell_list(&to, after.as_ref()),
-        Ask::CellFreeze { .. } | Ask::CellThaw { .. } | Ask::CellStop { .. } => {
-            d.answer_plugin(&to, Err(later("pausing")));
+        Ask::CellFreeze { op, sandbox } => {
+            d.begin_op(to, &sandbox, Verb::CellFreeze, op);
+            d.pause(&sandbox, Why::Asked(Verb::CellFreeze, op), true);
+        }
+        Ask::CellThaw { op, sandbox } => d.cell_thaw(to, op, &sandbox),
+        Ask::CellStop { op, sandbox } => {
+            d.begin_op(to, &sandbox, Verb::CellStop, op);
+            d.pause(&sandbox, Why::Asked(Verb::CellStop, op), false);
         }
         Ask::StorageSnapshot { .. } => d.answer_plugin(&to, Err(later("snapshots"))),
     }

@@ -54,12 +54,6 @@ impl Privd {
                 "a limit is out of bounds or above the lease's",
             ));
         }
-        if self.cleanups.contains_key(sandbox) {
-            return Err(Fault::new(
-                FaultCode::Unavailable,
-                "its last cell is still being removed",
-            ));
-        }
         let begun = self.record_new(Record::CellBegun {
             sandbox: sandbox.clone(),
             op,
@@ -197,7 +191,10 @@ impl Privd {
             handle,
             limits,
         }) {
-            Ok(()) => self.finish_op(sandbox, Verb::CellCreate, op, Ok(Answer::Cell { limits })),
+            Ok(()) => {
+                self.woken(sandbox);
+                self.finish_op(sandbox, Verb::CellCreate, op, Ok(Answer::Cell { limits }));
+            }
             Err(fault) => {
                 self.end_cell(sandbox, fault.clone());
                 if let Some(CellLife::Dying { failed, .. }) =
@@ -278,7 +275,9 @@ impl Privd {
             self.finish_op(sandbox, Verb::CellCreate, op, Err(fault));
         }
         self.finish_ops(sandbox, Verb::CellRemove, &Ok(Answer::Done));
-        if by_itself {
+        if self.paused_without_cell(sandbox, by_itself) {
+            // Its disk is kept.
+        } else if by_itself {
             self.begin_end(sandbox, EndReason::GuestEnded, None);
         } else {
             self.end_step(sandbox);
@@ -303,8 +302,10 @@ impl Privd {
         };
         match self.controllers.remove_leftovers(sandbox) {
             Ok(true) => {
-                if let Some(range) = self.cleanups.remove(sandbox).and_then(|c| c.range) {
-                    self.ranges.put(range);
+                match self.cleanups.remove(sandbox).and_then(|c| c.range) {
+                    Some(range) => self.ranges.put(range),
+                    // The next cell may wait for it.
+                    None => self.ask_for_slot(sandbox),
                 }
                 return self.stop_step();
             }
@@ -326,10 +327,9 @@ impl Privd {
     /// `CellRemove`. Answered at once when there is no cell.
     pub(crate) fn cell_remove(&mut self, to: ReplyTo, op: OpId, sandbox: &SandboxId) {
         self.begin_op(to, sandbox, Verb::CellRemove, op);
-        self.end_cell(
-            sandbox,
-            Fault::new(FaultCode::Conflict, "the cell was removed meanwhile"),
-        );
+        let removed = Fault::new(FaultCode::Conflict, "the cell was removed meanwhile");
+        self.pause_given_up(sandbox, removed.clone());
+        self.end_cell(sandbox, removed);
         if self
             .live
             .get(sandbox)

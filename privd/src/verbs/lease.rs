@@ -13,8 +13,9 @@ use crate::privd::{CellLife, Privd};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::{self, Verb};
 use crate::verbs::op::REMEMBERED;
+use crate::verbs::pause::Why;
 
-/// Sandboxes whose end is kept for a gateway that is not there; it lists leases when it comes.
+/// Events that are kept for a gateway that is not there; it lists leases when it comes.
 const UNTOLD: usize = 4096;
 
 impl Privd {
@@ -47,9 +48,6 @@ impl Privd {
         }
         if !lease.limits.in_bounds() {
             return fault(FaultCode::Refused, "a limit is out of bounds");
-        }
-        if lease.at_deadline != AtDeadline::Destroy {
-            return fault(FaultCode::Unsupported, "pausing");
         }
         self.check_volumes(&lease.volumes)?;
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
@@ -134,6 +132,7 @@ impl Privd {
                     self.timers
                         .clear(before.mono, Timer::Lease(sandbox.clone()));
                 }
+                // Of a paused one it counts when it wakes.
                 self.timers.set(deadline.mono, Timer::Lease(sandbox));
                 Answer::Done
             })
@@ -164,9 +163,10 @@ impl Privd {
                 } else {
                     entry.deadline.left(self.now)
                 },
-                state: match self.phase(sandbox) {
-                    table::RUNNING => LeaseState::Running,
-                    table::ENDING => LeaseState::Ending,
+                state: match (self.phase(sandbox), entry.paused) {
+                    (table::RUNNING, _) => LeaseState::Running,
+                    (table::ENDING, _) => LeaseState::Ending,
+                    (_, Some(memory)) => LeaseState::Paused { memory },
                     _ => LeaseState::Open,
                 },
             });
@@ -176,12 +176,23 @@ impl Privd {
 
     /// A lease may have run out.
     pub(crate) fn lease_due(&mut self, sandbox: &SandboxId) {
-        if self
-            .ledger
-            .get(sandbox)
-            .is_some_and(|entry| entry.ending.is_none() && entry.deadline.left(self.now) == 0)
+        let Some(entry) = self.ledger.get(sandbox) else {
+            return;
+        };
+        let live = self.live.get(sandbox);
+        let pausing = live.is_some_and(|live| live.pausing.is_some());
+        if entry.ending.is_some()
+            || entry.paused.is_some()
+            || pausing
+            || entry.deadline.left(self.now) > 0
         {
-            self.begin_end(sandbox, EndReason::Expired, None);
+            return;
+        }
+        let runs = live.is_some_and(|live| matches!(live.cell, CellLife::Running { .. }));
+        match entry.lease.at_deadline {
+            AtDeadline::Pause { memory } if runs => self.pause(sandbox, Why::Expired, memory),
+            // One that is still being made, or removed, has nothing to keep.
+            _ => self.begin_end(sandbox, EndReason::Expired, None),
         }
     }
 
@@ -210,10 +221,9 @@ impl Privd {
             self.timers
                 .clear(deadline.mono, Timer::Lease(sandbox.clone()));
         }
-        self.end_cell(
-            sandbox,
-            Fault::new(FaultCode::Conflict, "the sandbox was removed meanwhile"),
-        );
+        let removed = Fault::new(FaultCode::Conflict, "the sandbox was removed meanwhile");
+        self.pause_given_up(sandbox, removed.clone());
+        self.end_cell(sandbox, removed);
         self.end_step(sandbox);
     }
 
@@ -271,23 +281,23 @@ impl Privd {
         if self.serving(Role::Plugin(owner)) {
             self.send(Role::Plugin(owner), &message, Vec::new());
         }
+        let sandbox = sandbox.clone();
+        self.tell(Event::Ended { sandbox, reason });
+    }
+
+    /// Tells the gateway what happened to a sandbox, or the next one.
+    pub(crate) fn tell(&mut self, event: Event) {
         if self.serving(Role::Gateway) {
-            self.event_gateway(
-                Event::Ended {
-                    sandbox: sandbox.clone(),
-                    reason,
-                },
-                Vec::new(),
-            );
+            self.event_gateway(event, Vec::new());
         } else if self.untold.len() < UNTOLD {
-            self.untold.push((sandbox.clone(), reason));
+            self.untold.push(event);
         }
     }
 
-    /// Tells a new gateway what ended while there was none.
+    /// Tells a new gateway what happened while there was none.
     pub(crate) fn tell_what_was_lost(&mut self) {
-        for (sandbox, reason) in std::mem::take(&mut self.untold) {
-            self.event_gateway(Event::Ended { sandbox, reason }, Vec::<OwnedFd>::new());
+        for event in std::mem::take(&mut self.untold) {
+            self.event_gateway(event, Vec::<OwnedFd>::new());
         }
     }
 
@@ -319,6 +329,8 @@ impl Privd {
             } => (cell, token, failed),
         };
         let killed = cell.process.signal(warder_host::process::Signal::Kill);
+        // cgroups version 1 keeps even the killed frozen.
+        let frozen = self.controllers.is_frozen(sandbox, &cell);
         live.cell = CellLife::Dying {
             cell,
             token,
@@ -329,6 +341,9 @@ impl Privd {
                 "cannot kill the cell of {sandbox}: {}",
                 crate::supervise::chain(&e)
             ));
+        }
+        if frozen {
+            self.let_go(sandbox);
         }
     }
 }

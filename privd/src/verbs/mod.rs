@@ -4,6 +4,7 @@ mod cell;
 mod lease;
 mod link;
 mod op;
+pub(crate) mod pause;
 mod report;
 mod storage;
 pub(crate) mod template;

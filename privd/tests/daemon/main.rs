@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod net;
+mod pause;
 mod stage;
 mod stored;
 
@@ -38,7 +40,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 17] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -68,6 +70,16 @@ fn main() {
         (
             "kept_sandboxes_wait_for_the_next_privd",
             kept_sandboxes_wait_for_the_next_privd,
+        ),
+        ("a_paused_sandbox_wakes", pause::a_paused_sandbox_wakes),
+        ("deadlines_pause", pause::deadlines_pause),
+        (
+            "lost_memory_is_told_and_the_disk_kept",
+            pause::lost_memory_is_told_and_the_disk_kept,
+        ),
+        (
+            "paused_sandboxes_outlive_privd",
+            pause::paused_sandboxes_outlive_privd,
         ),
         ("a_burst_of_sandboxes", a_burst_of_sandboxes),
         (

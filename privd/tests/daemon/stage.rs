@@ -17,10 +17,11 @@ use warder_wire::gateway_priv::{self, EndReason, Event};
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
     Fault, FaultCode, InstanceTag, Message, Request, SandboxId, TemplateName, VERSION, plugin_priv,
-    priv_net,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::net::{Slots, net};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Part {
@@ -34,21 +35,6 @@ pub(crate) struct Player {
     pub channel: Channel,
     pub pid: u32,
     _fds: Vec<OwnedFd>,
-}
-
-#[derive(Default)]
-struct Slots {
-    holders: BTreeMap<SandboxId, Child>,
-    leases: Vec<SandboxId>,
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        for holder in self.holders.values_mut() {
-            let _ = holder.kill();
-            let _ = holder.wait();
-        }
-    }
 }
 
 pub(crate) struct Instance {
@@ -398,7 +384,10 @@ impl Instance {
                     self.gateway_inbox.insert(seq, (result, fds));
                 }
                 Ok((Message::Event(event), fds)) => {
-                    let channels = usize::from(!matches!(event, Event::Ended { .. }));
+                    let channels = usize::from(matches!(
+                        event,
+                        Event::NetChannel | Event::PluginChannel { .. }
+                    ));
                     assert_eq!(fds.len(), channels, "{event:?}");
                     self.events.push(event);
                 }
@@ -423,6 +412,14 @@ impl Instance {
 
     pub(crate) fn saw(&self, which: impl Fn(&Event) -> bool) -> bool {
         self.events.iter().any(which)
+    }
+
+    pub(crate) fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| which(event)).count()
+    }
+
+    pub(crate) fn forget_events(&mut self) {
+        self.events.clear();
     }
 
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
@@ -552,7 +549,7 @@ impl Instance {
         names(&self.run_dir().join("links"))
     }
 
-    fn stored(&self) -> Vec<SandboxId> {
+    pub(crate) fn stored(&self) -> Vec<SandboxId> {
         names(&self.dir.path().join("state/cells"))
     }
 
@@ -587,6 +584,17 @@ impl Instance {
         let block = [0_u8; 65536];
         while std::io::Write::write_all(&mut file, &block).is_ok() {}
         while std::io::Write::write_all(&mut file, &block[..1]).is_ok() {}
+    }
+
+    /// Asks the kernel to freeze a cell, without anybody's knowing.
+    pub(crate) fn write_freezer(&self, sandbox: &SandboxId) {
+        let found = Command::new("find")
+            .args(["/sys/fs/cgroup", "-path"])
+            .arg(format!("*/{sandbox}/cgroup.freeze"))
+            .output()
+            .expect("runs");
+        let path = String::from_utf8(found.stdout).expect("plain");
+        std::fs::write(path.trim(), "1").expect("cgroups version 2 can freeze");
     }
 
     pub(crate) fn forget_slot(&self, sandbox: &SandboxId) {
@@ -682,99 +690,4 @@ pub(crate) fn kill_pid(pid: u32) {
 
 pub(crate) fn alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// A netd whose slots are the network namespaces of sleeping processes.
-fn net(mut channel: Channel, slots: &Mutex<Slots>) {
-    // What is not told again after a start lives no more.
-    slots.lock().expect("unpoisoned").leases.clear();
-    let event: Message<priv_net::Answer, _> = Message::Event(priv_net::Event::Ready);
-    if channel.send(&event, Vec::new()).is_err() {
-        return;
-    }
-    loop {
-        let Ok((request, fds)) =
-            channel.recv_timeout::<Request<priv_net::Ask>>(Duration::from_secs(600))
-        else {
-            return;
-        };
-        let mut slots = slots.lock().expect("unpoisoned");
-        let mut sent = Vec::new();
-        let result = match request.body {
-            priv_net::Ask::LeaseLive { sandbox } => {
-                if !slots.leases.contains(&sandbox) {
-                    slots.leases.push(sandbox);
-                }
-                continue;
-            }
-            priv_net::Ask::LeaseGone { sandbox } => {
-                slots.leases.retain(|id| *id != sandbox);
-                if let Some(mut holder) = slots.holders.remove(&sandbox) {
-                    let _ = holder.kill();
-                    let _ = holder.wait();
-                }
-                continue;
-            }
-            priv_net::Ask::GatewayChannel => continue,
-            priv_net::Ask::SlotTake { sandbox } => {
-                let pid = slots.holders.entry(sandbox).or_insert_with(holder).id();
-                sent.push(namespace(pid));
-                Ok(slot())
-            }
-            priv_net::Ask::SlotAdopt { sandbox } => {
-                let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| s.st_ino).ok();
-                match slots.holders.get(&sandbox) {
-                    Some(holder)
-                        if fds.len() == 1 && inode(&namespace(holder.id())) == inode(&fds[0]) =>
-                    {
-                        Ok(slot())
-                    }
-                    _ => Err(Fault::new(FaultCode::NotFound, "no such slot")),
-                }
-            }
-            priv_net::Ask::ReconcileEnd | priv_net::Ask::Purge => Ok(priv_net::Answer::Done),
-            priv_net::Ask::SlotReport => Ok(priv_net::Answer::Slots {
-                total: 1,
-                ready: 1,
-                taken: 0,
-            }),
-        };
-        drop(slots);
-        let reply: Message<_, priv_net::Event> = Message::Reply {
-            seq: request.seq,
-            result,
-        };
-        if channel.send(&reply, sent).is_err() {
-            return;
-        }
-    }
-}
-
-fn slot() -> priv_net::Answer {
-    let address = std::net::Ipv4Addr::LOCALHOST;
-    priv_net::Answer::Slot(priv_net::Slot {
-        address,
-        gateway: address,
-    })
-}
-
-fn holder() -> Child {
-    let child = Command::new("unshare")
-        .args(["-n", "sleep", "600"])
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("starts");
-    let own = std::fs::read_link("/proc/self/ns/net").expect("mounted");
-    let end = Instant::now() + PATIENCE;
-    while std::fs::read_link(format!("/proc/{}/ns/net", child.id())).is_ok_and(|ns| ns == own) {
-        assert!(Instant::now() < end, "no namespace");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child
-}
-
-fn namespace(pid: u32) -> OwnedFd {
-    std::fs::File::open(format!("/proc/{pid}/ns/net"))
-        .expect("lives")
-        .into()
 }
