@@ -65,6 +65,22 @@ impl ApiError {
         )
     }
 
+    /// 409: it is paused, and what was asked needs it awake or not paused yet.
+    pub(crate) fn paused(id: &SandboxId) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            format!("Sandbox \"{id}\" is already paused"),
+        )
+    }
+
+    /// 404 as E2B answers it for what only a running sandbox has.
+    pub(crate) fn not_running(id: &SandboxId) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("Sandbox \"{id}\" is not running: it is paused"),
+        )
+    }
+
     /// 501: E2B has it and this server has not. Asking again cures nothing.
     pub(crate) fn unsupported(what: &str) -> Self {
         let mut error = Self::new(

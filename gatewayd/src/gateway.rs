@@ -56,7 +56,7 @@ impl Gateway {
     pub(crate) fn new(
         (tag, domains, backend): (InstanceTag, Vec<String>, BackendName),
         tls: bool,
-        (registry, events, volumes): (Registry, Events, Volumes),
+        (registry, events, volumes, idempotency): (Registry, Events, Volumes, Idempotency),
         peers: Arc<Peers>,
         reaper: Reaper,
     ) -> Arc<Self> {
@@ -72,7 +72,7 @@ impl Gateway {
             peers,
             reaper,
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),
-            idempotency: Idempotency::default(),
+            idempotency,
             signatures: Rates::default(),
             stats: Stats::default(),
             since: Micros::now(),

@@ -161,14 +161,22 @@ struct ErrorBody<'a> {
     error_code: Option<&'a str>,
 }
 
-/// E2B's error body, with the headers its SDKs read.
-pub(crate) fn error(error: &ApiError) -> Answer {
-    let body = ErrorBody {
+fn error_body(error: &ApiError) -> ErrorBody<'_> {
+    ErrorBody {
         code: error.status.as_u16(),
         message: &error.message,
         error_code: error.error_code,
-    };
-    let mut answer = json(error.status, &body);
+    }
+}
+
+/// E2B's error body, as part of an answer.
+pub(crate) fn error_value(error: &ApiError) -> serde_json::Value {
+    serde_json::json!(error_body(error))
+}
+
+/// E2B's error body, with the headers its SDKs read.
+pub(crate) fn error(error: &ApiError) -> Answer {
+    let mut answer = json(error.status, &error_body(error));
     let headers = answer.headers_mut();
     if let Some(retry) = error.retry {
         headers.insert(

@@ -35,6 +35,22 @@ pub(crate) const PENDING_CREATES: usize = 256;
 pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a kill may take in all.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a pause, a resume or a snapshot may take in all.
+pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Most requests at once that wait until one sandbox is woken; beyond it 429.
+pub(crate) const WAITING_PER_SANDBOX: usize = 256;
+/// How long a request waits until its sandbox is woken.
+pub(crate) const WAKE_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a sandbox lives that was woken by traffic, in seconds.
+pub(crate) const WAKE_LIFE_S: u64 = 300;
+/// How long an agent may take to show that it answers, where a pause demands it.
+pub(crate) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most snapshots.
+pub(crate) const SNAPSHOTS: usize = 10_000;
+/// Most forks in one request.
+pub(crate) const FORKS: u64 = 100;
+/// Most of them that are made at once.
+pub(crate) const FORKS_AT_ONCE: usize = 8;
 /// How long any other question to privd or netd may take.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new link, or a connection to a port through it, may take.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use warder_ipc::aio::{CallError, Caller};
 use warder_ipc::{Channel, IpcError};
-use warder_wire::gateway_priv::{AtDeadline, HostReport, Lease, Template, Usage, VolumeMount};
+use warder_wire::gateway_priv::{HostReport, Lease, Template, Usage, VolumeMount};
 use warder_wire::{SandboxId, TemplateName, VolumeId, gateway_net, gateway_plugin, gateway_priv};
 
 use crate::error::AskError;
@@ -131,9 +131,9 @@ impl Peers {
     pub(crate) async fn lease_open(
         &self,
         backend: warder_wire::BackendName,
+        template: TemplateName,
         of: &SandboxRecord,
         ttl_ms: u64,
-        at_deadline: AtDeadline,
     ) -> Result<(), AskError> {
         let mounts = of.volumes.iter().map(|mounted| VolumeMount {
             volume: mounted.volume.clone(),
@@ -142,10 +142,10 @@ impl Peers {
         let ask = gateway_priv::Ask::LeaseOpen {
             sandbox: of.id.clone(),
             backend,
-            template: of.template.clone(),
+            template,
             limits: of.limits,
             ttl_ms,
-            at_deadline,
+            at_deadline: of.at_deadline,
             volumes: mounts.collect(),
         };
         self.privd_done(ask, ASK_TIMEOUT).await
@@ -183,6 +183,19 @@ impl Peers {
                 }
                 _ => return Err(AskError::Answer("privd")),
             }
+        }
+    }
+
+    /// The lease of one sandbox; `None` when privd holds none.
+    pub(crate) async fn lease(&self, sandbox: &SandboxId) -> Result<Option<Lease>, AskError> {
+        let ask = gateway_priv::Ask::LeaseList {
+            after: just_before(sandbox),
+        };
+        match self.privd(ask, Vec::new(), ASK_TIMEOUT).await?.0 {
+            gateway_priv::Answer::Leases(page) => {
+                Ok(page.into_iter().find(|lease| lease.sandbox == *sandbox))
+            }
+            _ => Err(AskError::Answer("privd")),
         }
     }
 
@@ -336,6 +349,26 @@ impl Peers {
     }
 }
 
+/// The id before this one, so that a page that follows it begins with this one; `None` for the first there is.
+fn just_before(id: &SandboxId) -> Option<SandboxId> {
+    let mut text = id.as_str().as_bytes().to_vec();
+    for byte in text.iter_mut().skip(1).rev() {
+        match *byte {
+            b'0' => *byte = b'z',
+            b'a' => {
+                *byte = b'9';
+                break;
+            }
+            _ => {
+                *byte -= 1;
+                break;
+            }
+        }
+    }
+    let before = SandboxId::new(std::str::from_utf8(&text).ok()?).ok()?;
+    (before < *id).then_some(before)
+}
+
 fn put<A, R, E>(
     slot: &Slot<A, R>,
     numbers: &AtomicU64,
@@ -395,6 +428,25 @@ where
             }
             Err(CallError::Closed | CallError::Ipc(_)) if tried == 0 => tried = number,
             Err(error) => return Err(AskError::from_call(who, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_after_the_id_before_begins_with_the_id() {
+        for (id, before) in [
+            ("iaaaaaaaaaaaaaaaaaaab", Some("iaaaaaaaaaaaaaaaaaaaa")),
+            ("iaaaaaaaaaaaaaaaaaaaa", Some("iaaaaaaaaaaaaaaaaaaa9")),
+            ("iaaaaaaaaaaaaaaaaaab0", Some("iaaaaaaaaaaaaaaaaaaaz")),
+            ("i00000000000000000000", None),
+        ] {
+            let id = SandboxId::new(id).expect("id");
+            let found = just_before(&id);
+            assert_eq!(found.as_ref().map(SandboxId::as_str), before);
         }
     }
 }

@@ -8,7 +8,7 @@ use warder_ipc::aio::{GuestStream, Reaper};
 use warder_wire::link::Role;
 use warder_wire::{FaultCode, SandboxId};
 
-use crate::error::AskError;
+use crate::error::{ApiError, AskError};
 use crate::limits;
 use crate::link::{Link, LinkError};
 use crate::logs::AgentLines;
@@ -24,8 +24,12 @@ pub(crate) enum Phase {
     Creating,
     /// It runs.
     Running,
-    /// It is being ended.
-    Killing,
+    /// It is being paused.
+    Pausing,
+    /// It is paused.
+    Paused,
+    /// It is being woken.
+    Resuming,
 }
 
 /// What may change.
@@ -35,6 +39,10 @@ pub(crate) struct Now {
     pub(crate) record: SandboxRecord,
     /// What it is doing.
     pub(crate) phase: Phase,
+    /// Whether it is being ended, whatever it was doing.
+    pub(crate) killing: bool,
+    /// Wakes that failed: how many, and why the last one did.
+    pub(crate) not_woken: (u64, Option<ApiError>),
 }
 
 /// A live sandbox.
@@ -50,15 +58,20 @@ pub(crate) struct Sandbox {
     pub(crate) pools: Pools,
     /// One permit for each request and upgraded stream under way.
     pub(crate) exchanges: Arc<Semaphore>,
-    /// Cancelled when it has ended: every stream to it is dropped.
+    /// Cancelled when it has ended.
     pub(crate) ended: CancellationToken,
-    /// Held while its end is moved or made.
+    /// Held while it is paused, woken, copied or ended, or its end is moved: one at a time, in the order in which
+    /// it was asked.
     pub(crate) moving: Arc<tokio::sync::Mutex<()>>,
     /// What its agent said before it could no longer be asked.
     pub(crate) agent_lines: AgentLines,
     /// What it used lately.
     pub(crate) series: Mutex<Series>,
+    /// One permit for each request that waits until it is woken.
+    pub(crate) waiting: Semaphore,
     now: Mutex<Now>,
+    // Cancelled when it has ended or is paused: every stream to it is dropped.
+    streams: Mutex<CancellationToken>,
     peers: Arc<Peers>,
     reaper: Reaper,
     // Held while a new link is made, so that only one is.
@@ -73,17 +86,25 @@ impl Sandbox {
         peers: &Arc<Peers>,
         reaper: &Reaper,
     ) -> Arc<Self> {
+        let ended = CancellationToken::new();
         Arc::new(Self {
             id: record.id.clone(),
             envd_token: record.envd_token.clone(),
             traffic_token: record.traffic_token.clone(),
             pools: Pools::default(),
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
-            ended: CancellationToken::new(),
+            streams: Mutex::new(ended.child_token()),
+            ended,
             moving: Arc::default(),
+            waiting: Semaphore::new(limits::WAITING_PER_SANDBOX),
             agent_lines: AgentLines::default(),
             series: Mutex::default(),
-            now: Mutex::new(Now { record, phase }),
+            now: Mutex::new(Now {
+                record,
+                phase,
+                killing: false,
+                not_woken: (0, None),
+            }),
             peers: Arc::clone(peers),
             reaper: reaper.clone(),
             link: tokio::sync::Mutex::new(None),
@@ -102,21 +123,55 @@ impl Sandbox {
 
     /// Whether it runs.
     pub(crate) fn runs(&self) -> bool {
-        self.now().phase == Phase::Running && !self.ended.is_cancelled()
+        let now = self.now();
+        now.phase == Phase::Running && !now.killing && !self.ended.is_cancelled()
     }
 
-    /// It is made. False: it has ended before.
+    /// Whether clients are shown it: it is neither being made nor ended.
+    pub(crate) fn is_shown(&self) -> bool {
+        let now = self.now();
+        now.phase != Phase::Creating && !now.killing && !self.ended.is_cancelled()
+    }
+
+    /// It is made or awake, unless privd has paused it meanwhile. False: it has ended before.
     pub(crate) fn made(&self) -> bool {
         let mut now = self.now();
-        now.phase = Phase::Running;
+        now.phase = if now.record.paused.is_some() {
+            Phase::Paused
+        } else {
+            Phase::Running
+        };
         !self.ended.is_cancelled()
     }
 
     /// It has ended: drops every stream and the link.
     pub(crate) fn end(&self) {
         self.ended.cancel();
+        self.cut();
+    }
+
+    /// What cancels a stream that begins now.
+    pub(crate) fn streams(&self) -> CancellationToken {
+        let streams = self.streams.lock();
+        streams.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether no stream can begin: it is paused, and its agent would not answer.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.now().phase == Phase::Paused
+    }
+
+    /// It has been paused, or ended: drops every stream and the link. Its phase says so already, so that none
+    /// begins behind this.
+    pub(crate) fn cut(&self) {
+        let next = self.ended.child_token();
+        let before = {
+            let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *streams, next)
+        };
+        before.cancel();
         self.pools.clear();
-        // Held only while a link is made, and whoever makes it looks at `ended` afterwards.
+        // Held only while a link is made, and whoever makes it looks at `ended` and the phase afterwards.
         if let Ok(mut link) = self.link.try_lock()
             && let Some(link) = link.take()
         {
@@ -167,7 +222,7 @@ impl Sandbox {
                 _ => LinkError::Broken,
             })?;
         let link = Link::new(fd, &self.reaper).map_err(|_| LinkError::Local)?;
-        if self.ended.is_cancelled() {
+        if self.ended.is_cancelled() || self.sleeps() {
             link.end();
             return Err(LinkError::Broken);
         }

@@ -149,13 +149,14 @@ pub(crate) fn run() -> Result<(), StartError> {
             Vec::new(),
         )?;
         let log = Events::new(store.clone(), loaded.events);
-        let registry = Registry::new(store, loaded.keys);
+        let idempotency = lifecycle::Idempotency::new(store.clone(), loaded.idempotency);
+        let registry = Registry::new(store, loaded.keys, loaded.snapshots);
         let volumes = Volumes::new(loaded.volumes);
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domains, given.backend),
             given.tls > 0,
-            (registry, log, volumes),
+            (registry, log, volumes, idempotency),
             Arc::new(peers),
             reaper,
         );

@@ -11,7 +11,6 @@ use crate::gateway::Gateway;
 use crate::http_io::{Answer, Body};
 use crate::limits;
 use crate::registry::record::EventKind;
-use crate::sandbox::Phase;
 use crate::stats::{BUCKETS, Class};
 
 const MIB: u64 = 1024 * 1024;
@@ -229,10 +228,7 @@ fn sandboxes(text: &mut Text, gateway: &Gateway) {
     let name = "warder_sandboxes";
     text.family(name, "gauge", "Sandboxes by what they do.");
     let running = all.iter().filter(|sandbox| sandbox.runs()).count();
-    let killing = all
-        .iter()
-        .filter(|sandbox| sandbox.now().phase == Phase::Killing)
-        .count();
+    let killing = all.iter().filter(|sandbox| sandbox.now().killing).count();
     let creating = limits::PENDING_CREATES - gateway.creates.available_permits();
     text.sample(name, &[("state", &"creating")], creating);
     text.sample(name, &[("state", &"running")], running);

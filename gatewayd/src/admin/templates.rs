@@ -18,6 +18,7 @@ pub(super) async fn list(gateway: &Gateway) -> Result<Answer, ApiError> {
     let all = gateway.peers.templates().await?;
     let shown: Vec<Value> = all
         .iter()
+        .filter(|template| !gateway.registry.snapshots.is_one(&template.name))
         .map(|template| {
             let made = Micros(template.created_unix.saturating_mul(1_000_000));
             value!({ "name": template.name.as_str(), "createdAt": made })
@@ -32,8 +33,15 @@ fn name_of(text: &str) -> Result<TemplateName, ApiError> {
     })
 }
 
+fn conflict(name: &TemplateName, what: &str) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, format!("'{name}' {what}"))
+}
+
 pub(super) async fn remove(gateway: &Gateway, name: &str) -> Result<Answer, ApiError> {
     let name = name_of(name)?;
+    if gateway.registry.snapshots.is_one(&name) {
+        return Err(conflict(&name, "is a snapshot: it is deleted as one"));
+    }
     gateway.peers.template_remove(name.clone()).await?;
     gateway
         .registry
@@ -48,6 +56,15 @@ pub(super) async fn import(
     request: Request,
 ) -> Result<Answer, ApiError> {
     let name = name_of(name)?;
+    if gateway.registry.snapshots.is_one(&name)
+        || !gateway
+            .registry
+            .snapshots
+            .named(name.as_str(), None)
+            .is_empty()
+    {
+        return Err(conflict(&name, "names a snapshot"));
+    }
     let (reading, writing) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|_| ApiError::internal("no pipe could be made"))?;
     let writing = Sender::from_owned_fd(writing)

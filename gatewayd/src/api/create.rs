@@ -7,8 +7,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use warder_wire::TemplateName;
+use warder_wire::gateway_priv::AtDeadline;
 
+use super::template::{self, Source};
 use super::{parse, view};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -41,8 +42,9 @@ struct Body {
     env_vars: Option<BTreeMap<String, String>>,
     mcp: Option<Value>,
     network: Option<serde_json::Map<String, Value>>,
-    auto_pause: Option<Value>,
-    auto_resume: Option<Value>,
+    auto_pause: Option<bool>,
+    auto_pause_memory: Option<bool>,
+    auto_resume: Option<AutoResume>,
     iam: Option<Value>,
     volume_mounts: Option<Vec<MountBody>>,
 }
@@ -52,6 +54,12 @@ struct Body {
 struct MountBody {
     name: String,
     path: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct AutoResume {
+    #[serde(default)]
+    enabled: bool,
 }
 
 /// Handles both.
@@ -82,7 +90,8 @@ pub(super) async fn create(
         .flatten()
         .map(|mount| (mount.name, mount.path))
         .collect();
-    let mut new = check(version, body)?;
+    let source = template::source(gateway, &body.template_id)?;
+    let mut new = check(version, body, source)?;
     // The old form documents no 404.
     let unknown = match version {
         Version::V1 => StatusCode::BAD_REQUEST,
@@ -118,16 +127,13 @@ pub(super) async fn create(
     ))
 }
 
-fn check(version: Version, body: Body) -> Result<NewSandbox, ApiError> {
-    for (name, value) in [
-        ("autoPause", &body.auto_pause),
-        ("autoResume", &body.auto_resume),
-        ("iam", &body.iam),
-    ] {
+fn check(version: Version, body: Body, source: Source) -> Result<NewSandbox, ApiError> {
+    for (name, value) in [("iam", &body.iam)] {
         if value.as_ref().is_some_and(asks_for_something) {
             return Err(refused(name));
         }
     }
+    let (at_deadline, auto_resume) = check_lifecycle(&body)?;
     let public_traffic = check_network(body.network.as_ref())?;
     let default = match version {
         Version::V1 => 15,
@@ -152,7 +158,11 @@ fn check(version: Version, body: Body) -> Result<NewSandbox, ApiError> {
         return Err(ApiError::bad("a value in envVars has NUL in it"));
     }
     Ok(NewSandbox {
-        template: template(&body.template_id)?,
+        from: source.template.clone(),
+        template: source.template,
+        alias: source.alias,
+        at_deadline,
+        auto_resume,
         timeout: seconds(body.timeout.unwrap_or(default), 1)?,
         metadata,
         variables,
@@ -183,13 +193,27 @@ pub(super) fn seconds(asked: i64, least: u64) -> Result<u64, ApiError> {
     }
 }
 
-/// A template's name, with the only tag there is left off.
-///
-/// # Errors
-/// 404: what is no name of ours names no template.
-pub(super) fn template(asked: &str) -> Result<TemplateName, ApiError> {
-    let name = asked.strip_suffix(":default").unwrap_or(asked);
-    TemplateName::new(&name.to_ascii_lowercase()).map_err(|_| ApiError::no_template(asked))
+/// What happens at the deadline, and whether traffic wakes it afterwards.
+fn check_lifecycle(body: &Body) -> Result<(AtDeadline, bool), ApiError> {
+    let pause = body.auto_pause == Some(true);
+    let resume = body.auto_resume.as_ref().is_some_and(|auto| auto.enabled);
+    let memory = body.auto_pause_memory != Some(false);
+    if !memory && !pause {
+        return Err(ApiError::bad(
+            "autoPauseMemory: false needs autoPause: true",
+        ));
+    }
+    if !memory && resume {
+        return Err(ApiError::bad(
+            "autoResume cannot wake what autoPauseMemory: false keeps only the disk of",
+        ));
+    }
+    let at_deadline = if pause {
+        AtDeadline::Pause { memory }
+    } else {
+        AtDeadline::Destroy
+    };
+    Ok((at_deadline, resume))
 }
 
 /// Only `allowPublicTraffic` is understood yet. A rule that would be ignored is never accepted.
@@ -246,11 +270,59 @@ mod tests {
 
     use super::*;
 
+    fn source() -> Source {
+        Source {
+            template: warder_wire::TemplateName::new("base").expect("name"),
+            alias: None,
+        }
+    }
+
     fn checked(body: Value) -> Result<NewSandbox, ApiError> {
-        check(
-            Version::V2,
-            serde_json::from_value(body).map_err(|e| ApiError::bad(e.to_string()))?,
-        )
+        let body = serde_json::from_value(body).map_err(|e| ApiError::bad(e.to_string()))?;
+        check(Version::V2, body, source())
+    }
+
+    #[test]
+    fn what_happens_at_the_deadline() {
+        let of = |body: Value| {
+            let mut whole = json!({"templateID": "base"});
+            whole
+                .as_object_mut()
+                .expect("object")
+                .extend(body.as_object().expect("object").clone());
+            checked(whole).map(|new| (new.at_deadline, new.auto_resume))
+        };
+        let pause = |memory| AtDeadline::Pause { memory };
+        for (body, wanted) in [
+            (json!({}), (AtDeadline::Destroy, false)),
+            (
+                json!({"autoPause": null, "autoPauseMemory": true}),
+                (AtDeadline::Destroy, false),
+            ),
+            (json!({"autoPause": true}), (pause(true), false)),
+            (
+                json!({"autoPause": true, "autoPauseMemory": false}),
+                (pause(false), false),
+            ),
+            (
+                json!({"autoPause": true, "autoResume": {"enabled": true}}),
+                (pause(true), true),
+            ),
+            (
+                json!({"autoResume": {"enabled": true}}),
+                (AtDeadline::Destroy, true),
+            ),
+        ] {
+            assert_eq!(of(body.clone()).expect("allowed"), wanted, "{body}");
+        }
+        for body in [
+            json!({"autoPauseMemory": false}),
+            json!({"autoPause": true, "autoPauseMemory": false, "autoResume": {"enabled": true}}),
+            json!({"autoPause": 1}),
+            json!({"autoResume": true}),
+        ] {
+            assert_eq!(of(body.clone()).expect_err("refused").status, 400, "{body}");
+        }
     }
 
     #[test]
@@ -269,7 +341,12 @@ mod tests {
             (300, None, "base")
         );
         let body = serde_json::from_value(json!({"templateID": "base"})).expect("shortest");
-        assert_eq!(check(Version::V1, body).expect("shortest").timeout, 15);
+        assert_eq!(
+            check(Version::V1, body, source())
+                .expect("shortest")
+                .timeout,
+            15
+        );
     }
 
     #[test]
@@ -300,21 +377,13 @@ mod tests {
             checked(json!({"templateID": "base", "network": {field: []}}))
                 .expect("empty says nothing");
         }
-        for (field, value) in [
-            ("autoPause", json!(true)),
-            ("autoResume", json!({"enabled": true})),
-            (
-                "iam",
-                json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}}),
-            ),
-        ] {
-            let error = checked(json!({"templateID": "base", field: value})).expect_err(field);
-            assert!(
-                error.status == 400 && error.message.contains(field),
-                "{}",
-                error.message
-            );
-        }
+        let iam = json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}});
+        let error = checked(json!({"templateID": "base", "iam": iam})).expect_err("iam");
+        assert!(
+            error.status == 400 && error.message.contains("iam"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]
@@ -325,15 +394,6 @@ mod tests {
                     .expect_err("bound")
                     .status,
                 400
-            );
-        }
-        for bad in ["", "a/b", "../x", "base:v2"] {
-            assert_eq!(
-                checked(json!({"templateID": bad}))
-                    .expect_err("name")
-                    .status,
-                404,
-                "{bad}"
             );
         }
         assert_eq!(

@@ -22,7 +22,7 @@ fn found(gateway: &Gateway, query: &Query) -> Vec<SandboxRecord> {
         .registry
         .all()
         .iter()
-        .filter(|sandbox| sandbox.runs())
+        .filter(|sandbox| sandbox.is_shown())
         .map(|sandbox| sandbox.now())
         .filter(|now| query.matches(&now.record))
         .map(|now| now.record.clone())
@@ -42,7 +42,7 @@ fn found(gateway: &Gateway, query: &Query) -> Vec<SandboxRecord> {
 pub(super) fn list(gateway: &Gateway, query: Option<&str>) -> Result<Answer, ApiError> {
     let query = Query::parse(query)?;
     let all = found(gateway, &query);
-    let total = all.len();
+    let running = all.iter().filter(|one| one.paused.is_none()).count();
     let mut rest = all.iter().filter(|record| {
         query.after.as_ref().is_none_or(|after| {
             query
@@ -76,7 +76,7 @@ pub(super) fn list(gateway: &Gateway, query: Option<&str>) -> Result<Answer, Api
     if query.running {
         answer
             .headers_mut()
-            .insert(RUNNING, HeaderValue::from(total));
+            .insert(RUNNING, HeaderValue::from(running));
     }
     Ok(answer)
 }
@@ -86,7 +86,8 @@ pub(super) fn list(gateway: &Gateway, query: Option<&str>) -> Result<Answer, Api
 /// # Errors
 /// 400.
 pub(super) fn list_old(gateway: &Gateway, query: Option<&str>) -> Result<Answer, ApiError> {
-    let query = Query::parse(query)?;
+    let mut query = Query::parse(query)?;
+    query.paused = false;
     let all = found(gateway, &query);
     Ok(json(
         StatusCode::OK,

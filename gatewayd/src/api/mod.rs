@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod query;
 mod sandbox;
+mod snapshot;
 pub(crate) mod template;
 mod unsupported;
 mod view;
@@ -97,7 +98,16 @@ async fn route(
         ("POST", ["sandboxes", id, "connect"]) => {
             sandbox::connect(gateway, caller, id, None, request).await
         }
-        ("POST", ["sandboxes", id, "resume"]) => sandbox::resume(gateway, id),
+        ("POST", ["sandboxes", id, "resume"]) => {
+            sandbox::resume(gateway, caller, id, request).await
+        }
+        ("POST", ["sandboxes", id, "pause"]) => sandbox::pause(gateway, caller, id, request).await,
+        ("POST", ["sandboxes", id, "snapshots"]) => {
+            snapshot::create(gateway, caller, id, request).await
+        }
+        ("POST", ["sandboxes", id, "fork"]) => snapshot::fork(gateway, caller, id, request).await,
+        ("GET", ["snapshots"]) => snapshot::list(gateway, request.uri().query()),
+        ("DELETE", ["templates", name]) => template::delete(gateway, caller, name).await,
         ("POST", ["sandboxes", id, "timeout"]) => {
             sandbox::timeout(gateway, caller, id, request).await
         }

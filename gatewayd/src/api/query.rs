@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::snapshot::Reference;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::registry::record::SandboxRecord;
 use crate::text::{percent_decode, query_pairs};
 
 /// Most entries on a page, and how many there are unless asked otherwise.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 
 /// By start time, ties by id.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -80,8 +81,10 @@ impl Cursor {
 pub(super) struct Query {
     /// All must match.
     pub(super) metadata: BTreeMap<String, String>,
-    /// Whether running ones are wanted; there are no others yet.
+    /// Whether running ones are wanted.
     pub(super) running: bool,
+    /// Whether paused ones are.
+    pub(super) paused: bool,
     /// The order.
     pub(super) order: Order,
     /// Not started before.
@@ -105,6 +108,7 @@ impl Query {
         let mut parsed = Self {
             metadata: BTreeMap::new(),
             running: true,
+            paused: true,
             order: Order::Desc,
             started_after: None,
             template: None,
@@ -123,7 +127,11 @@ impl Query {
                 ),
                 "order" => parsed.order = order(&value)?,
                 "startedAfter" => parsed.started_after = Some(time(&value)?),
-                "template" if !value.is_empty() => parsed.template = Some(value),
+                "template" if !value.is_empty() => {
+                    // Of a snapshot's whole name only the bare one is kept with a sandbox.
+                    let named = Reference::parse(&value).map(|named| named.name);
+                    parsed.template = Some(named.unwrap_or(value));
+                }
                 "limit" => parsed.limit = limit(&value)?,
                 "nextToken" if !value.is_empty() => {
                     let cursor = Cursor::decode(&value)
@@ -146,7 +154,8 @@ impl Query {
                 "state must be running, paused or both, not '{other}'"
             )));
         }
-        parsed.running = states.is_empty() || states.iter().any(|state| state == "running");
+        let wants = |state: &str| states.is_empty() || states.iter().any(|asked| asked == state);
+        (parsed.running, parsed.paused) = (wants("running"), wants("paused"));
         if parsed
             .after
             .as_ref()
@@ -159,7 +168,11 @@ impl Query {
 
     /// Whether a sandbox passes the filters (not the cursor).
     pub(super) fn matches(&self, record: &SandboxRecord) -> bool {
-        self.running
+        let wanted = match record.paused {
+            None => self.running,
+            Some(_) => self.paused,
+        };
+        wanted
             && self
                 .metadata
                 .iter()
@@ -167,10 +180,9 @@ impl Query {
             && self
                 .started_after
                 .is_none_or(|after| Micros::from(record.started) >= after)
-            && self
-                .template
-                .as_ref()
-                .is_none_or(|template| record.template.as_str() == template)
+            && self.template.as_ref().is_none_or(|template| {
+                record.template.as_str() == template || record.alias.as_ref() == Some(template)
+            })
     }
 }
 
@@ -206,7 +218,7 @@ fn time(value: &str) -> Result<Micros, ApiError> {
         .ok_or_else(|| ApiError::bad("startedAfter must be an RFC 3339 time"))
 }
 
-fn limit(value: &str) -> Result<usize, ApiError> {
+pub(super) fn limit(value: &str) -> Result<usize, ApiError> {
     match value.parse() {
         Ok(limit @ 1..=PAGE) => Ok(limit),
         _ => Err(ApiError::bad(format!("limit must be 1 to {PAGE}"))),
@@ -269,7 +281,10 @@ mod tests {
             "issued for the other order"
         );
         assert!(Query::parse(Some(&format!("order=asc&nextToken={}", cursor.encode()))).is_ok());
-        assert!(!Query::parse(Some("state=paused")).expect("fine").running);
+        let paused = Query::parse(Some("state=paused")).expect("fine");
+        assert!(paused.paused && !paused.running);
+        let both = Query::parse(None).expect("fine");
+        assert!(both.paused && both.running);
         assert!(Query::parse(Some("startedAfter=2026-01-01T00:00:00+01:00")).is_ok());
     }
 

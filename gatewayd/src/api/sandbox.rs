@@ -1,10 +1,11 @@
-//! One sandbox: look, connect, keep alive, end.
+//! One sandbox: look, connect, pause, resume, keep alive, end.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use serde::Deserialize;
 use warder_wire::SandboxId;
+use warder_wire::gateway_priv::AtDeadline;
 
 use super::create::seconds;
 use super::{body, optional_body, view};
@@ -12,9 +13,9 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request, empty, json};
-use crate::lifecycle::{self, Move};
+use crate::lifecycle::{self, Move, Wish};
 use crate::proxy::host::bare_id;
-use crate::sandbox::{Phase, Sandbox};
+use crate::sandbox::Sandbox;
 
 /// A sandbox by the id in a path; an old client part after a dash is dropped.
 ///
@@ -26,14 +27,6 @@ pub(super) fn find(gateway: &Gateway, id: &str) -> Result<Arc<Sandbox>, ApiError
         .ok()
         .and_then(|id| gateway.registry.get(&id))
         .ok_or_else(|| ApiError::no_sandbox(bare))
-}
-
-fn find_running(gateway: &Gateway, id: &str) -> Result<Arc<Sandbox>, ApiError> {
-    let sandbox = find(gateway, id)?;
-    if sandbox.now().phase == Phase::Killing {
-        return Err(ApiError::being_killed(&sandbox.id));
-    }
-    Ok(sandbox)
 }
 
 /// `GET /sandboxes/{id}`.
@@ -56,10 +49,11 @@ pub(super) async fn delete(
 #[derive(Debug, Default, Deserialize)]
 struct ConnectBody {
     timeout: Option<i64>,
+    memory: Option<bool>,
 }
 
-/// `POST /v2/sandboxes/{id}/connect` and the old one, where `timeout` must be there. On a running sandbox,
-/// the only kind there is yet, it moves the end to later, never to sooner.
+/// `POST /v2/sandboxes/{id}/connect` and the old one, where `timeout` must be there. A running sandbox's end
+/// is moved to later, never to sooner; a paused sandbox is woken, with its processes unless `memory` says no.
 pub(super) async fn connect(
     gateway: &Arc<Gateway>,
     caller: &Caller,
@@ -72,22 +66,76 @@ pub(super) async fn connect(
         .timeout
         .or(default)
         .ok_or_else(|| ApiError::bad("timeout is missing"))?;
-    let timeout = seconds(timeout, u64::from(default.is_some()))?;
-    let sandbox = find_running(gateway, id)?;
-    lifecycle::set_end(gateway, &sandbox, timeout, Move::Extend, caller).await?;
-    Ok(json(
-        StatusCode::OK,
-        &view::sandbox(gateway, &sandbox.record()),
-    ))
+    let sandbox = find(gateway, id)?;
+    // Old clients may move the end of a running one by nothing at all.
+    let least = default.is_some() || !sandbox.runs();
+    let wish = Wish {
+        seconds: seconds(timeout, u64::from(least))?,
+        memory: asked.memory != Some(false),
+        or_running: true,
+    };
+    let woken = lifecycle::resume(gateway, &sandbox, wish, caller).await?;
+    let status = if woken {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(json(status, &view::sandbox(gateway, &sandbox.record())))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResumeBody {
+    timeout: Option<i64>,
+    auto_pause: Option<bool>,
+    memory: Option<bool>,
 }
 
 /// `POST /sandboxes/{id}/resume` of old clients: what runs cannot be resumed.
-pub(super) fn resume(gateway: &Gateway, id: &str) -> Result<Answer, ApiError> {
+pub(super) async fn resume(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    id: &str,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let asked: ResumeBody = optional_body(request).await?;
     let sandbox = find(gateway, id)?;
-    Err(ApiError::new(
-        StatusCode::CONFLICT,
-        format!("Sandbox \"{}\" is already running", sandbox.id),
-    ))
+    // A lease keeps what was said when it was made. To pause one that should end harms less than the reverse.
+    if asked.auto_pause == Some(true) && sandbox.now().record.at_deadline == AtDeadline::Destroy {
+        return Err(ApiError::bad(
+            "autoPause cannot be turned on when resuming; say it when creating the sandbox",
+        ));
+    }
+    let wish = Wish {
+        seconds: seconds(asked.timeout.unwrap_or(15), 1)?,
+        memory: asked.memory != Some(false),
+        or_running: false,
+    };
+    lifecycle::resume(gateway, &sandbox, wish, caller).await?;
+    let record = sandbox.record();
+    Ok(json(StatusCode::CREATED, &view::sandbox(gateway, &record)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PauseBody {
+    memory: Option<bool>,
+    require_healthy_guest: Option<bool>,
+}
+
+/// `POST /sandboxes/{id}/pause`.
+pub(super) async fn pause(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    id: &str,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let asked: PauseBody = optional_body(request).await?;
+    let sandbox = find(gateway, id)?;
+    let memory = asked.memory != Some(false);
+    let healthy = asked.require_healthy_guest == Some(true);
+    lifecycle::pause(gateway, &sandbox, memory, healthy, caller).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,7 +152,7 @@ pub(super) async fn timeout(
 ) -> Result<Answer, ApiError> {
     let asked: TimeoutBody = body(request).await?;
     let timeout = seconds(asked.timeout, 0)?;
-    let sandbox = find_running(gateway, id)?;
+    let sandbox = find(gateway, id)?;
     lifecycle::set_end(gateway, &sandbox, timeout, Move::Set, caller).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -126,7 +174,7 @@ pub(super) async fn refresh(
     if duration > 3600 {
         return Err(ApiError::bad("duration may be 3600 seconds at most"));
     }
-    let sandbox = find_running(gateway, id)?;
+    let sandbox = find(gateway, id)?;
     lifecycle::set_end(gateway, &sandbox, duration, Move::Extend, caller).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -7,15 +7,14 @@ use crate::error::ApiError;
 /// The answer to whatever no other file serves.
 pub(super) fn explain(path: &[&str]) -> ApiError {
     let what = match path {
-        ["sandboxes", _, "pause"] => "Pausing",
-        ["sandboxes", _, "snapshots"] | ["snapshots", ..] => "Making and listing snapshots",
-        ["sandboxes", _, "fork"] => "Forking",
         ["sandboxes", _, "network"] => "Changing the network of a running sandbox",
         ["secrets", ..] => "Secrets",
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",
         ["events", "webhooks", ..] => "Webhooks",
-        ["sandboxes" | "volumes"] | ["v2", "sandboxes"] | ["sandboxes" | "volumes", _] => {
+        ["sandboxes" | "volumes" | "snapshots"]
+        | ["v2", "sandboxes"]
+        | ["sandboxes" | "volumes", _] => {
             return super::wrong_method();
         }
         _ => {
@@ -33,12 +32,7 @@ mod tests {
 
     #[test]
     fn each_is_named_and_not_worth_a_retry() {
-        for path in [
-            &["sandboxes", "i", "pause"][..],
-            &["sandboxes", "i", "network"],
-            &["v3", "templates"],
-            &["snapshots"],
-        ] {
+        for path in [&["sandboxes", "i", "network"][..], &["v3", "templates"]] {
             let error = explain(path);
             assert_eq!(
                 (error.status.as_u16(), error.retry),

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use warder_wire::gateway_priv::AtDeadline;
 
 use crate::clock::Micros;
 use crate::gateway::Gateway;
 use crate::limits::{CLIENT_ID, ENVD_VERSION};
-use crate::registry::record::SandboxRecord;
+use crate::registry::record::{Kept, SandboxRecord};
 
 /// Answer to create and connect.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,10 @@ pub(super) struct SandboxView<'a> {
     domain: Option<&'a str>,
 }
 
+fn alias(record: &SandboxRecord) -> &str {
+    record.alias.as_deref().unwrap_or(record.template.as_str())
+}
+
 /// Of a record.
 pub(super) fn sandbox<'a>(gateway: &'a Gateway, record: &'a SandboxRecord) -> SandboxView<'a> {
     SandboxView {
@@ -32,7 +37,7 @@ pub(super) fn sandbox<'a>(gateway: &'a Gateway, record: &'a SandboxRecord) -> Sa
         sandbox_id: record.id.as_str(),
         client_id: CLIENT_ID,
         envd_version: ENVD_VERSION,
-        alias: record.template.as_str(),
+        alias: alias(record),
         envd_access_token: &record.envd_token,
         traffic_access_token: record.traffic_token.as_deref(),
         domain: gateway.domain(),
@@ -77,13 +82,16 @@ pub(super) fn listed(record: &SandboxRecord) -> Listed<'_> {
         sandbox_id: record.id.as_str(),
         client_id: CLIENT_ID,
         envd_version: ENVD_VERSION,
-        alias: record.template.as_str(),
+        alias: alias(record),
         started_at: record.started.into(),
         end_at: record.end.into(),
         cpu_count: record.limits.cpu_percent.div_ceil(100),
         memory_mb: record.limits.memory_mib,
         disk_size_mb: record.limits.disk_mib,
-        state: "running",
+        state: match record.paused {
+            None => "running",
+            Some(_) => "paused",
+        },
         metadata: &record.metadata,
         volume_mounts: record
             .volumes
@@ -109,6 +117,8 @@ pub(super) struct Detail<'a> {
     network: Option<Value>,
     lifecycle: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pause_mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mcp: Option<Value>,
 }
 
@@ -122,7 +132,17 @@ pub(super) fn detail<'a>(gateway: &'a Gateway, record: &'a SandboxRecord) -> Det
         network: record
             .public_traffic
             .map(|public| json!({ "allowPublicTraffic": public })),
-        lifecycle: json!({ "autoResume": false, "onTimeout": "kill" }),
+        lifecycle: json!({
+            "autoResume": record.auto_resume,
+            "onTimeout": match record.at_deadline {
+                AtDeadline::Destroy => "kill",
+                AtDeadline::Pause { .. } => "pause",
+            },
+        }),
+        pause_mode: record.paused.map(|kept| match kept {
+            Kept::Memory => "full",
+            Kept::Disk => "filesystem",
+        }),
         mcp: record
             .mcp
             .as_deref()

@@ -32,13 +32,21 @@ use crate::sandbox::{Phase, Sandbox};
 /// What was asked for, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSandbox {
-    /// The template.
+    /// What it is cloned from.
+    pub(crate) from: TemplateName,
+    /// The template that clients are told.
     pub(crate) template: TemplateName,
+    /// That one's name for people, where it has another.
+    pub(crate) alias: Option<String>,
     /// Seconds to live.
     pub(crate) timeout: u64,
+    /// What happens then.
+    pub(crate) at_deadline: AtDeadline,
+    /// Whether traffic wakes it.
+    pub(crate) auto_resume: bool,
     /// As given.
     pub(crate) metadata: BTreeMap<String, String>,
-    /// For every process inside; handed to the agent and not kept.
+    /// For every process inside.
     pub(crate) variables: BTreeMap<String, String>,
     /// As given; `None` means yes.
     pub(crate) internet: Option<bool>,
@@ -82,7 +90,11 @@ pub(crate) async fn create(
         .map_err(|_| ApiError::internal("the create was lost"))?
 }
 
-async fn make(
+/// Makes it, in the caller's own time.
+///
+/// # Errors
+/// [`ApiError`]; no trace is left then.
+pub(super) async fn make(
     gateway: &Arc<Gateway>,
     caller: &Caller,
     new: NewSandbox,
@@ -98,13 +110,18 @@ async fn make(
     let started = Micros::now();
     let record = SandboxRecord {
         id: id.clone(),
-        template: new.template.clone(),
+        template: new.template,
+        alias: new.alias,
         owner: caller.key_id(),
         envd_token,
         traffic_token,
         started: started.into(),
         end: started.plus_seconds(new.timeout).into(),
+        at_deadline: new.at_deadline,
+        auto_resume: new.auto_resume,
+        paused: None,
         metadata: new.metadata,
+        variables: new.variables,
         internet: new.internet,
         public_traffic: new.public_traffic,
         limits: limits::SANDBOX,
@@ -113,17 +130,17 @@ async fn make(
         volumes: new.volumes,
     };
     let deadline = Instant::now() + limits::CREATE_TIMEOUT;
-    let mut opened = open(gateway, &record, new.timeout).await;
+    let mut opened = open(gateway, &record, (new.from.clone(), new.timeout)).await;
     while opened.as_ref().err().and_then(AskError::fault) == Some(FaultCode::Exhausted)
         && super::hidden::make_room(gateway).await
     {
-        opened = open(gateway, &record, new.timeout).await;
+        opened = open(gateway, &record, (new.from.clone(), new.timeout)).await;
     }
     match opened {
         Ok(()) => {}
         // With volumes it may be one of them: privd's own words say which.
         Err(error) if error.fault() == Some(FaultCode::NotFound) && record.volumes.is_empty() => {
-            return Err(ApiError::no_template(record.template.as_str()));
+            return Err(ApiError::no_template(new.from.as_str()));
         }
         // privd said no: there is no lease. Any other end leaves that open.
         Err(error @ AskError::Fault(_)) => return Err(error.into()),
@@ -135,7 +152,7 @@ async fn make(
     let sandbox = Sandbox::new(record, Phase::Creating, &gateway.peers, &gateway.reaper);
     // Entered, so that its end is noticed; not visible yet.
     gateway.registry.enter(Arc::clone(&sandbox));
-    let result = furnish(gateway, &sandbox, op, new.variables, deadline).await;
+    let result = furnish(gateway, &sandbox, op, new.from, deadline).await;
     if let Err(error) = result {
         gateway.registry.leave(&id);
         sandbox.end();
@@ -163,12 +180,16 @@ async fn make(
     Ok(sandbox)
 }
 
-async fn open(gateway: &Gateway, record: &SandboxRecord, timeout: u64) -> Result<(), AskError> {
+async fn open(
+    gateway: &Gateway,
+    record: &SandboxRecord,
+    (from, timeout): (TemplateName, u64),
+) -> Result<(), AskError> {
     let ttl_ms = timeout.saturating_mul(1000);
     let backend = gateway.backend.clone();
     gateway
         .peers
-        .lease_open(backend, record, ttl_ms, AtDeadline::Destroy)
+        .lease_open(backend, from, record, ttl_ms)
         .await
 }
 
@@ -176,29 +197,15 @@ async fn furnish(
     gateway: &Gateway,
     sandbox: &Arc<Sandbox>,
     op: OpId,
-    variables: BTreeMap<String, String>,
+    from: TemplateName,
     deadline: Instant,
 ) -> Result<(), ApiError> {
     let record = sandbox.record();
     let left = || deadline.saturating_duration_since(Instant::now());
-    // What netd holds without being told is closed, so there is nothing to tell it then.
-    let policy = async {
-        let policy = Policy {
-            internet: record.internet != Some(false),
-        };
-        match policy {
-            Policy::CLOSED => Ok(()),
-            open => {
-                gateway
-                    .peers
-                    .policy_set(record.id.clone(), record.generation, open, left())
-                    .await
-            }
-        }
-    };
+    let policy = policy(gateway, &record, left());
     let inside = async {
-        cell(gateway, &record, op, deadline).await?;
-        init(sandbox, variables).await
+        cell(gateway, &record, from, op, deadline).await?;
+        init(sandbox).await
     };
     let outside = async { policy.await.map_err(create_failed) };
     tokio::try_join!(outside, inside)?;
@@ -214,10 +221,32 @@ async fn furnish(
     Ok(())
 }
 
+/// Tells netd the sandbox's policy. What netd holds without being told is closed, so there is nothing to tell
+/// it then.
+pub(super) async fn policy(
+    gateway: &Gateway,
+    record: &SandboxRecord,
+    within: Duration,
+) -> Result<(), AskError> {
+    let policy = Policy {
+        internet: record.internet != Some(false),
+    };
+    match policy {
+        Policy::CLOSED => Ok(()),
+        open => {
+            gateway
+                .peers
+                .policy_set(record.id.clone(), record.generation, open, within)
+                .await
+        }
+    }
+}
+
 /// Has the backend make what the lease allows.
 pub(super) async fn cell(
     gateway: &Gateway,
     record: &SandboxRecord,
+    from: TemplateName,
     op: OpId,
     deadline: Instant,
 ) -> Result<(), ApiError> {
@@ -226,7 +255,7 @@ pub(super) async fn cell(
         op,
         deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
         sandbox: record.id.clone(),
-        template: record.template.clone(),
+        template: from,
         limits: record.limits,
     };
     match gateway.peers.plugin(ask, left).await {
@@ -255,11 +284,12 @@ struct Init<'a> {
 }
 
 /// Tells the agent its variables and its token, on a stream that only the gateway gets.
-async fn init(sandbox: &Arc<Sandbox>, variables: BTreeMap<String, String>) -> Result<(), ApiError> {
+pub(super) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
+    let variables = sandbox.now().record.variables.clone();
     let failed = |what: &str| {
         ApiError::new(
             http::StatusCode::GATEWAY_TIMEOUT,
-            format!("the sandbox was made and its agent {what}"),
+            format!("the sandbox was started and its agent {what}"),
         )
         .code("sandbox_create_failed")
     };

@@ -37,8 +37,11 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
     }
     match (event, one(fds)) {
         (Event::Ended { sandbox, reason }, None) => ended(gateway, &sandbox, reason),
-        // Nobody asks for pausing yet.
-        (Event::Paused { .. }, None) => {}
+        (Event::Paused { sandbox, why, .. }, None) => {
+            if let Some(sandbox) = gateway.registry.get_any(&sandbox) {
+                tokio::spawn(super::pause::told(Arc::clone(gateway), sandbox, why));
+            }
+        }
         (Event::NetChannel, Some(fd)) => match gateway.peers.net_started(fd) {
             Ok((number, mut events)) => {
                 let gateway = Arc::clone(gateway);
@@ -93,8 +96,11 @@ fn ended(gateway: &Gateway, id: &SandboxId, reason: EndReason) {
     };
     sandbox.end();
     // Whoever makes or kills it sees to the rest.
-    if sandbox.now().phase != Phase::Running {
-        return;
+    {
+        let now = sandbox.now();
+        if now.phase == Phase::Creating || now.killing {
+            return;
+        }
     }
     let (word, what) = match reason {
         EndReason::Expired => ("timeout", "its time was over"),

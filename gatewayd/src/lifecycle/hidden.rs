@@ -35,13 +35,18 @@ pub(crate) async fn make(
     let now = Micros::now();
     let record = SandboxRecord {
         id: SandboxId::from_random(&random::bytes()?),
-        template,
+        template: template.clone(),
+        alias: None,
         owner: None,
         envd_token: hex(&random::bytes::<20>()?),
         traffic_token: None,
         started: now.into(),
         end: now.into(),
+        at_deadline: AtDeadline::Destroy,
+        auto_resume: false,
+        paused: None,
         metadata: BTreeMap::new(),
+        variables: BTreeMap::new(),
         internet: Some(false),
         public_traffic: None,
         limits,
@@ -55,7 +60,7 @@ pub(crate) async fn make(
     let backend = gateway.backend.clone();
     let peers = &gateway.peers;
     match peers
-        .lease_open(backend, &record, ttl_ms, AtDeadline::Destroy)
+        .lease_open(backend, template.clone(), &record, ttl_ms)
         .await
     {
         Ok(()) => {}
@@ -67,7 +72,7 @@ pub(crate) async fn make(
     }
     let sandbox = Sandbox::new(record, Phase::Creating, peers, &gateway.reaper);
     gateway.registry.enter(Arc::clone(&sandbox));
-    let made = cell(gateway, &sandbox.record(), op, deadline).await;
+    let made = cell(gateway, &sandbox.record(), template, op, deadline).await;
     if made.is_err() || sandbox.ended.is_cancelled() {
         end(gateway, &sandbox).await;
         made?;

@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::random;
-use crate::sandbox::{Phase, Sandbox};
+use crate::sandbox::Sandbox;
 
 /// How long the backend may take before privd is asked to do it without it.
 const BACKEND_PATIENCE: Duration = Duration::from_secs(10);
@@ -29,15 +29,15 @@ pub(crate) async fn kill(
         .registry
         .get(id)
         .ok_or_else(|| ApiError::no_sandbox(id.as_str()))?;
-    // Seen at once, also by a move of its end that is under way.
-    sandbox.now().phase = Phase::Killing;
+    // Seen at once, also by whatever is under way.
+    sandbox.now().killing = true;
     let (gateway, who) = (Arc::clone(gateway), caller.name().to_owned());
     let ending = tokio::spawn(async move {
         let _one = Arc::clone(&sandbox.moving).lock_owned().await;
         if gateway.registry.get(&sandbox.id).is_none() {
             return Ok(());
         }
-        sandbox.now().phase = Phase::Killing;
+        sandbox.now().killing = true;
         end(&gateway, &sandbox, &who).await
     });
     ending
@@ -71,7 +71,7 @@ async fn end(gateway: &Gateway, sandbox: &Arc<Sandbox>, who: &str) -> Result<(),
     {
         Err(error) if error.fault() != Some(FaultCode::NotFound) => {
             // It still exists: say so, and let the next try begin.
-            sandbox.now().phase = Phase::Running;
+            sandbox.now().killing = false;
             return Err(error.into());
         }
         _ => {}

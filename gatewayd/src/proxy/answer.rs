@@ -5,6 +5,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::http_io::{Answer, Body, allow_origins, json};
+use crate::lifecycle::Asleep;
 use crate::limits::EXCHANGES_PER_SANDBOX;
 
 /// The SDKs look for `was not found` in it.
@@ -187,6 +188,27 @@ pub(crate) fn too_many(request: &HeaderMap, id: &str) -> Answer {
             "The sandbox has too many concurrent incoming connections (limit: {EXCHANGES_PER_SANDBOX})"
         ),
     )
+}
+
+/// It does not run, and cannot be woken.
+pub(crate) fn asleep(request: &HeaderMap, id: &str, why: &Asleep) -> Answer {
+    match why {
+        Asleep::Gone => not_found(request, id),
+        Asleep::TooMany => too_many(request, id),
+        Asleep::Changing => say(
+            request,
+            StatusCode::CONFLICT,
+            Some(id),
+            None,
+            "The sandbox is changing its state",
+        ),
+        Asleep::Failed(error) => {
+            // It may end up in a page.
+            let why = error.message.replace(['<', '>', '&'], "?");
+            let text = format!("The sandbox could not be resumed: {why}");
+            say(request, error.status, Some(id), None, &text)
+        }
+    }
 }
 
 /// A control route of the agent, asked from outside. Says nothing of the sandbox.

@@ -44,7 +44,7 @@ pub(crate) struct Upgrade {
 }
 
 /// Speaks HTTP/1.1 on a stream; the connection lives on a task of its own until either end closes it or
-/// the sandbox ends.
+/// the sandbox ends or is paused.
 pub(crate) async fn converse(
     sandbox: &Arc<Sandbox>,
     stream: GuestStream,
@@ -55,12 +55,15 @@ pub(crate) async fn converse(
         .handshake::<_, Outgoing>(TokioIo::new(stream))
         .await
         .map_err(|_| ForwardError::NoAnswer)?;
-    let ended = sandbox.ended.clone();
+    let streams = sandbox.streams();
+    if sandbox.sleeps() {
+        return Err(ForwardError::NoAnswer);
+    }
     tokio::spawn(async move {
         tokio::select! {
             // What went wrong is known to whoever waits for the answer.
             _ = connection.with_upgrades() => {}
-            () = ended.cancelled() => {}
+            () = streams.cancelled() => {}
         }
     });
     Ok(sender)
@@ -190,7 +193,10 @@ fn switch(
         let protocol = answer.headers().get(header::UPGRADE).cloned();
         let mut answer = answer;
         let inside = hyper::upgrade::on(&mut answer);
-        let ended = sandbox.ended.clone();
+        let streams = sandbox.streams();
+        if sandbox.sleeps() {
+            return Err(ForwardError::NoAnswer);
+        }
         tokio::spawn(async move {
             let _permit = permit;
             let pass = async {
@@ -202,7 +208,7 @@ fn switch(
             };
             tokio::select! {
                 _ = pass => {}
-                () = ended.cancelled() => {}
+                () = streams.cancelled() => {}
             }
         });
         (answer.into_parts().0, protocol)

@@ -23,6 +23,7 @@ pub(crate) use pool::{Outgoing, Pools};
 
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request};
+use crate::lifecycle::awake;
 use crate::limits::AGENT_PORT;
 use crate::link::LinkError;
 use crate::sandbox::Sandbox;
@@ -69,7 +70,7 @@ pub(crate) async fn control(
 
 /// Passes a request to port `port` of sandbox `id`.
 pub(crate) async fn to_sandbox(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     sender: Sender,
     id: &str,
     port: u16,
@@ -77,8 +78,7 @@ pub(crate) async fn to_sandbox(
 ) -> Answer {
     let found = SandboxId::new(id)
         .ok()
-        .and_then(|id| gateway.registry.get(&id))
-        .filter(|sandbox| sandbox.runs());
+        .and_then(|id| gateway.registry.get(&id));
     let Some(sandbox) = found else {
         return answer::not_found(request.headers(), id);
     };
@@ -88,6 +88,10 @@ pub(crate) async fn to_sandbox(
     {
         let given = request.headers().contains_key(TRAFFIC_TOKEN);
         return answer::forbidden(request.headers(), id, given);
+    }
+    // Who may not get in wakes nobody.
+    if let Err(asleep) = awake(gateway, &sandbox).await {
+        return answer::asleep(request.headers(), id, &asleep);
     }
     pass(&sandbox, sender, port, request).await
 }
@@ -134,7 +138,7 @@ pub(crate) async fn pass(
     let request = http::Request::from_parts(parts, Either::Left(body));
     match forward(sandbox, purpose, request, upgrade).await {
         Ok(answer) => answer,
-        // Whatever failed, the reason is that it has ended meanwhile.
+        // Whatever failed, the reason is that it has ended or was paused meanwhile.
         Err(_) if !sandbox.runs() => answer::not_found(&asked, id),
         Err(ForwardError::TooMany) => answer::too_many(&asked, id),
         Err(ForwardError::Link(LinkError::Closed)) => answer::port_closed(&asked, id, port),

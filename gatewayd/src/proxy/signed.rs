@@ -11,10 +11,11 @@ use http::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Sender, pass};
+use super::{Sender, answer, pass};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{self, Answer, Request, allow_origins};
+use crate::lifecycle::awake;
 use crate::limits;
 use crate::sandbox::Sandbox;
 use crate::text::query_pairs;
@@ -34,7 +35,7 @@ pub(crate) fn is_one(request: &Request) -> bool {
 }
 
 /// Finds the sandbox and passes the request on.
-pub(crate) async fn serve(gateway: &Gateway, sender: Sender, request: Request) -> Answer {
+pub(crate) async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {
     if request.method() == Method::OPTIONS {
         // A page's preflight carries no signature and asks nothing of the sandbox.
         let mut answer = http_io::empty(StatusCode::NO_CONTENT);
@@ -42,7 +43,10 @@ pub(crate) async fn serve(gateway: &Gateway, sender: Sender, request: Request) -
         return answer;
     }
     match find(gateway, sender, &request) {
-        Ok(sandbox) => pass(&sandbox, sender, limits::AGENT_PORT, request).await,
+        Ok(sandbox) => match awake(gateway, &sandbox).await {
+            Ok(()) => pass(&sandbox, sender, limits::AGENT_PORT, request).await,
+            Err(asleep) => answer::asleep(request.headers(), sandbox.id.as_str(), &asleep),
+        },
         Err(error) => {
             let mut answer = http_io::error(&error);
             allow_origins(&mut answer);
@@ -85,7 +89,7 @@ fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sand
         }
     }
     found
-        .filter(|sandbox| matches == 1 && sandbox.runs())
+        .filter(|_| matches == 1)
         .ok_or_else(|| unauthorized("invalid signature"))
 }
 

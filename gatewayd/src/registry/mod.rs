@@ -3,6 +3,7 @@
 mod events;
 mod journal;
 pub(crate) mod record;
+pub(crate) mod snapshots;
 mod store;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use crate::auth::Keys;
 use crate::clock::Micros;
 use crate::sandbox::{Phase, Sandbox};
 pub(crate) use events::Events;
-use record::{AuditRecord, Change, KeyRecord};
+use record::{AuditRecord, Change, KeyRecord, SnapshotRecord};
+pub(crate) use snapshots::Snapshots;
 pub(crate) use store::{Store, StoreError};
 
 /// All of it.
@@ -24,12 +26,15 @@ pub(crate) struct Registry {
     store: Store,
     sandboxes: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
     keys: RwLock<Keys>,
+    /// Snapshots.
+    pub(crate) snapshots: Snapshots,
 }
 
 impl Registry {
     /// With what was on disk; sandboxes are entered one by one once their leases are known.
-    pub(crate) fn new(store: Store, keys: Vec<KeyRecord>) -> Self {
+    pub(crate) fn new(store: Store, keys: Vec<KeyRecord>, snapshots: Vec<SnapshotRecord>) -> Self {
         Self {
+            snapshots: Snapshots::new(store.clone(), snapshots),
             store,
             sandboxes: RwLock::default(),
             keys: RwLock::new(Keys::new(keys)),
@@ -88,6 +93,17 @@ impl Registry {
         // Under its lock, so that two savers write in the order in which they changed it.
         let now = sandbox.now();
         self.store.write(Change::Sandbox(now.record.clone()))
+    }
+
+    /// Waits until everything written so far would survive a loss of power.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub(crate) async fn synced(&self) -> io::Result<()> {
+        match self.store.synced().await {
+            true => Ok(()),
+            false => Err(io::Error::other("the registry could not be synced")),
+        }
     }
 
     /// A sandbox is gone. Returns it if it was known.

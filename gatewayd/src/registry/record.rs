@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{GuestPath, Limits, SandboxId, TemplateName, VolumeId};
 
 use crate::clock::Micros;
@@ -10,25 +11,35 @@ use crate::clock::Micros;
 /// Version of the stored forms. A file of another version is not read.
 pub(crate) const FORMAT: u32 = 2;
 
-/// A sandbox as stored. Variables are not kept: they are the agent's.
+/// A sandbox as stored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct SandboxRecord {
     /// Its id.
     pub(crate) id: SandboxId,
-    /// Its template.
+    /// Its template, as clients are told it; a snapshot may be gone already.
     pub(crate) template: TemplateName,
+    /// The template's name for people; `None` when it has no other than `template`.
+    pub(crate) alias: Option<String>,
     /// The key that made it; `None` for the operator.
     pub(crate) owner: Option<String>,
     /// What the agent demands as `X-Access-Token`.
     pub(crate) envd_token: String,
     /// What other ports demand, if they do.
     pub(crate) traffic_token: Option<String>,
-    /// When it was made.
+    /// When it was made, or last resumed.
     pub(crate) started: MicrosRaw,
-    /// When its lease runs out.
+    /// When its lease runs out; of a paused one, when it was paused.
     pub(crate) end: MicrosRaw,
+    /// What happens then.
+    pub(crate) at_deadline: AtDeadline,
+    /// Whether traffic wakes it.
+    pub(crate) auto_resume: bool,
+    /// How it is paused, if it is.
+    pub(crate) paused: Option<Kept>,
     /// As given.
     pub(crate) metadata: BTreeMap<String, String>,
+    /// For every process inside; told to the agent whenever it starts anew.
+    pub(crate) variables: BTreeMap<String, String>,
     /// `allow_internet_access` as given.
     pub(crate) internet: Option<bool>,
     /// `network.allowPublicTraffic` as given.
@@ -81,6 +92,59 @@ pub(crate) enum VolumeState {
     Ready,
     /// It is being removed.
     Removing,
+}
+
+/// What is kept of a paused sandbox besides its disk.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum Kept {
+    /// Its processes.
+    Memory,
+    /// Nothing.
+    Disk,
+}
+
+impl Kept {
+    /// From the `memory` of privd's messages.
+    pub(crate) fn of(memory: bool) -> Self {
+        if memory { Self::Memory } else { Self::Disk }
+    }
+
+    /// Whether processes are.
+    pub(crate) fn memory(self) -> bool {
+        self == Self::Memory
+    }
+}
+
+/// A snapshot as stored, from before privd is asked to make it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct SnapshotRecord {
+    /// Its template: 20 of `[a-z0-9]`.
+    pub(crate) template: TemplateName,
+    /// Its name and tag, if it was given one.
+    pub(crate) name: Option<(String, String)>,
+    /// The sandbox it was taken of.
+    pub(crate) sandbox: SandboxId,
+    /// Who asked for it, as in [`SandboxRecord`].
+    pub(crate) owner: Option<String>,
+    /// When.
+    pub(crate) created: MicrosRaw,
+    /// Whether it can be used. Otherwise it is being made, or serves a fork; after a restart it is removed.
+    pub(crate) ready: bool,
+}
+
+/// A create with an idempotency key as stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct IdempotencyRecord {
+    /// Whose key.
+    pub(crate) caller: String,
+    /// The key.
+    pub(crate) key: String,
+    /// SHA-256 of the request.
+    pub(crate) body: [u8; 32],
+    /// When it came.
+    pub(crate) since: MicrosRaw,
+    /// What came of it, once that is known.
+    pub(crate) made: Option<SandboxId>,
 }
 
 /// Microseconds since 1970 as a plain number, whatever the encoding.
@@ -188,4 +252,12 @@ pub(crate) enum Change {
     VolumeGone(VolumeId),
     /// So many sandboxes of this template are kept ready; none at zero.
     Pool(TemplateName, u32),
+    /// This is the snapshot now.
+    Snapshot(SnapshotRecord),
+    /// The snapshot is gone.
+    SnapshotGone(TemplateName),
+    /// This is the create with an idempotency key now.
+    Idempotency(IdempotencyRecord),
+    /// The key of this caller is free again.
+    IdempotencyGone(String, String),
 }

@@ -15,12 +15,15 @@ use warder_wire::TemplateName;
 
 use super::journal::{Journal, Turn};
 use super::record::{
-    AuditRecord, Change, EventRecord, FORMAT, KeyRecord, SandboxRecord, VolumeRecord,
+    AuditRecord, Change, EventRecord, FORMAT, IdempotencyRecord, KeyRecord, SandboxRecord,
+    SnapshotRecord, VolumeRecord,
 };
 use crate::limits;
 
 const SANDBOXES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("sandboxes");
 const KEYS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("keys");
+const SNAPSHOTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("snapshots");
+const IDEMPOTENCY: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("idempotency");
 const AUDIT: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit");
 const EVENTS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("events");
 const VOLUMES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("volumes");
@@ -76,6 +79,10 @@ pub(crate) struct Loaded {
     pub(crate) pools: Vec<(TemplateName, u32)>,
     /// Events, oldest first.
     pub(crate) events: Vec<EventRecord>,
+    /// Snapshots.
+    pub(crate) snapshots: Vec<SnapshotRecord>,
+    /// Creates with an idempotency key.
+    pub(crate) idempotency: Vec<IdempotencyRecord>,
 }
 
 #[derive(Debug)]
@@ -296,6 +303,8 @@ fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
         write.open_table(EVENTS)?;
         write.open_table(VOLUMES)?;
         write.open_table(POOLS)?;
+        write.open_table(SNAPSHOTS)?;
+        write.open_table(IDEMPOTENCY)?;
         let mut meta = write.open_table(META)?;
         let format = meta.get("format")?.map(|v| v.value());
         if format.is_none() {
@@ -323,6 +332,8 @@ fn load(database: &Database) -> Result<(u64, Loaded), StoreError> {
         volumes: all(&read.open_table(VOLUMES)?)?,
         pools: all(&read.open_table(POOLS)?)?,
         events: all(&read.open_table(EVENTS)?)?,
+        snapshots: all(&read.open_table(SNAPSHOTS)?)?,
+        idempotency: all(&read.open_table(IDEMPOTENCY)?)?,
     };
     Ok((seen, loaded))
 }
@@ -344,6 +355,11 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     postcard::to_stdvec(value).map_err(|_| StoreError::Record)
 }
 
+/// A client's key holds no space.
+fn key_of(caller: &str, key: &str) -> String {
+    format!("{key} {caller}")
+}
+
 /// One transaction, synced when it returns.
 fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError> {
     let Some((last, _)) = changes.last() else {
@@ -357,6 +373,8 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
         let mut events = write.open_table(EVENTS)?;
         let mut volumes = write.open_table(VOLUMES)?;
         let mut pools = write.open_table(POOLS)?;
+        let mut snapshots = write.open_table(SNAPSHOTS)?;
+        let mut idempotency = write.open_table(IDEMPOTENCY)?;
         let mut oldest = 0;
         for (number, change) in changes {
             match change {
@@ -390,6 +408,19 @@ fn fold(database: &Database, changes: &[(u64, Change)]) -> Result<(), StoreError
                 Change::Event(event) => {
                     events.insert(event.number, encode(event)?.as_slice())?;
                     oldest = event.oldest;
+                }
+                Change::Snapshot(record) => {
+                    snapshots.insert(record.template.as_str(), encode(record)?.as_slice())?;
+                }
+                Change::SnapshotGone(template) => {
+                    snapshots.remove(template.as_str())?;
+                }
+                Change::Idempotency(record) => {
+                    let name = key_of(&record.caller, &record.key);
+                    idempotency.insert(name.as_str(), encode(record)?.as_slice())?;
+                }
+                Change::IdempotencyGone(caller, key) => {
+                    idempotency.remove(key_of(caller, key).as_str())?;
                 }
             }
         }
@@ -430,8 +461,23 @@ impl Loaded {
                 self.events.retain(|known| known.number < event.number);
                 self.events.push(event.clone());
             }
+            Change::Snapshot(record) => {
+                self.snapshots.retain(|s| s.template != record.template);
+                self.snapshots.push(record.clone());
+            }
+            Change::SnapshotGone(template) => self.snapshots.retain(|s| s.template != *template),
+            Change::Idempotency(record) => {
+                self.free(&record.caller, &record.key);
+                self.idempotency.push(record.clone());
+            }
+            Change::IdempotencyGone(caller, key) => self.free(caller, key),
             Change::Audit(_) => {}
         }
+    }
+
+    fn free(&mut self, caller: &str, key: &str) {
+        self.idempotency
+            .retain(|known| (known.caller.as_str(), known.key.as_str()) != (caller, key));
     }
 }
 

@@ -413,7 +413,7 @@ fn a_failed_create_leaves_no_trace() {
     fake.api(
         "POST",
         "/v2/sandboxes",
-        json!({"templateID": "base", "autoPause": true}),
+        json!({"templateID": "base", "autoPauseMemory": false}),
     )
     .is_error(400);
     fake.api("POST", "/v2/sandboxes", json!([1])).is_error(400);
@@ -430,13 +430,9 @@ fn what_is_not_there_yet_says_so() {
     let made = fake.create(json!({}));
     let id = made["sandboxID"].as_str().expect("id");
     for (method, path) in [
-        ("POST", format!("/sandboxes/{id}/pause")),
-        ("POST", format!("/sandboxes/{id}/snapshots")),
-        ("POST", format!("/sandboxes/{id}/fork")),
         ("PUT", format!("/sandboxes/{id}/network")),
         ("POST", "/v3/templates".into()),
         ("POST", "/secrets".into()),
-        ("GET", "/snapshots".into()),
     ] {
         let answer = fake.api(method, &path, json!({}));
         answer.is_error(501);

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use warder_ipc::{Channel, IpcError};
 use warder_wire::gateway_priv::{
-    Answer, Ask, EndReason, Event, HostReport, Lease, LeaseState, Template, Usage, VolumeMount,
+    Answer, Ask, AtDeadline, EndReason, Event, HostReport, Lease, LeaseState, PauseReason,
+    Template, Usage, VolumeMount,
 };
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
@@ -39,6 +40,8 @@ pub(crate) struct Held {
     pub(crate) guest: Guest,
     /// Its volumes.
     pub(crate) volumes: Vec<VolumeMount>,
+    /// What happens at its deadline.
+    pub(crate) at_deadline: AtDeadline,
 }
 
 /// What the fakes know and do.
@@ -66,6 +69,16 @@ pub(crate) struct World {
     pub(crate) volumes: BTreeSet<VolumeId>,
     /// What VolumeCreate answers instead, after making it; `None` inside is no answer at all.
     pub(crate) volume_fault: Option<FaultCode>,
+    /// What Pause, Resume and Snapshot answer instead.
+    pub(crate) state_fault: Option<FaultCode>,
+    /// Creates that succeed before `create_fault` begins, if it is set.
+    pub(crate) creates_left: u32,
+    /// Resumes take so long.
+    pub(crate) resume_takes: Duration,
+    /// Whether the next Snapshot is done and its answer lost, as when the gateway dies.
+    pub(crate) snapshot_hangs: bool,
+    /// Snapshots, in order of name.
+    pub(crate) snapshots: BTreeMap<String, SandboxId>,
     /// Bytes of templates imported, by name.
     pub(crate) imported: BTreeMap<String, usize>,
     /// Chains and keys of the TLS listener in PEM; where one is empty, privd cannot open it.
@@ -229,6 +242,30 @@ impl Fake {
         let sandbox = SandboxId::new(id).expect("id");
         self.world().held.remove(&sandbox);
         self.order(Event::Ended { sandbox, reason }, Vec::new());
+    }
+
+    /// privd has paused a sandbox, or lost its memory, and says so.
+    pub(crate) fn paused(&self, id: &str, memory: bool, why: PauseReason) {
+        let sandbox = SandboxId::new(id).expect("id");
+        let state = LeaseState::Paused { memory };
+        self.world()
+            .held
+            .get_mut(&sandbox)
+            .expect("held")
+            .lease
+            .state = state;
+        let event = Event::Paused {
+            sandbox,
+            memory,
+            why,
+        };
+        self.order(event, Vec::new());
+    }
+
+    /// How often the fakes were asked this.
+    pub(crate) fn asked(&self, what: &str) -> usize {
+        let world = self.world();
+        world.log.iter().filter(|line| *line == what).count()
     }
 
     /// privd closes the gateway's channel. The gateway's exit status.
@@ -453,6 +490,7 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             template,
             ttl_ms,
             volumes,
+            at_deadline,
             ..
         } => {
             world.log.push(format!("LeaseOpen {template} {ttl_ms}"));
@@ -462,7 +500,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             if world.room.is_some_and(|room| world.held.len() >= room) {
                 return (fault(FaultCode::Exhausted), none);
             }
-            if !["base", "bare"].contains(&template.as_str()) {
+            if !["base", "bare"].contains(&template.as_str())
+                && !world.snapshots.contains_key(template.as_str())
+            {
                 return (fault(FaultCode::NotFound), none);
             }
             if volumes.iter().any(|m| !world.volumes.contains(&m.volume)) {
@@ -484,6 +524,7 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                     made: false,
                     guest,
                     volumes,
+                    at_deadline,
                 },
             );
             (Ok(Answer::Done), none)
@@ -550,12 +591,18 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             }
             _ => (fault(FaultCode::NotFound), none),
         },
-        Ask::TemplateList { .. } => {
+        Ask::TemplateList { after } => {
             let base = Template {
                 name: TemplateName::new("base").expect("name"),
                 created_unix: 1_700_000_000,
             };
-            (Ok(Answer::Templates(vec![base])), none)
+            let snapshots = world.snapshots.keys().map(|name| Template {
+                name: TemplateName::new(name).expect("name"),
+                created_unix: 1_700_000_001,
+            });
+            let all = std::iter::once(base).chain(snapshots);
+            let page = all.filter(|one| after.as_ref().is_none_or(|a| one.name > *a));
+            (Ok(Answer::Templates(page.collect())), none)
         }
         Ask::TemplateImport { template } => {
             let mut bytes = Vec::new();
@@ -565,7 +612,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             (Ok(Answer::Done), none)
         }
         Ask::TemplateRemove { template } => (
-            if world.imported.remove(template.as_str()).is_some() {
+            if world.imported.remove(template.as_str()).is_some()
+                || world.snapshots.remove(template.as_str()).is_some()
+            {
                 Ok(Answer::Done)
             } else {
                 fault(FaultCode::NotFound)
@@ -627,8 +676,8 @@ fn net(world: &Shared, ask: gateway_net::Ask) -> Answered<gateway_net::Answer> {
     })
 }
 
-fn plugin(world: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::Answer> {
-    let mut world = world.lock().expect("lock");
+fn plugin(shared: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::Answer> {
+    let mut world = shared.lock().expect("lock");
     match ask {
         gateway_plugin::Ask::Create { sandbox, .. } => {
             world.log.push("Create".into());
@@ -636,7 +685,10 @@ fn plugin(world: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::
                 return None;
             }
             if let Some(code) = world.create_fault {
-                return Some(fault(code));
+                match world.creates_left.checked_sub(1) {
+                    Some(left) => world.creates_left = left,
+                    None => return Some(fault(code)),
+                }
             }
             let held = world.held.get_mut(&sandbox).expect("its lease is open");
             held.made = true;
@@ -651,6 +703,66 @@ fn plugin(world: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin::
                 None => Ok(gateway_plugin::Answer::Done),
             })
         }
-        _ => Some(fault(FaultCode::Unsupported)),
+        gateway_plugin::Ask::Pause {
+            sandbox, memory, ..
+        } => {
+            world.log.push(format!("Pause {memory}"));
+            Some(match (world.state_fault, world.held.get_mut(&sandbox)) {
+                (Some(code), _) => fault(code),
+                (_, None) => fault(FaultCode::NotFound),
+                (_, Some(held)) if matches!(held.lease.state, LeaseState::Paused { .. }) => {
+                    fault(FaultCode::Conflict)
+                }
+                (_, Some(held)) => {
+                    held.lease.state = LeaseState::Paused { memory };
+                    Ok(gateway_plugin::Answer::Done)
+                }
+            })
+        }
+        gateway_plugin::Ask::Resume {
+            sandbox, memory, ..
+        } => {
+            world.log.push(format!("Resume {memory}"));
+            let takes = world.resume_takes;
+            drop(world);
+            std::thread::sleep(takes);
+            let mut world = shared.lock().expect("lock");
+            if let Some(code) = world.state_fault {
+                return Some(fault(code));
+            }
+            let manner = world.manner;
+            Some(match world.held.get_mut(&sandbox) {
+                None => fault(FaultCode::NotFound),
+                Some(held) => match held.lease.state {
+                    LeaseState::Paused { memory: kept } => {
+                        let memory = memory && kept;
+                        if !memory {
+                            held.guest = Guest::default();
+                            *held.guest.manner.lock().expect("lock") = manner;
+                        }
+                        held.lease.state = LeaseState::Running;
+                        Ok(gateway_plugin::Answer::Resumed { memory })
+                    }
+                    _ => fault(FaultCode::Conflict),
+                },
+            })
+        }
+        gateway_plugin::Ask::Snapshot {
+            sandbox, template, ..
+        } => {
+            world.log.push("Snapshot".into());
+            if let Some(code) = world.state_fault {
+                return Some(fault(code));
+            }
+            world.snapshots.insert(template.to_string(), sandbox);
+            if std::mem::take(&mut world.snapshot_hangs) {
+                drop(world);
+                std::thread::sleep(SOON);
+            }
+            Some(Ok(gateway_plugin::Answer::Done))
+        }
+        gateway_plugin::Ask::Describe | gateway_plugin::Ask::Stats { .. } => {
+            Some(fault(FaultCode::Unsupported))
+        }
     }
 }

@@ -134,3 +134,45 @@ fn netd_and_the_plugin_host_may_be_replaced() {
         (&json!(true), &json!(2))
     );
 }
+
+#[test]
+fn an_idempotency_key_outlives_the_gateway() {
+    let mut fake = Fake::start();
+    let create = |fake: &Fake, key: &str| {
+        let headers = [("X-API-KEY", fake.key.as_str()), ("Idempotency-Key", key)];
+        fake.client().ask(
+            "POST",
+            "/v2/sandboxes",
+            &headers,
+            br#"{"templateID":"base"}"#,
+        )
+    };
+    let first = create(&fake, "done");
+    assert_eq!(first.status, 201);
+    // The plugin host dies of it, and the gateway with it: nobody knows what came of it.
+    fake.world().create_kills = true;
+    let key = fake.key.clone();
+    let mut client = fake.client();
+    let headers = [("X-API-KEY", key.as_str()), ("Idempotency-Key", "cut-off")];
+    client.send(
+        "POST",
+        "/v2/sandboxes",
+        &headers,
+        br#"{"templateID":"base"}"#,
+    );
+    let begun = Instant::now();
+    while fake.world().create_kills {
+        assert!(begun.elapsed() < SOON);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    create(&fake, "cut-off").is_error(409);
+    fake.kill();
+    fake.spawn();
+    let again = create(&fake, "done");
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    let unknown = create(&fake, "cut-off");
+    unknown.is_error(409);
+    assert_eq!(unknown.json()["error_code"], "idempotency_outcome_unknown");
+    assert_eq!(unknown.header("should-retry"), Some("false"));
+    assert_eq!(create(&fake, "free").status, 201);
+}
