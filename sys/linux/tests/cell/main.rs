@@ -11,6 +11,8 @@ mod latency;
 #[cfg(target_os = "linux")]
 mod life;
 #[cfg(target_os = "linux")]
+mod pause;
+#[cfg(target_os = "linux")]
 mod seen;
 #[cfg(target_os = "linux")]
 mod volumes;
@@ -63,6 +65,12 @@ fn main() {
             life::a_lost_cell_is_found_and_killed,
         ),
         ("life::two_at_once", life::two_at_once),
+        ("pause::a_boot_id_of_its_own", pause::a_boot_id_of_its_own),
+        ("pause::frozen_and_thawed", pause::frozen_and_thawed),
+        (
+            "pause::by_every_means_there_is",
+            pause::by_every_means_there_is,
+        ),
         (
             "volumes::one_in_two_cells_and_after_them",
             volumes::one_in_two_cells_and_after_them,

@@ -1,0 +1,137 @@
+//! Cells that stand still: by cgroups of version 2, of version 1, and by signals.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use warder_linux::cell;
+use warder_linux::process::Signal;
+
+use crate::support::{Instance, LIMITS, Running, ended};
+
+/// Set where this program runs without some of the host's control groups.
+const WITHOUT: &str = "WITHOUT_CONTROL_GROUPS";
+
+/// Freezes a cell as privd does.
+fn freeze(instance: &Instance, running: &Running) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ids = instance.users.range();
+    let still = || instance.controllers.freeze(&running.sandbox, ids);
+    while !still().expect("freezes") {
+        assert!(Instant::now() < deadline, "it never stands still");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(
+        instance
+            .controllers
+            .is_frozen(&running.sandbox, &running.cell)
+    );
+}
+
+fn thaw(instance: &Instance, running: &Running) {
+    let ids = instance.users.range();
+    instance
+        .controllers
+        .thaw(&running.sandbox, ids)
+        .expect("thaws");
+}
+
+pub(crate) fn frozen_and_thawed() {
+    let mut instance = Instance::with_base();
+    let running = instance.cell(&LIMITS);
+    let all_hidden = std::env::var(WITHOUT).is_ok_and(|path| path == "/sys/fs/cgroup");
+    assert!(!all_hidden || instance.controllers.reclaims().is_none());
+    let frozen = || {
+        instance
+            .controllers
+            .is_frozen(&running.sandbox, &running.cell)
+    };
+    assert!(!frozen());
+    // One that only counts, one that forks all the time, and one that was stopped by its own side.
+    running.sh_user("setsid -f bash -c 'while :; do echo >> /tmp/ticks; done' > /dev/null 2>&1");
+    running.sh_user("setsid -f bash -c 'while :; do /bin/true; done' > /dev/null 2>&1");
+    running.sh_user("setsid -f bash -c 'kill -STOP $$' > /dev/null 2>&1");
+    let boot = running.ok("cat /proc/sys/kernel/random/boot_id");
+    let ticks = instance
+        .dir
+        .path()
+        .join(format!("cells/{}/up/tmp/ticks", running.sandbox));
+    let ticked = || std::fs::metadata(&ticks).map_or(0, |data| data.len());
+    let ticks_on = |before: u64| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ticked() <= before {
+            assert!(Instant::now() < deadline, "nothing goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for _ in 0..10 {
+        ticks_on(ticked());
+        freeze(&instance, &running);
+        let before = ticked();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(ticked(), before, "something runs");
+        thaw(&instance, &running);
+        assert!(!frozen());
+    }
+    assert_eq!(running.ok("cat /proc/sys/kernel/random/boot_id"), boot);
+    // Found again by the next privd, which ends it.
+    freeze(&instance, &running);
+    instance
+        .controllers
+        .reclaim(&running.sandbox)
+        .or_else(|error| {
+            let absent = instance.controllers.reclaims().is_none();
+            if absent { Ok(()) } else { Err(error) }
+        })
+        .expect("pushes memory out");
+    let adopted = cell::adopt(&running.cell.handle)
+        .expect("adopts")
+        .expect("is the same");
+    assert!(instance.controllers.is_frozen(&running.sandbox, &adopted));
+    adopted.process.signal(Signal::Kill).expect("kill");
+    thaw(&instance, &running);
+    ended(&running.cell.process);
+    instance.end(running);
+}
+
+pub(crate) fn by_every_means_there_is() {
+    if std::env::var_os(WITHOUT).is_some() {
+        return;
+    }
+    for hidden in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
+        let script = format!(
+            "mount --make-rprivate / && {{ umount -l {hidden} || true; }} && exec \"$0\" \"$@\""
+        );
+        let done = Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .arg(std::env::current_exe().expect("own path"))
+            .arg("pause::frozen_and_thawed")
+            .env(WITHOUT, hidden)
+            .status()
+            .expect("util-linux is there");
+        assert!(done.success(), "without {hidden}");
+    }
+}
+
+pub(crate) fn a_boot_id_of_its_own() {
+    let mut instance = Instance::with_base();
+    let running = instance.cell(&LIMITS);
+    let read = "cat /proc/sys/kernel/random/boot_id";
+    let own = running.ok(read);
+    assert_eq!(running.ok(read), own);
+    assert_eq!((own.len(), own.matches('-').count()), (36, 4));
+    let host = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("proc");
+    assert_ne!(own, host.trim());
+    for attempt in [
+        "echo x > /proc/sys/kernel/random/boot_id",
+        "umount /proc/sys/kernel/random/boot_id",
+        "mount -o remount,rw,bind /proc/sys/kernel/random/boot_id",
+        "chmod 666 /proc/sys/kernel/random/boot_id",
+    ] {
+        assert_ne!(running.sh(attempt).0, 0, "{attempt}");
+    }
+    assert_eq!(running.ok(read), own);
+    instance.end(running);
+    let again = instance.cell(&LIMITS);
+    assert_ne!(again.ok(read), own);
+    instance.end(again);
+}
