@@ -15,6 +15,7 @@ use crate::registry::{Events, Registry};
 use crate::stats::Stats;
 use crate::tls::Certificates;
 use crate::volumes::Volumes;
+use crate::warm::WarmPools;
 
 /// The gateway.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) backend: BackendName,
     /// What is known.
     pub(crate) registry: Registry,
+    /// Sandboxes made before anybody asks.
+    pub(crate) warm: WarmPools,
     /// What outlives sandboxes.
     pub(crate) volumes: Volumes,
     /// What happened to sandboxes.
@@ -56,7 +59,8 @@ impl Gateway {
     pub(crate) fn new(
         (tag, domains, backend): (InstanceTag, Vec<String>, BackendName),
         tls: bool,
-        (registry, events, volumes, idempotency): (Registry, Events, Volumes, Idempotency),
+        (registry, events, volumes): (Registry, Events, Volumes),
+        (idempotency, warm): (Idempotency, WarmPools),
         peers: Arc<Peers>,
         reaper: Reaper,
     ) -> Arc<Self> {
@@ -69,6 +73,7 @@ impl Gateway {
             registry,
             events,
             volumes,
+            warm,
             peers,
             reaper,
             creates: Arc::new(Semaphore::new(limits::PENDING_CREATES)),

@@ -93,6 +93,8 @@ pub(crate) const CONTENT_IDLE: Duration = Duration::from_secs(30);
 pub(crate) const CONTENT_GRACE: Duration = Duration::from_secs(2);
 /// Lease of a sandbox that no user sees; it is renewed long before.
 pub(crate) const HIDDEN_TTL: Duration = Duration::from_secs(120);
+/// Most sandboxes a pool may keep ready.
+pub(crate) const POOL: u32 = 1000;
 /// Most volumes.
 pub(crate) const VOLUMES: usize = 1000;
 /// Longest name of a volume in bytes.

@@ -34,6 +34,7 @@ mod stats;
 mod text;
 mod tls;
 mod volumes;
+mod warm;
 
 use std::error::Error;
 use std::process::ExitCode;

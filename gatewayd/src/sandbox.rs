@@ -1,6 +1,6 @@
 //! A live sandbox as the gateway holds it: its record, its link, its connections.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ pub(crate) struct Sandbox {
     /// What the agent demands.
     pub(crate) envd_token: String,
     /// What other ports demand, if they do.
-    pub(crate) traffic_token: Option<String>,
+    pub(crate) traffic_token: OnceLock<String>,
     /// Connections waiting for their next request.
     pub(crate) pools: Pools,
     /// One permit for each request and upgraded stream under way.
@@ -90,7 +90,10 @@ impl Sandbox {
         Arc::new(Self {
             id: record.id.clone(),
             envd_token: record.envd_token.clone(),
-            traffic_token: record.traffic_token.clone(),
+            traffic_token: record
+                .traffic_token
+                .clone()
+                .map_or_else(OnceLock::new, OnceLock::from),
             pools: Pools::default(),
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
             streams: Mutex::new(ended.child_token()),

@@ -27,6 +27,7 @@ use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
 use crate::tls::Tls;
 use crate::volumes::Volumes;
+use crate::warm::{self, WarmPools};
 
 /// Most threads that serve. One is enough for a small host and saves waking others.
 const WORKERS: usize = 4;
@@ -152,11 +153,13 @@ pub(crate) fn run() -> Result<(), StartError> {
         let idempotency = lifecycle::Idempotency::new(store.clone(), loaded.idempotency);
         let registry = Registry::new(store, loaded.keys, loaded.snapshots);
         let volumes = Volumes::new(loaded.volumes);
+        let warm = WarmPools::new(loaded.pools);
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domains, given.backend),
             given.tls > 0,
-            (registry, log, volumes, idempotency),
+            (registry, log, volumes),
+            (idempotency, warm),
             Arc::new(peers),
             reaper,
         );
@@ -172,6 +175,7 @@ pub(crate) fn run() -> Result<(), StartError> {
             given.operators,
             room,
         )?;
+        tokio::spawn(warm::tend(Arc::clone(&gateway)));
         tokio::spawn(prune(Arc::clone(&gateway)));
         tokio::spawn(metrics::sample_all(gateway));
         // privd is gone or done with us. The registry needs no farewell: its journal is written.

@@ -8,6 +8,8 @@
 //! | `GET /admin/templates` | `[{name, createdAt}]` |
 //! | `PUT` or `POST /admin/templates/{name}` tar stream | 201 `{name}` |
 //! | `DELETE /admin/templates/{name}` | 204 |
+//! | `GET /admin/pools` | `[{template, size, ready, making, error}]` |
+//! | `PUT /admin/pools/{template}` `{size}` | `{template, size}`; so many sandboxes are kept ready |
 //! | `GET /admin/host` | what this host offers |
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
 //! | `GET /admin/events?after=&sandbox=&follow=` | lifecycle events as JSON lines, oldest first; goes on when following |
@@ -22,6 +24,7 @@ mod events;
 mod host;
 mod keys;
 mod metrics;
+mod pools;
 mod templates;
 
 use std::sync::Arc;
@@ -61,6 +64,8 @@ async fn route(gateway: &Arc<Gateway>, request: Request) -> Result<Answer, ApiEr
             templates::import(gateway, name, request).await
         }
         (&Method::DELETE, ["templates", name]) => templates::remove(gateway, name).await,
+        (&Method::GET, ["pools"]) => Ok(pools::list(gateway)),
+        (&Method::PUT, ["pools", template]) => pools::set(gateway, template, request).await,
         (&Method::GET, ["host"]) => host::report(gateway).await,
         (&Method::GET, ["audit"]) => host::audit(gateway, request.uri().query()),
         (&Method::GET, ["metrics"]) => Ok(metrics::scrape(gateway).await),

@@ -13,6 +13,7 @@ use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request, empty, json};
+use crate::warm;
 
 pub(super) async fn list(gateway: &Gateway) -> Result<Answer, ApiError> {
     let all = gateway.peers.templates().await?;
@@ -27,7 +28,7 @@ pub(super) async fn list(gateway: &Gateway) -> Result<Answer, ApiError> {
     Ok(json(StatusCode::OK, &shown))
 }
 
-fn name_of(text: &str) -> Result<TemplateName, ApiError> {
+pub(super) fn name_of(text: &str) -> Result<TemplateName, ApiError> {
     TemplateName::new(text).map_err(|_| {
         ApiError::bad("a template's name has 1 to 63 of a-z, 0-9, '-' and '_' and begins with a letter or digit")
     })
@@ -42,7 +43,10 @@ pub(super) async fn remove(gateway: &Gateway, name: &str) -> Result<Answer, ApiE
     if gateway.registry.snapshots.is_one(&name) {
         return Err(conflict(&name, "is a snapshot: it is deleted as one"));
     }
-    gateway.peers.template_remove(name.clone()).await?;
+    let removed = gateway.peers.template_remove(name.clone()).await;
+    // Whatever came of it: what is made from now on is made of what is there now.
+    warm::changed(gateway, &name).await;
+    removed?;
     gateway
         .registry
         .audit("operator", "template.remove", name.as_str(), "");
@@ -72,6 +76,7 @@ pub(super) async fn import(
     let import = gateway.peers.template_import(name.clone(), reading);
     let copy = copy(request.into_body(), writing);
     let (import, copied) = tokio::join!(import, copy);
+    warm::changed(gateway, &name).await;
     match (import, copied) {
         (Ok(()), Ok(())) => {}
         // The worker may stop reading at the end of the archive; its own word is what counts.

@@ -15,7 +15,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 use warder_wire::gateway_net::Policy;
 use warder_wire::gateway_priv::AtDeadline;
-use warder_wire::link::Role;
 use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
 
 use crate::auth::Caller;
@@ -24,10 +23,11 @@ use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::proxy::{self, Outgoing, converse};
+use crate::proxy::{self, Outgoing};
 use crate::random;
 use crate::registry::record::{EventKind, Mounted, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
+use crate::warm;
 
 /// What was asked for, checked.
 #[derive(Clone, Debug)]
@@ -80,7 +80,13 @@ pub(crate) async fn create(
     let gateway = Arc::clone(gateway);
     tokio::spawn(async move {
         let _permit = permit;
-        let result = make(&gateway, &caller, new).await;
+        let result = match warm::claim(&gateway, &caller, &new).await {
+            Some(sandbox) => {
+                tell(&gateway, &caller, &sandbox);
+                Ok(sandbox)
+            }
+            None => make(&gateway, &caller, new).await,
+        };
         if let Err(Ok(sandbox)) = sender.send(result) {
             let _ = super::kill(&gateway, &sandbox.id, &caller).await;
         }
@@ -88,6 +94,22 @@ pub(crate) async fn create(
     receiver
         .await
         .map_err(|_| ApiError::internal("the create was lost"))?
+}
+
+/// Says that it was made.
+fn tell(gateway: &Gateway, caller: &Caller, sandbox: &Sandbox) {
+    let record = sandbox.record();
+    gateway.events.write(
+        EventKind::Created,
+        &record,
+        serde_json::json!({ "end_at": Micros::from(record.end) }),
+    );
+    gateway.registry.audit(
+        caller.name(),
+        "sandbox.create",
+        record.id.as_str(),
+        record.template.as_str(),
+    );
 }
 
 /// Makes it, in the caller's own time.
@@ -165,18 +187,7 @@ pub(super) async fn make(
         );
         return Err(error);
     }
-    let record = sandbox.record();
-    gateway.events.write(
-        EventKind::Created,
-        &record,
-        serde_json::json!({ "end_at": Micros::from(record.end) }),
-    );
-    gateway.registry.audit(
-        caller.name(),
-        "sandbox.create",
-        id.as_str(),
-        record.template.as_str(),
-    );
+    tell(gateway, caller, &sandbox);
     Ok(sandbox)
 }
 
@@ -284,7 +295,7 @@ struct Init<'a> {
 }
 
 /// Tells the agent its variables and its token, on a stream that only the gateway gets.
-pub(super) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
+pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
     let variables = sandbox.now().record.variables.clone();
     let failed = |what: &str| {
         ApiError::new(
@@ -294,13 +305,6 @@ pub(super) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
         .code("sandbox_create_failed")
     };
     let told = async {
-        let stream = sandbox
-            .api(Role::Control)
-            .await
-            .map_err(|_| failed("did not take a link"))?;
-        let mut connection = converse(sandbox, stream)
-            .await
-            .map_err(|_| failed("does not speak HTTP"))?;
         let body = Init {
             env_vars: &variables,
             access_token: &sandbox.envd_token,
@@ -316,8 +320,8 @@ pub(super) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
             .body(Either::Right(Full::new(Bytes::from(body))))
             .map_err(|_| ApiError::internal("the agent's request could not be put together"))?;
         // While the agent thinks, a stream for the first client is made ready.
-        let (answer, ()) = tokio::join!(connection.send_request(request), proxy::warm(sandbox));
-        let answer = answer.map_err(|_| failed("closed its stream"))?;
+        let (answer, ()) = tokio::join!(proxy::control(sandbox, request), proxy::warm(sandbox));
+        let answer = answer.map_err(|error| failed(&format!("could not be told: {error}")))?;
         if answer.status().is_success() {
             Ok(())
         } else {

@@ -19,6 +19,7 @@ use crate::random;
 use crate::registry::record::{Mounted, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
 use crate::volumes::content;
+use crate::warm;
 
 /// Makes one without network, whose lease runs out after `ttl` unless it is moved.
 ///
@@ -90,5 +91,5 @@ pub(crate) async fn end(gateway: &Gateway, sandbox: &Sandbox) {
 
 /// Gives one of them up, so that one can be made that a user asked for. False: there is none to spare.
 pub(crate) async fn make_room(gateway: &Gateway) -> bool {
-    content::give_up(gateway).await
+    warm::give_up(gateway).await || content::give_up(gateway).await
 }

@@ -14,7 +14,7 @@ mod timeout;
 
 use std::sync::Arc;
 
-pub(crate) use create::{NewSandbox, create};
+pub(crate) use create::{NewSandbox, create, init};
 pub(crate) use events::follow;
 use events::tell_end;
 pub(crate) use fork::fork;

@@ -20,6 +20,7 @@ use crate::limits;
 use crate::random;
 use crate::registry::record::{EventKind, SnapshotRecord};
 use crate::sandbox::{Phase, Sandbox};
+use crate::warm;
 
 /// Takes a snapshot. The sandbox runs on, stopped only while its disk is copied. When this returns, the
 /// snapshot would survive the loss of power.
@@ -148,7 +149,9 @@ pub(crate) async fn remove(
     gateway
         .registry
         .audit(who, "snapshot.remove", template.as_str(), "");
-    match gateway.peers.template_remove(template.clone()).await {
+    let removed = gateway.peers.template_remove(template.clone()).await;
+    warm::changed(gateway, &template).await;
+    match removed {
         Ok(()) => {}
         Err(error) if error.fault() == Some(FaultCode::NotFound) => {}
         Err(error) => {

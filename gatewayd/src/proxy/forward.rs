@@ -94,6 +94,9 @@ async fn dial(sandbox: &Arc<Sandbox>, port: u16) -> Result<GuestStream, LinkErro
 
 /// Makes a connection to the agent ready for its first request. If it fails, that request makes its own.
 pub(crate) async fn warm(sandbox: &Arc<Sandbox>) {
+    if sandbox.pools.has(Purpose::Agent) {
+        return;
+    }
     if let Ok(connection) = connect(sandbox, Purpose::Agent).await {
         sandbox.pools.give_back(Purpose::Agent, connection);
     }

@@ -159,7 +159,7 @@ fn operator_lines(sandbox: &Sandbox, port: u16, headers: &mut HeaderMap) {
 }
 
 fn has_traffic_token(sandbox: &Sandbox, headers: &HeaderMap) -> bool {
-    let Some(token) = &sandbox.traffic_token else {
+    let Some(token) = sandbox.traffic_token.get() else {
         return true;
     };
     let given = headers

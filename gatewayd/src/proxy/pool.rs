@@ -56,6 +56,11 @@ impl Pools {
         Some(waiting.remove(found).connection)
     }
 
+    /// Whether one may be waiting.
+    pub(crate) fn has(&self, purpose: Purpose) -> bool {
+        self.lock().get(&purpose).is_some_and(|w| !w.is_empty())
+    }
+
     /// Its exchange is over.
     pub(crate) fn give_back(&self, purpose: Purpose, connection: Connection) {
         if connection.is_closed() {

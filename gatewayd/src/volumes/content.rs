@@ -15,6 +15,7 @@ use crate::lifecycle::hidden;
 use crate::limits;
 use crate::registry::record::Mounted;
 use crate::sandbox::Sandbox;
+use crate::warm;
 
 /// Where the volume is in such a sandbox.
 pub(crate) const ROOT: &str = "/volume";
@@ -116,7 +117,15 @@ async fn make(gateway: &Gateway, id: &VolumeId) -> Result<Arc<Sandbox>, ApiError
     };
     let template = TemplateName::new(TEMPLATE).map_err(wrong)?;
     let (limits, ttl) = (limits::CONTENT_SANDBOX, limits::HIDDEN_TTL);
-    hidden::make(gateway, template, limits, vec![mounted], ttl).await
+    loop {
+        let (template, mounts) = (template.clone(), vec![mounted.clone()]);
+        match hidden::make(gateway, template, limits, mounts, ttl).await {
+            Err(error)
+                if error.error_code == Some("sandbox_capacity_unavailable")
+                    && warm::give_up(gateway).await => {}
+            other => return other,
+        }
+    }
 }
 
 /// Moves its lease's end for as long as somebody uses it.

@@ -12,6 +12,7 @@ mod http;
 mod logs;
 mod operator;
 mod pause;
+mod pools;
 mod proxy;
 mod restart;
 mod snapshots;

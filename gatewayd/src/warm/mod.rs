@@ -1,0 +1,260 @@
+//! Warm pools: sandboxes made before anybody asks for one.
+//!
+//! Each has a lease of its own, which is renewed; its agent knows its token, its network is as open as one gets
+//! that says nothing, and connections to its agent wait. A create that wants nothing else takes one out, once and
+//! for good, and gives it what is its own: a deadline, variables, a record. If that fails it is ended and the create
+//! goes on without it. No user code has ever run in one that is handed out.
+
+mod pools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::Semaphore;
+use warder_wire::gateway_net::Policy;
+use warder_wire::gateway_priv::AtDeadline;
+use warder_wire::{FaultCode, TemplateName};
+
+use pools::Place;
+pub(crate) use pools::WarmPools;
+
+use crate::auth::Caller;
+use crate::auth::key::hex;
+use crate::clock::Micros;
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::lifecycle::{NewSandbox, hidden, init};
+use crate::limits;
+use crate::random;
+use crate::registry::record::Change;
+use crate::sandbox::Sandbox;
+
+/// Made at once.
+const FILLERS: usize = 2;
+/// Pause between looks when nothing is to be made.
+const TICK: Duration = Duration::from_secs(1);
+/// How long after a create its first commands have the machine to themselves.
+const QUIET: Duration = Duration::from_millis(30);
+/// Generation of the policy one has in its pool.
+const FIRST: u64 = 1;
+
+/// Keeps so many sandboxes of a template ready.
+///
+/// # Errors
+/// 404 for a template nobody knows, 400 for too many.
+pub(crate) async fn resize(
+    gateway: &Gateway,
+    template: TemplateName,
+    size: u32,
+) -> Result<(), ApiError> {
+    if size > limits::POOL {
+        let text = format!("a pool may have {} sandboxes at most", limits::POOL);
+        return Err(ApiError::bad(text));
+    }
+    if size > 0 {
+        let all = gateway.peers.templates().await?;
+        if !all.iter().any(|known| known.name == template) {
+            return Err(ApiError::no_template(template.as_str()));
+        }
+    }
+    let written = gateway.registry.keep(Change::Pool(template.clone(), size));
+    written.await.map_err(|error| {
+        let text = format!("the pool could not be written down: {error}");
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
+    })?;
+    let (name, note) = (template.as_str(), size.to_string());
+    gateway.registry.audit("operator", "pool.set", name, note);
+    let size = usize::try_from(size).unwrap_or(0);
+    gateway.warm.resize(template, size);
+    Ok(())
+}
+
+/// A template changes: what was made of it before is not handed out any more.
+pub(crate) async fn changed(gateway: &Gateway, template: &TemplateName) {
+    for sandbox in gateway.warm.changed(template) {
+        hidden::end(gateway, &sandbox).await;
+    }
+}
+
+/// Ends one, so that there is room for a sandbox that a user asked for. False: there is none.
+pub(crate) async fn give_up(gateway: &Gateway) -> bool {
+    match gateway.warm.give_up() {
+        Some(sandbox) => {
+            hidden::end(gateway, &sandbox).await;
+            true
+        }
+        None => false,
+    }
+}
+
+/// A sandbox as asked for, out of its template's pool; `None` when there is none that will do.
+pub(crate) async fn claim(
+    gateway: &Gateway,
+    caller: &Caller,
+    new: &NewSandbox,
+) -> Option<Arc<Sandbox>> {
+    if !new.volumes.is_empty() || new.at_deadline != AtDeadline::Destroy {
+        return None;
+    }
+    let sandbox = gateway.warm.take(&new.from)?;
+    match adopt(gateway, caller, &sandbox, new).await {
+        Ok(()) => Some(sandbox),
+        Err(error) => {
+            eprintln!("gatewayd: {}: not handed out: {error}", sandbox.id);
+            gateway.registry.forget(&sandbox.id);
+            hidden::end(gateway, &sandbox).await;
+            None
+        }
+    }
+}
+
+async fn adopt(
+    gateway: &Gateway,
+    caller: &Caller,
+    sandbox: &Arc<Sandbox>,
+    new: &NewSandbox,
+) -> Result<(), ApiError> {
+    let traffic_token = match new.public_traffic {
+        Some(false) => Some(hex(&random::bytes::<20>()?)),
+        _ => None,
+    };
+    let started = Micros::now();
+    let closed = new.internet == Some(false);
+    {
+        let mut now = sandbox.now();
+        let record = &mut now.record;
+        record.owner = caller.key_id();
+        record.started = started.into();
+        record.end = started.plus_seconds(new.timeout).into();
+        record.template.clone_from(&new.template);
+        record.alias.clone_from(&new.alias);
+        record.auto_resume = new.auto_resume;
+        record.metadata.clone_from(&new.metadata);
+        record.variables.clone_from(&new.variables);
+        record.internet = new.internet;
+        record.public_traffic = new.public_traffic;
+        record.traffic_token.clone_from(&traffic_token);
+        record.mcp.clone_from(&new.mcp);
+        record.generation = if closed { FIRST + 1 } else { FIRST };
+    }
+    if let Some(token) = traffic_token {
+        sandbox.traffic_token.get_or_init(|| token);
+    }
+    let lease = async {
+        let ttl_ms = new.timeout.saturating_mul(1000);
+        let moved = gateway.peers.lease_set(sandbox.id.clone(), ttl_ms).await;
+        moved.map_err(ApiError::from)
+    };
+    let policy = async {
+        if closed {
+            policy(gateway, sandbox, FIRST + 1, Policy::CLOSED).await?;
+        }
+        Ok(())
+    };
+    let inside = async {
+        if !new.variables.is_empty() {
+            init(sandbox).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(lease, policy, inside)?;
+    // As for any other: written down before anybody can see it.
+    gateway.registry.save(sandbox).map_err(|error| {
+        let text = format!("the sandbox could not be written down: {error}");
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
+    })?;
+    if sandbox.made() {
+        Ok(())
+    } else {
+        Err(ApiError::internal("it has ended"))
+    }
+}
+
+async fn policy(
+    gateway: &Gateway,
+    sandbox: &Sandbox,
+    generation: u64,
+    policy: Policy,
+) -> Result<(), ApiError> {
+    let (peers, id) = (&gateway.peers, sandbox.id.clone());
+    let set = peers.policy_set(id, generation, policy, limits::ASK_TIMEOUT);
+    Ok(set.await?)
+}
+
+/// Fills, renews and thins out, for as long as this process lives.
+pub(crate) async fn tend(gateway: Arc<Gateway>) {
+    let fillers = Arc::new(Semaphore::new(FILLERS));
+    loop {
+        for sandbox in gateway.warm.surplus() {
+            hidden::end(&gateway, &sandbox).await;
+        }
+        for sandbox in gateway.warm.aging() {
+            renew(&gateway, &sandbox).await;
+        }
+        // Never closed.
+        let Ok(permit) = Arc::clone(&fillers).acquire_owned().await else {
+            return;
+        };
+        let busy = gateway.creates.available_permits() < limits::PENDING_CREATES;
+        let quiet = !busy && gateway.warm.unclaimed_for(QUIET);
+        let pause = match quiet.then(|| gateway.warm.begin()) {
+            Some(Some(place)) => {
+                let gateway = Arc::clone(&gateway);
+                tokio::spawn(async move {
+                    fill(&gateway, &place).await;
+                    drop(permit);
+                });
+                continue;
+            }
+            Some(None) => TICK,
+            None => QUIET,
+        };
+        drop(permit);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = gateway.warm.wake.notified() => {}
+        }
+    }
+}
+
+async fn renew(gateway: &Gateway, sandbox: &Sandbox) {
+    let ttl_ms = u64::try_from(limits::HIDDEN_TTL.as_millis()).unwrap_or(u64::MAX);
+    match gateway.peers.lease_set(sandbox.id.clone(), ttl_ms).await {
+        Ok(()) => {}
+        // Gone, and privd's word of it on its way.
+        Err(error) if error.fault() == Some(FaultCode::NotFound) => sandbox.end(),
+        Err(error) => eprintln!("gatewayd: {}: lease not renewed: {error}", sandbox.id),
+    }
+}
+
+async fn fill(gateway: &Gateway, place: &Place) {
+    match prepare(gateway, place.template.clone()).await {
+        Ok(sandbox) => {
+            if let Some(unwanted) = gateway.warm.filled(place, sandbox) {
+                hidden::end(gateway, &unwanted).await;
+            }
+        }
+        Err(error) => {
+            if gateway.warm.failed(place, error.message.clone()) {
+                eprintln!("gatewayd: pool of {}: {error}", place.template);
+            }
+        }
+    }
+}
+
+async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbox>, ApiError> {
+    let (limits, ttl) = (limits::SANDBOX, limits::HIDDEN_TTL);
+    let sandbox = hidden::make(gateway, template, limits, Vec::new(), ttl).await?;
+    let open = Policy { internet: true };
+    let outside = policy(gateway, &sandbox, FIRST, open);
+    // Its connections wait for the create and for the client's first request.
+    let inside = init(&sandbox);
+    match tokio::try_join!(outside, inside) {
+        Ok(_) => Ok(sandbox),
+        Err(error) => {
+            hidden::end(gateway, &sandbox).await;
+            Err(error)
+        }
+    }
+}
