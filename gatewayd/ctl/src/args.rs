@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::up::{Domain, Tls};
+
 /// Runs code that nobody has reviewed, in sandboxes on this machine, behind the E2B API.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not found, 4 refused, 5 no server or no room
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// What a sandbox used lately; without one, everything about the server in Prometheus' text format.
     Metrics(Metrics),
+    /// Open the log file and the certificates anew; no connection is dropped.
+    Reload,
     /// What this host offers, what it lacks, and how to get it.
     Doctor,
     /// Print a completion script.
@@ -62,9 +66,17 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Up {
-    /// Where to serve HTTP; port 0 takes a free one.
+    /// Where to serve HTTP, or HTTPS with --tls; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
+    /// A domain that leads here with every name below it: api.DOMAIN is the API, PORT-ID.DOMAIN a sandbox. May be
+    /// given several times; the first one is for the lines to export.
+    #[arg(long, value_name = "DOMAIN[:PORT]")]
+    pub(crate) domain: Vec<Domain>,
+    /// Speak TLS with this certificate chain and key (PEM files), or with `self` as an authority of its own. May
+    /// be given several times: the name a client asks for chooses.
+    #[arg(long, value_name = "CHAIN,KEY|self")]
+    pub(crate) tls: Vec<Tls>,
     /// Write the export lines to this file (0600) once it serves.
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,

@@ -23,6 +23,7 @@ mod metrics;
 mod output;
 mod place;
 mod process;
+mod reload;
 mod sandbox;
 mod shell;
 mod template;
@@ -85,6 +86,7 @@ async fn run(args: Args, output: Output) -> Result<u8, Error> {
         Command::Events(options) => events::run(&place, options, output).await,
         Command::Logs(options) => logs::run(&place, options, output).await,
         Command::Metrics(options) => metrics::run(&place, options, output).await,
+        Command::Reload => reload::run(&place, output).await,
         Command::Doctor => doctor::run(&place, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,7 +1,6 @@
 //! privd's configuration for this instance.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +12,25 @@ use crate::up::programs::Programs;
 pub(crate) const LOG: &str = "log";
 const FILE: &str = "privd.conf";
 
+/// What is served, and where.
+#[derive(Debug)]
+pub(crate) struct Serving<'a> {
+    /// The listener's descriptor.
+    pub(crate) listener: RawFd,
+    /// As clients are told them.
+    pub(crate) domains: &'a [String],
+    /// Chains and keys; without any, HTTP is served in the clear.
+    pub(crate) certificates: &'a [(PathBuf, PathBuf)],
+}
+
 /// Writes it below the state directory; its path.
 pub(crate) fn write(
     place: &Place,
     programs: &Programs,
-    listener: (RawFd, SocketAddr),
+    serving: &Serving<'_>,
     keep: bool,
 ) -> Result<PathBuf, Error> {
-    let text = render(place, programs, listener, keep)?;
+    let text = render(place, programs, serving, keep)?;
     let path = place.state_dir().join(FILE);
     super::env_file::replace(&path, &text, None)?;
     Ok(path)
@@ -29,16 +39,19 @@ pub(crate) fn write(
 fn render(
     place: &Place,
     programs: &Programs,
-    listener: (RawFd, SocketAddr),
+    serving: &Serving<'_>,
     keep: bool,
 ) -> Result<String, Error> {
     let state = place.state_dir();
-    let lines = [
+    let listen = if serving.certificates.is_empty() {
+        "listen_fd"
+    } else {
+        "tls_listen_fd"
+    };
+    let mut lines = vec![
         ("state_dir", line(state)?),
         ("run_dir", line(&place.run_dir())?),
-        ("listen_fd", listener.0.to_string()),
-        // Every name below localhost leads to this machine; only the port is to be said.
-        ("domain", format!("localhost:{}", listener.1.port())),
+        (listen, serving.listener.to_string()),
         ("libexec_dir", line(&programs.libexec)?),
         ("plugin_dir", line(&programs.plugins)?),
         ("agent", line(&programs.libexec.join("envd"))?),
@@ -46,6 +59,13 @@ fn render(
         ("on_stop", if keep { "keep" } else { "remove" }.to_owned()),
         ("log_file", line(&state.join(LOG))?),
     ];
+    for domain in serving.domains {
+        lines.push(("domain", domain.clone()));
+    }
+    for (chain, key) in serving.certificates {
+        lines.push(("tls_chain", line(chain)?));
+        lines.push(("tls_key", line(key)?));
+    }
     let mut text = String::from("# Written by `warder up` at each start.\n");
     for (keyword, value) in lines {
         // Writing to a String cannot fail.

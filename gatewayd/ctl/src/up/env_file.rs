@@ -9,14 +9,6 @@ use rustix::fs::{Gid, Uid, fchown};
 
 use crate::error::Error;
 
-/// The lines for a shell.
-pub(crate) fn lines(url: &str, key: &str) -> String {
-    format!(
-        "export E2B_API_URL={url}\nexport E2B_SANDBOX_URL={url}\nexport E2B_API_KEY={}\n",
-        super::quote(key)
-    )
-}
-
 /// Removes an earlier file, if there is one.
 pub(crate) fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
@@ -64,7 +56,7 @@ mod tests {
         let (file, victim) = (dir.path().join("env"), dir.path().join("victim"));
         fs::write(&victim, "untouched").expect("writes");
         std::os::unix::fs::symlink(&victim, &file).expect("links");
-        replace(&file, &lines("http://127.0.0.1:1", "e2b_0"), None).expect("writes");
+        replace(&file, "a\nb\nc\n", None).expect("writes");
         assert_eq!(fs::read_to_string(&victim).expect("reads"), "untouched");
         let meta = fs::symlink_metadata(&file).expect("is there");
         assert!(meta.is_file());

@@ -2,11 +2,13 @@
 
 mod config;
 mod env_file;
+mod local_ca;
+mod names;
 mod programs;
 mod supervise;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,8 +25,16 @@ use crate::http::{Target, encode};
 use crate::output::{Output, field};
 use crate::place::Place;
 
+use self::config::Serving;
+use self::local_ca::LocalCa;
+use self::names::Names;
 use self::programs::Programs;
 use self::supervise::{Privd, Turn};
+
+pub(crate) use self::names::{Domain, Tls};
+
+/// How often a certificate of our own is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
 pub(crate) async fn run(place: &Place, options: args::Up, output: Output) -> Result<u8, Error> {
     need_root()?;
@@ -47,12 +57,19 @@ pub(crate) async fn run(place: &Place, options: args::Up, output: Output) -> Res
     fcntl_setfd(&listener, FdFlags::empty())
         .map_err(|e| Error::io("pass the listener on", e.into()))?;
 
+    let names = Names::new(&options.domain, &options.tls, address)?;
+    let (certificates, ca) = certificates(&place, &options, &names)?;
     let programs = Programs::find(place.state_dir())?;
-    let listening = (listener.as_raw_fd(), address);
-    let config = config::write(&place, &programs, listening, options.keep)?;
+    let serving = Serving {
+        listener: listener.as_raw_fd(),
+        domains: &names.domains,
+        certificates: &certificates,
+    };
+    let config = config::write(&place, &programs, &serving, options.keep)?;
     let log = place.state_dir().join(config::LOG);
     let mut privd = Privd::new(programs.privd.clone(), config);
-    let served = serve(&place, &mut privd, &mut stop, address, &options, output).await;
+    let shown = (&names, ca.as_ref());
+    let served = serve(&place, &mut privd, &mut stop, shown, &options, output).await;
     // Whatever happened, nothing that was started stays behind.
     let stopped = privd.stop(&mut stop).await;
     if served.is_err() || stopped.is_err() {
@@ -63,11 +80,49 @@ pub(crate) async fn run(place: &Place, options: args::Up, output: Output) -> Res
     Ok(0)
 }
 
+/// A chain and its key.
+type Pair = (PathBuf, PathBuf);
+
+/// The files of `--tls`, made where they are to be.
+fn certificates(
+    place: &Place,
+    options: &args::Up,
+    names: &Names,
+) -> Result<(Vec<Pair>, Option<LocalCa>), Error> {
+    let (mut files, mut ca) = (Vec::new(), None);
+    for tls in &options.tls {
+        match tls {
+            Tls::Files(chain, key) => files.push((absolute(chain)?, absolute(key)?)),
+            Tls::OwnCa => {
+                let own = LocalCa::new(place.state_dir(), names.bare.clone(), names.addresses());
+                if own.ensure()?.authority {
+                    eprintln!("warder: made a new certificate authority; trust it anew");
+                }
+                files.push((own.leaf(), own.leaf()));
+                ca = Some(own);
+            }
+        }
+    }
+    Ok((files, ca))
+}
+
+/// The file's path from the root. The file itself may be a link: what it leads to later is what is then opened.
+fn absolute(file: &Path) -> Result<PathBuf, Error> {
+    let failed = |e| Error::io(format!("find {}", file.display()), e);
+    let name = file
+        .file_name()
+        .ok_or_else(|| Error::Usage(format!("{} is no file", file.display())))?;
+    fs::metadata(file).map_err(failed)?;
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new(".")).canonicalize();
+    Ok(folder.map_err(failed)?.join(name))
+}
+
 async fn serve(
     place: &Place,
     privd: &mut Privd,
     stop: &mut Stop,
-    address: SocketAddr,
+    (names, ca): (&Names, Option<&LocalCa>),
     options: &args::Up,
     output: Output,
 ) -> Result<(), Error> {
@@ -77,18 +132,22 @@ async fn serve(
         return Ok(());
     }
     let (id, key) = register(&api, options.api_key.as_deref()).await?;
-    let url = format!("http://{}", reachable(address));
-    let lines = env_file::lines(&url, &key);
+    usable(&api).await?;
+    let shown = ca.map(|ca| ca.publish(&place.run_dir())).transpose()?;
+    let lines = names.lines(&key, shown.as_ref());
     if let Some(file) = &options.env_file {
         env_file::write(file, &lines)?;
     }
+    let (api_url, sandbox_url) = names.urls();
     let value = json!({
-        "apiUrl": url, "sandboxUrl": url, "apiKey": key,
+        "apiUrl": api_url, "sandboxUrl": sandbox_url, "apiKey": key, "domains": names.domains,
+        "caFile": shown.as_ref().map(|[alone, _]| alone),
         "stateDir": place.state_dir(), "tag": place.tag().to_string(),
     });
     output.result(&value, &lines);
     eprintln!(
-        "warder: serving on {address}, log in {}; Ctrl-C ends it{}",
+        "warder: serving on {}, log in {}; Ctrl-C ends it{}",
+        names.address,
         place.state_dir().join(config::LOG).display(),
         if options.keep {
             " and leaves sandboxes running"
@@ -96,7 +155,13 @@ async fn serve(
             " and removes its sandboxes"
         }
     );
-    privd.keep_running(stop).await?;
+    for note in names.notes(shown.as_ref()) {
+        eprintln!("warder: {note}");
+    }
+    tokio::select! {
+        ended = privd.keep_running(stop) => ended?,
+        never = renew(ca, place, &api) => match never {},
+    }
     if !options.keep && privd.runs() {
         // The key was for this run only. If the gateway cannot say so now, its sandboxes are gone anyway.
         let path = format!("/admin/keys/{}", encode(&id));
@@ -122,14 +187,40 @@ async fn register(api: &Api, given: Option<&str>) -> Result<(String, String), Er
     Ok((field(&answer, "id"), key))
 }
 
-/// The address a client on this machine uses: a wildcard is no address to connect to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+/// Refuses to go on with a certificate that is none: no client could come in.
+async fn usable(api: &Api) -> Result<(), Error> {
+    let certificates = api.call(Method::GET, "/admin/certificates", None).await?;
+    for certificate in certificates.as_array().into_iter().flatten() {
+        match crate::reload::problem(certificate) {
+            Some(problem) if certificate["usable"] != true => return Err(Error::Failed(problem)),
+            Some(problem) => eprintln!("warder: {problem}"),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Renews the certificate of an authority of our own before its end, however long this runs.
+async fn renew(ca: Option<&LocalCa>, place: &Place, api: &Api) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(ca) = ca else {
+            continue;
+        };
+        let renewed = match ca.ensure() {
+            Ok(made) if !made.leaf => continue,
+            Ok(_) => ca.publish(&place.run_dir()),
+            Err(error) => Err(error),
+        };
+        let renewed = match renewed {
+            Ok(_) => api.call(Method::POST, "/admin/reload", None).await,
+            Err(error) => Err(error),
+        };
+        match renewed {
+            Ok(_) => eprintln!("warder: the certificate was renewed"),
+            Err(error) => eprintln!("warder: the certificate was not renewed: {error}"),
+        }
+    }
 }
 
 fn need_root() -> Result<(), Error> {
@@ -228,14 +319,6 @@ pub(crate) fn log_of(state_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clients_get_an_address_to_connect_to() {
-        let url = |text: &str| reachable(text.parse().expect("an address")).to_string();
-        assert_eq!(url("0.0.0.0:3000"), "127.0.0.1:3000");
-        assert_eq!(url("[::]:1"), "[::1]:1");
-        assert_eq!(url("10.1.2.3:80"), "10.1.2.3:80");
-    }
 
     #[test]
     fn the_sudo_line_survives_a_shell() {
