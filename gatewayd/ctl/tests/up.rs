@@ -29,6 +29,20 @@ impl Up {
         up
     }
 
+    /// curl for a name below the domain, to this machine and trusting the server's own authority: its output.
+    fn curl(&self, name: &str, args: &[&str]) -> String {
+        let domain = self.exported("E2B_DOMAIN");
+        let port = domain.split(':').nth(1).expect("a port").to_owned();
+        let output = Command::new("curl")
+            .args(["-sS", "--cacert", &self.exported("NODE_EXTRA_CA_CERTS")])
+            .args(["--resolve", &format!("*:{port}:127.0.0.1")])
+            .args(args)
+            .arg(format!("https://{name}.{domain}/health"))
+            .output()
+            .expect("curl runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     fn spawn(dir: &Path, more: &[&str]) -> Child {
         Command::new(Stage::find().program("warder"))
             .args(["up", "--listen", "127.0.0.1:0", "--state-dir"])
@@ -141,6 +155,91 @@ fn two_instances_do_not_touch_each_other() {
     assert!(one.end(rustix::process::Signal::INT).success());
     assert_eq!(two.warder(&["exec", &second, "echo", "alive"]).1, "alive");
     assert!(two.end(rustix::process::Signal::TERM).success());
+}
+
+#[test]
+fn an_authority_of_its_own_is_trusted_and_kept() {
+    const STATUS: [&str; 2] = ["-w", "%{http_version} %{http_code}"];
+    let mut up = Up::start(&["--tls", "self"]);
+    assert!(up.exported("E2B_DOMAIN").starts_with("warder.localhost:"));
+    assert_eq!(up.curl("api", &STATUS), "2 204");
+    assert_eq!(
+        up.curl("api", &["--http1.1", STATUS[0], STATUS[1]]),
+        "1.1 204"
+    );
+    let (_, id) = up.warder(&["create"]);
+    let agent = format!("49983-{id}");
+    assert_eq!(up.curl(&agent, &STATUS), "2 204");
+    let wrong = up.curl("too.deep", &STATUS);
+    assert!(wrong.contains("SSL"), "{wrong}");
+    let before = std::fs::read(up.dir.path().join("state/tls/ca.pem")).expect("kept");
+    let mode = std::fs::metadata(up.dir.path().join("state/tls/ca.pem")).expect("kept");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+
+    // By the operator, and by SIGHUP; and one that is broken changes nothing.
+    let (code, shown) = up.warder(&["reload"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(
+        shown.contains("*.warder.localhost") && shown.contains("in use"),
+        "{shown}"
+    );
+    send(
+        up.privd().expect("privd runs"),
+        rustix::process::Signal::HUP,
+    );
+    up.wait_for(|up| up.said().matches("opened anew").count() == 2);
+    let leaf = up.dir.path().join("state/tls/leaf.pem");
+    let good = std::fs::read(&leaf).expect("kept");
+    std::fs::write(&leaf, "rubbish").expect("writes");
+    assert_eq!(up.warder(&["reload"]).0, Some(1));
+    assert_eq!(up.curl("api", &STATUS), "2 204");
+    std::fs::write(&leaf, good).expect("writes");
+
+    let Up { dir, child } = up;
+    let first = Up {
+        dir: tempfile::tempdir().expect("a directory"),
+        child,
+    };
+    assert!(first.end(rustix::process::Signal::TERM).success());
+    std::fs::remove_file(dir.path().join("env")).expect("is there");
+    let child = Up::spawn(dir.path(), &["--tls", "self"]);
+    let mut again = Up { dir, child };
+    again.wait_for(|up| up.env_file().exists());
+    let after = std::fs::read(again.dir.path().join("state/tls/ca.pem")).expect("kept");
+    assert_eq!(before, after);
+    assert_eq!(again.curl("api", &STATUS), "2 204");
+    assert!(again.end(rustix::process::Signal::TERM).success());
+}
+
+#[test]
+fn files_that_are_no_certificate_stop_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (chain, key) = (dir.path().join("chain"), dir.path().join("key"));
+    for file in [&chain, &key] {
+        std::fs::write(file, "rubbish").expect("writes");
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("own");
+    }
+    let pair = format!("{},{}", chain.display(), key.display());
+    let said = |args: &[&str]| {
+        let output = Command::new(Stage::find().program("warder"))
+            .args(["up", "--listen", "127.0.0.1:0", "--state-dir"])
+            .arg(dir.path().join("state"))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("warder starts");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = said(&["--domain", "box.example", "--tls", &pair]);
+    assert!(
+        code == Some(1) && text.contains("its chain holds no certificate"),
+        "{text}"
+    );
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("own");
+    let (code, text) = said(&["--domain", "box.example", "--tls", &pair]);
+    assert!(code == Some(1) && text.contains("its key may be"), "{text}");
+    assert_eq!(said(&["--tls", &pair]).0, Some(2));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod net;
 mod pause;
 mod stage;
 mod stored;
+mod tls;
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 17] = [
+    let tests: [(&str, fn()); 18] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -89,6 +90,10 @@ fn main() {
         (
             "a_part_that_never_becomes_ready_ends_privd",
             a_part_that_never_becomes_ready_ends_privd,
+        ),
+        (
+            "certificates_are_those_of_the_configuration",
+            tls::certificates_are_those_of_the_configuration,
         ),
         (
             "volumes_outlive_sandboxes_and_privd",

@@ -49,6 +49,7 @@ pub(crate) struct Instance {
     gateway_inbox: BTreeMap<u64, (Result<gateway_priv::Answer, Fault>, Vec<OwnedFd>)>,
     plugin_inbox: BTreeMap<u64, Result<plugin_priv::Answer, Fault>>,
     events: Vec<Event>,
+    pub certificates: Vec<(Event, Vec<OwnedFd>)>,
     plugin_ends: Vec<SandboxId>,
 }
 
@@ -160,6 +161,7 @@ impl Instance {
             gateway_inbox: BTreeMap::new(),
             plugin_inbox: BTreeMap::new(),
             events: Vec::new(),
+            certificates: Vec::new(),
             plugin_ends: Vec::new(),
         };
         stage.configure(config);
@@ -384,12 +386,17 @@ impl Instance {
                     self.gateway_inbox.insert(seq, (result, fds));
                 }
                 Ok((Message::Event(event), fds)) => {
-                    let channels = usize::from(matches!(
-                        event,
-                        Event::NetChannel | Event::PluginChannel { .. }
-                    ));
-                    assert_eq!(fds.len(), channels, "{event:?}");
-                    self.events.push(event);
+                    let expected = match &event {
+                        Event::NetChannel | Event::PluginChannel { .. } => 1,
+                        Event::Certificate { fault, .. } => 2 * usize::from(fault.is_none()),
+                        _ => 0,
+                    };
+                    assert_eq!(fds.len(), expected, "{event:?}");
+                    if matches!(event, Event::Certificate { .. }) {
+                        self.certificates.push((event, fds));
+                    } else {
+                        self.events.push(event);
+                    }
                 }
                 Err(_) => {}
             }
@@ -615,6 +622,12 @@ impl Instance {
         privd.kill().expect("own");
         privd.wait().expect("own");
         self.players.clear();
+    }
+
+    pub(crate) fn hang_up(&mut self) {
+        let id = self.privd.as_ref().expect("runs").id();
+        let pid = rustix::process::Pid::from_raw(id.cast_signed()).expect("not zero");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("own");
     }
 
     pub(crate) fn terminate(&mut self) -> i32 {
