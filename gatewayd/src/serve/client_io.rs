@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) two_lengths: Arc<AtomicBool>,
     /// A request has come.
     pub(super) begun: Arc<AtomicBool>,
+    /// It was upgraded: what is read from now on is no head, and may come whenever it likes.
+    pub(super) upgraded: Arc<AtomicBool>,
 }
 
 /// The connection.
@@ -130,7 +132,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.state.halves.load(Ordering::Acquire) > 0 {
+        if this.state.halves.load(Ordering::Acquire) > 0
+            || this.state.upgraded.load(Ordering::Acquire)
+        {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
         if this.due && this.deadline.as_mut().poll(cx).is_ready() {
@@ -206,6 +210,24 @@ mod tests {
         assert!(!both_lengths(
             b"POST /content-length: HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 3"
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upgraded_connection_has_no_heads() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let mut server = ClientIo::new(server);
+        client
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("open");
+        let mut bytes = vec![0; 1 << 20];
+        assert_eq!(server.read(&mut bytes).await.expect("open"), 18);
+        server.state().upgraded.store(true, Ordering::Release);
+        client.write_all(&bytes[18..]).await.expect("open");
+        server.read_exact(&mut bytes[18..]).await.expect("no head");
+        tokio::time::sleep(limits::HEAD_TIMEOUT * 2).await;
+        client.write_all(b"later").await.expect("open");
+        assert_eq!(server.read(&mut bytes).await.expect("no deadline"), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -179,6 +179,9 @@ async fn connection<S>(
                 }
                 None => serve(&gateway, sender, request).await,
             };
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                state.upgraded.store(true, Ordering::Release);
+            }
             Ok::<_, Infallible>(answer.map(|body| body.of(half)))
         }
     });
