@@ -15,6 +15,8 @@ enum Unit {
     PerSecond,
     /// Shown as taken.
     Count,
+    /// Of two figures.
+    Ratio,
 }
 
 impl Unit {
@@ -23,6 +25,7 @@ impl Unit {
             Self::Milliseconds => format!("{:.2}", value / 1000.0),
             Self::Mebibytes => format!("{:.2}", value / 1024.0),
             Self::PerSecond | Self::Count => format!("{value:.0}"),
+            Self::Ratio => format!("{value:.2}"),
         }
     }
 
@@ -32,6 +35,7 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::PerSecond => "/s",
             Self::Count => "",
+            Self::Ratio => "x",
         }
     }
 }
@@ -54,7 +58,7 @@ impl Bound {
         let shown = match unit {
             Unit::Milliseconds => value / 1000.0,
             Unit::Mebibytes => value / 1024.0,
-            Unit::PerSecond | Unit::Count => value,
+            Unit::PerSecond | Unit::Count | Unit::Ratio => value,
         };
         shown <= most
     }
@@ -104,7 +108,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 44] = [
+const ROWS: [Row; 53] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -239,6 +243,45 @@ const ROWS: [Row; 44] = [
         Unit::PerSecond,
         &[],
     ),
+    row(
+        "  nginx's requests for each of ours",
+        "nginx rate against ours",
+        Unit::Ratio,
+        &[Bound::P50(1.0)],
+    ),
+    row(
+        "  request behind nginx",
+        "nginx request",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  p99 beyond nginx's",
+        "added to nginx p99",
+        Unit::Milliseconds,
+        &[Bound::P50(1.0)],
+    ),
+    row("line to cat and back", "echo idle", Unit::Milliseconds, &[]),
+    row(
+        "  while the sandbox moves bulk data",
+        "echo under load",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  against idle, p50",
+        "echo ratio",
+        Unit::Ratio,
+        &[Bound::P50(2.0)],
+    ),
+    row(
+        "one large upload, MiB",
+        "large upload",
+        Unit::PerSecond,
+        &[],
+    ),
+    row("  download, MiB", "large download", Unit::PerSecond, &[]),
+    size("  growth of gatewayd's peak memory", "large memory"),
     row(
         "Python SDK: create to first output",
         "sdk first output at 1",

@@ -62,6 +62,35 @@ impl Connection {
         self.head()
     }
 
+    /// Sends the head of a request whose body of `length` bytes is written to what comes back.
+    pub(crate) fn begin(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        length: u64,
+    ) -> io::Result<&mut TcpStream> {
+        let stream = self.reader.get_mut();
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("Content-Length: {length}\r\n\r\n"));
+        stream.write_all(text.as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Reads the answer to it, which must have this status.
+    pub(crate) fn answer(&mut self, status: u16) -> io::Result<()> {
+        let head = self.head()?;
+        let body = self.body(head)?;
+        if head.status == status {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&body);
+        Err(bad(format!("status {}: {text}", head.status)))
+    }
+
     fn head(&mut self) -> io::Result<Head> {
         let mut line = String::new();
         self.reader.read_line(&mut line)?;

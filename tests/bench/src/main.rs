@@ -9,8 +9,10 @@
 
 mod budget;
 mod burst;
+mod echo;
 mod http;
 mod idle;
+mod large;
 mod memory;
 mod one;
 mod peers;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
             println!("usage: warder-bench [PART...]   parts: {}", parts.join(" "));
             println!("E2B_API_URL, E2B_SANDBOX_URL and E2B_API_KEY name the server.");
             println!(
-                "BENCH_FULL=1 goes to 1,000 sandboxes; BENCH_OUT names the file of raw samples;"
+                "BENCH_FULL=1 goes to 1,000 sandboxes and bodies of 10 GiB; BENCH_OUT names the file of raw samples;"
             );
             println!(
                 "BENCH_SERVER is the number of its first process, BENCH_STAGE where its files are;"
@@ -68,7 +70,7 @@ fn load() -> String {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 16] = [
     // What is compared is measured by turns: other work on the machine comes and goes.
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),
@@ -81,6 +83,8 @@ const PARTS: [Part; 14] = [
     ("memory", memory::measure),
     ("idle", idle::measure),
     ("proxied", proxied::measure),
+    ("echo", echo::measure),
+    ("large", large::measure),
     ("sdk", sdk::measure),
     ("daemons", memory::daemons),
     ("rules", rules::measure),

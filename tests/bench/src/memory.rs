@@ -126,6 +126,17 @@ impl Reading {
     }
 }
 
+/// The process of the server that `BENCH_SERVER` numbers with this name.
+pub(crate) fn daemon(name: &str) -> Option<u32> {
+    let server: u32 = std::env::var("BENCH_SERVER").ok()?.parse().ok()?;
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        field(&status, "Name:") == name && is_below(*pid, server)
+    })
+}
+
 /// Whether a process is the first of a pid namespace below this one.
 fn is_first_below(status: &str) -> bool {
     let numbers: Vec<&str> = field(status, "NSpid:").split_whitespace().collect();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,34 +12,79 @@ use crate::Outcome;
 use crate::burst::at_once;
 use crate::http::Connection;
 use crate::stats::Samples;
-use crate::warder::Server;
+use crate::warder::{Sandbox, Server};
 
 const CLIENTS: usize = 8;
-const SPELL: Duration = Duration::from_secs(3);
+const SPELL: Duration = Duration::from_secs(2);
+/// By turns: other work on the machine comes and goes.
+const ROUNDS: usize = 3;
 
 /// Started inside a sandbox: this program as the server on port 8000. Prints `hello` when it answers.
 const INSIDE: &str = "chmod 755 /tmp/upstream && (setsid /tmp/upstream upstream 8000 >/dev/null 2>&1 </dev/null &); \
     for i in $(seq 500); do curl -sf http://127.0.0.1:8000/ && exit 0; sleep 0.02; done; exit 1";
 
-pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
-    let mut api = server.connect()?;
+/// Puts the server into a sandbox, on port 8000.
+pub(crate) fn serve_inside(server: &Server, sandbox: &Sandbox) -> Outcome {
     let mut edge = server.connect_edge()?;
-    let sandbox = server.create(&mut api)?;
     sandbox.upload(&mut edge, "/tmp/upstream", &fs::read("/proc/self/exe")?)?;
     sandbox.run(&mut edge, ("/bin/bash", &["-c", INSIDE]))?;
-    let headers = sandbox.headers("8000");
-    load(samples, "warder proxied", &headers[..2], || {
-        server.connect_edge()
-    })?;
-    server.kill(&mut api, &sandbox)?;
+    Ok(())
+}
 
+pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
+    let mut api = server.connect()?;
+    let sandbox = server.create(&mut api)?;
+    serve_inside(server, &sandbox)?;
     let (mut direct, port) = upstream()?;
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let result = load(samples, "direct", &[], || Connection::open(address))
-        .and_then(|()| nginx(samples, port));
+    let result = Nginx::start(port).and_then(|nginx| {
+        if nginx.is_none() {
+            samples.note("nginx is not installed here: no row for it".to_owned());
+        }
+        let result = rounds(server, &sandbox, port, nginx.as_ref(), samples);
+        nginx.map_or(Ok(()), Nginx::stop).and(result)
+    });
     direct.kill()?;
     direct.wait()?;
-    result
+    result?;
+    compare(samples);
+    server.kill(&mut api, &sandbox)?;
+    Ok(())
+}
+
+fn rounds(
+    server: &Server,
+    sandbox: &Sandbox,
+    upstream: u16,
+    nginx: Option<&Nginx>,
+    samples: &mut Samples,
+) -> Outcome {
+    let headers = sandbox.headers("8000");
+    let direct = SocketAddr::from(([127, 0, 0, 1], upstream));
+    for _ in 0..ROUNDS {
+        load(samples, "warder proxied", &headers[..2], || {
+            server.connect_edge()
+        })?;
+        if let Some(nginx) = nginx {
+            load(samples, "nginx", &[], || Connection::open(nginx.address))?;
+        }
+        load(samples, "direct", &[], || Connection::open(direct))?;
+    }
+    Ok(())
+}
+
+/// Against nginx, as the budgets have it.
+fn compare(samples: &mut Samples) {
+    let both = |what: &str| {
+        let ours = samples.figures(&format!("warder proxied {what}"))?;
+        Some((ours, samples.figures(&format!("nginx {what}"))?))
+    };
+    let (rate, request) = (both("rate"), both("request"));
+    if let Some((ours, nginx)) = rate {
+        samples.value("nginx rate against ours", nginx.p50 / ours.p50);
+    }
+    if let Some((ours, nginx)) = request {
+        samples.value("added to nginx p99", ours.p99 - nginx.p99);
+    }
 }
 
 /// Clients that ask as fast as they are answered, for a while.
@@ -94,43 +139,55 @@ fn upstream() -> Result<(Child, u16), Box<dyn std::error::Error>> {
     Ok((child, line.trim().parse()?))
 }
 
-fn nginx(samples: &mut Samples, upstream: u16) -> Outcome {
-    let known = ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from);
-    let Some(program) = known.into_iter().find(|path| path.exists()) else {
-        samples.note("nginx is not installed here: no row for it".to_owned());
-        return Ok(());
-    };
-    let dir = std::env::temp_dir().join(format!("warder-bench-nginx-{}", std::process::id()));
-    fs::create_dir_all(&dir)?;
-    let result = behind_nginx(samples, upstream, &program, &dir);
-    fs::remove_dir_all(&dir)?;
-    result
+/// A running nginx that passes everything on.
+struct Nginx {
+    master: Child,
+    address: SocketAddr,
+    dir: PathBuf,
 }
 
-fn behind_nginx(samples: &mut Samples, upstream: u16, program: &Path, dir: &Path) -> Outcome {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let config = format!(
-        "daemon off; worker_processes auto; pid nginx.pid; error_log error.log;
-        events {{ worker_connections 1024; }}
-        http {{ access_log off; keepalive_requests 1000000;
-            upstream u {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000; }}
-            server {{ listen 127.0.0.1:{port};
-                location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}"
-    );
-    fs::write(dir.join("nginx.conf"), config)?;
-    let mut child = Command::new(program)
-        .arg("-p")
-        .arg(dir)
-        .args(["-c", "nginx.conf"])
-        .spawn()?;
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Connection::open(address).is_err() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(20));
+impl Nginx {
+    /// None where it is not installed.
+    fn start(upstream: u16) -> Result<Option<Self>, Box<dyn std::error::Error>> {
+        let known = ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from);
+        let Some(program) = known.into_iter().find(|path| path.exists()) else {
+            return Ok(None);
+        };
+        let dir = std::env::temp_dir().join(format!("warder-bench-nginx-{}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let config = format!(
+            "daemon off; worker_processes auto; pid nginx.pid; error_log error.log;
+            events {{ worker_connections 1024; }}
+            http {{ access_log off; keepalive_requests 1000000;
+                upstream u {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000; }}
+                server {{ listen 127.0.0.1:{port};
+                    location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}"
+        );
+        fs::write(dir.join("nginx.conf"), config)?;
+        let master = Command::new(program)
+            .arg("-p")
+            .arg(&dir)
+            .args(["-c", "nginx.conf"])
+            .spawn()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Connection::open(address).is_err() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Some(Self {
+            master,
+            address,
+            dir,
+        }))
     }
-    let result = load(samples, "nginx", &[], || Connection::open(address));
-    // SIGTERM, so that the master takes its workers along.
-    Command::new("kill").arg(child.id().to_string()).status()?;
-    child.wait()?;
-    result
+
+    fn stop(mut self) -> Outcome {
+        // SIGTERM, so that the master takes its workers along.
+        let pid = self.master.id().to_string();
+        Command::new("kill").arg(pid).status()?;
+        self.master.wait()?;
+        fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
 }

@@ -116,13 +116,7 @@ impl Sandbox {
         let start = Instant::now();
         let message = json!({ "process": { "cmd": program.0, "args": program.1 }, "stdin": false })
             .to_string();
-        let mut body = vec![0];
-        body.extend_from_slice(
-            &u32::try_from(message.len())
-                .map_err(|e| bad(e.to_string()))?
-                .to_be_bytes(),
-        );
-        body.extend_from_slice(message.as_bytes());
+        let body = enveloped(&message)?;
         let [id, port, token] = self.headers("49983");
         let headers = [
             id,
@@ -192,8 +186,14 @@ impl Sandbox {
     }
 }
 
+/// A message as it stands in a Connect stream.
+pub(crate) fn enveloped(message: &str) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(message.len()).map_err(|e| bad(e.to_string()))?;
+    Ok([&[0], length.to_be_bytes().as_slice(), message.as_bytes()].concat())
+}
+
 /// Takes the first message of a Connect stream off `received`, if it is whole.
-fn envelope(received: &mut Vec<u8>) -> io::Result<Option<(u8, Value)>> {
+pub(crate) fn envelope(received: &mut Vec<u8>) -> io::Result<Option<(u8, Value)>> {
     let Some((head, rest)) = received.split_at_checked(5) else {
         return Ok(None);
     };
