@@ -70,6 +70,20 @@ test('closed ports and unknown sandboxes', async (t) => {
   assert.deepEqual(JSON.parse(gone.body), wanted)
 })
 
+test('a server that is just starting is waited for', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.commands.run('(sleep 0.3; exec python3 -m http.server 8010 --bind 127.0.0.1) >/dev/null 2>&1 </dev/null &')
+  assert.equal((await ask('/', { headers: { Host: sandbox.getHost(8010) } })).status, 200)
+})
+
+test('traffic does not extend the timeout', async (t) => {
+  const { sandbox, by } = await web(t)
+  const before = (await sandbox.getInfo()).endAt.getTime()
+  for (let n = 0; n < 3; n++) assert.equal((await ask('/hello', by)).status, 200)
+  await sandbox.commands.run('true')
+  assert.equal((await sandbox.getInfo()).endAt.getTime(), before)
+})
+
 test('a sandbox without internet is whole otherwise', async (t) => {
   const sandbox = await make(t, { allowInternetAccess: false })
   assert.equal((await sandbox.getInfo()).allowInternetAccess, false)

@@ -175,6 +175,52 @@ def test_a_port_nobody_listens_on(sandbox, edge):
     }
 
 
+def test_a_server_that_is_just_starting(sandbox, edge):
+    """The request comes first; it waits for the port."""
+    start = "(sleep 0.3; exec python3 -m http.server 8010 --bind 127.0.0.1) >/dev/null 2>&1 </dev/null &"
+    sandbox.commands.run(start)
+    assert edge.get("/", headers={"Host": sandbox.get_host(8010)}).status == 200
+
+
+def test_traffic_does_not_extend_the_timeout(web):
+    sandbox, client = web
+    before = sandbox.get_info().end_at
+    for _ in range(3):
+        assert client.get("/hello").status == 200
+    sandbox.commands.run("true")
+    assert sandbox.get_info().end_at == before
+
+
+def test_a_page_for_a_browser(sandbox, edge):
+    headers = {
+        "Host": sandbox.get_host(8001),
+        "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+        "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "Sec-Fetch-Mode": "navigate",
+    }
+    page = edge.get("/", headers=headers)
+    assert page.status == 502
+    assert page.body.startswith(b"<!DOCTYPE html>") and page.body.endswith(b"</html>")
+    assert sandbox.sandbox_id.encode() in page.body and b"8001" in page.body
+    # A script of the same browser reads JSON.
+    assert edge.get("/", headers={**headers, "Sec-Fetch-Mode": "cors"}).json["port"] == 8001
+
+
+def test_preflights(web, edge):
+    """Of a live port they are the server's to answer; where there is none, the gateway lets the script read why."""
+    sandbox, _ = web
+    asked = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-mine",
+    }
+    nobody = edge.ask("OPTIONS", "/", headers={**asked, "Host": sandbox.get_host(8001)})
+    assert nobody.status == 204
+    assert nobody.headers["access-control-allow-headers"] == "authorization,x-mine"
+    inside = edge.ask("OPTIONS", "/", headers={**asked, "Host": sandbox.get_host(8000)})
+    assert "access-control-allow-headers" not in inside.headers
+
+
 def test_a_sandbox_that_never_was(edge):
     unknown = "i" + "0" * 20
     wanted = {"sandboxId": unknown, "message": "The sandbox was not found", "code": 502}
