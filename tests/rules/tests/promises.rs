@@ -29,7 +29,8 @@ fn every_promise_has_its_test() {
             wrong.push(format!("no file {file}: {promise}"));
             continue;
         };
-        let function = words.next().map(|name| format!("fn {name}("));
+        let word = if file.ends_with(".py") { "def" } else { "fn" };
+        let function = words.next().map(|name| format!("{word} {name}("));
         if function.is_some_and(|function| !text.contains(&function)) {
             wrong.push(format!("no such test in {file}: {promise}"));
         }
