@@ -55,13 +55,13 @@ fn clip(mut text: String) -> String {
 }
 
 /// What was said, at times that can be true, at most so many.
-fn lines(bytes: &[u8], started: Micros, now: Micros) -> Result<Vec<Line>, FetchError> {
+fn lines(bytes: &[u8], made: Micros, now: Micros) -> Result<Vec<Line>, FetchError> {
     let whole: Whole = serde_json::from_slice(bytes).map_err(|_| FetchError::Garbled)?;
     let mut found = Vec::new();
     let skip = whole.entries.len().saturating_sub(limits::LOG_LINES);
     if whole.dropped > 0 || skip > 0 {
         found.push(Line::new(
-            started,
+            made,
             Level::Warn,
             "gateway",
             "earlier lines of the agent had to make room",
@@ -74,7 +74,7 @@ fn lines(bytes: &[u8], started: Micros, now: Micros) -> Result<Vec<Line>, FetchE
             "process" => "process",
             _ => "envd",
         };
-        let at = Micros(entry.at).clamp(started, now.max(started));
+        let at = Micros(entry.at).clamp(made, now.max(made));
         let mut line = Line::new(at, level, logger, clip(entry.message));
         if let Some(process) = entry.process {
             line.fields.insert("cmd", clip(process.cmd));
@@ -96,7 +96,8 @@ fn lines(bytes: &[u8], started: Micros, now: Micros) -> Result<Vec<Line>, FetchE
 }
 
 /// Asks the agent, on a stream that only the gateway gets.
-pub(super) async fn fetch(sandbox: &Arc<Sandbox>) -> Result<Vec<Line>, FetchError> {
+/// Nothing it says can be from before the sandbox was `made`.
+pub(super) async fn fetch(sandbox: &Arc<Sandbox>, made: Micros) -> Result<Vec<Line>, FetchError> {
     let _one = sandbox
         .exchanges
         .try_acquire()
@@ -130,8 +131,7 @@ pub(super) async fn fetch(sandbox: &Arc<Sandbox>) -> Result<Vec<Line>, FetchErro
     let bytes = tokio::time::timeout(limits::LINK_TIMEOUT, asked)
         .await
         .map_err(|_| FetchError::Silent)??;
-    let started = sandbox.now().record.started.into();
-    lines(&bytes, started, Micros::now())
+    lines(&bytes, made, Micros::now())
 }
 
 /// The last lines fetched before the agent could no longer be asked.

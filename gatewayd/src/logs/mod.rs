@@ -6,6 +6,7 @@
 mod agent;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use warder_wire::SandboxId;
@@ -93,18 +94,23 @@ pub(crate) async fn lines(gateway: &Gateway, id: &SandboxId) -> Option<Vec<Line>
     }
     let mut lines: Vec<Line> = events.iter().map(|event| of_event(event)).collect();
     if let Some(sandbox) = sandbox {
-        lines.extend(agent_lines(&sandbox).await);
+        // Not since its start: that moves when it is resumed.
+        let made = events
+            .first()
+            .filter(|event| event.kind == EventKind::Created)
+            .map_or(Micros(0), |event| event.at.into());
+        lines.extend(agent_lines(&sandbox, made).await);
         // Stable: what one source wrote at one time stays in its order.
         lines.sort_by_key(|line| line.timestamp);
     }
     Some(lines)
 }
 
-async fn agent_lines(sandbox: &std::sync::Arc<Sandbox>) -> Vec<Line> {
+async fn agent_lines(sandbox: &Arc<Sandbox>, made: Micros) -> Vec<Line> {
     if !sandbox.runs() {
         return sandbox.agent_lines.kept();
     }
-    match agent::fetch(sandbox).await {
+    match agent::fetch(sandbox, made).await {
         Ok(lines) => {
             sandbox.agent_lines.keep(lines.clone());
             lines

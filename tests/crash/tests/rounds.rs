@@ -211,6 +211,10 @@ fn after(
         wrong
     });
 
+    // And was told as an event, once.
+    let wrong = told(instance, &tally);
+    assert!(wrong.is_empty(), "{name}: {wrong:?}");
+
     // Every resident answers by the same id, with its file and its processes.
     let wrong = thread::scope(|scope| {
         let quarters = residents.chunks_mut(RESIDENTS.div_ceil(4)).map(|some| {
@@ -268,6 +272,30 @@ fn after(
             wrong
         },
     );
+}
+
+/// What is wrong with the event log: each create and destroy that was answered is in it once.
+fn told(instance: &Instance, tally: &Tally) -> Vec<String> {
+    let mut seen: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let all = instance.admin("GET", "/admin/events", &Value::Null).text();
+    for line in all.lines() {
+        let event: Value = serde_json::from_str(line).expect("an event is JSON");
+        let id = event["sandboxId"].as_str().unwrap_or_default().to_owned();
+        let (created, killed) = seen.entry(id).or_default();
+        *created += usize::from(event["type"] == "sandbox.lifecycle.created");
+        *killed += usize::from(event["type"] == "sandbox.lifecycle.killed");
+    }
+    let kept = tally.kept.iter().map(|id| (id, (1, 0)));
+    let destroyed = tally.destroyed.iter().map(|id| (id, (1, 1)));
+    kept.chain(destroyed)
+        .filter(|(id, wanted)| seen.get(*id) != Some(wanted))
+        .map(|(id, wanted)| {
+            format!(
+                "{id}: created and killed {wanted:?}, told {:?}",
+                seen.get(id)
+            )
+        })
+        .collect()
 }
 
 impl Mortal {
