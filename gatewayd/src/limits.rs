@@ -147,6 +147,8 @@ pub(crate) const LOG_LINES: usize = 1000;
 pub(crate) const LOG_BYTES: usize = 2 * 1024 * 1024;
 /// Longest text an agent's line may bring, in bytes.
 pub(crate) const LOG_TEXT: usize = 1024;
+/// How long a pause waits for them.
+pub(crate) const LOG_KEEP_TIMEOUT: Duration = Duration::from_millis(100);
 /// Lines of an agent kept of a paused sandbox.
 pub(crate) const LOG_LINES_KEPT: usize = 200;
 /// Idempotency keys remembered.

@@ -15,6 +15,7 @@ use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::logs;
 use crate::proxy::{Outgoing, converse};
 use crate::random;
 use crate::registry::record::{EventKind, Kept};
@@ -47,6 +48,7 @@ pub(crate) async fn pause(
             )
             .code("sandbox_snapshot_guest_agent_unresponsive"));
         }
+        logs::keep(&gateway, &sandbox).await;
         sandbox.now().phase = Phase::Pausing;
         let (kept, synced) = tokio::join!(put_to_sleep(&gateway, &sandbox, memory), async {
             // What is known of it must be found again when it is.

@@ -13,6 +13,7 @@ use warder_wire::SandboxId;
 
 use crate::clock::Micros;
 use crate::gateway::Gateway;
+use crate::limits;
 use crate::registry::record::{EventKind, EventRecord};
 use crate::sandbox::Sandbox;
 pub(crate) use agent::AgentLines;
@@ -94,12 +95,7 @@ pub(crate) async fn lines(gateway: &Gateway, id: &SandboxId) -> Option<Vec<Line>
     }
     let mut lines: Vec<Line> = events.iter().map(|event| of_event(event)).collect();
     if let Some(sandbox) = sandbox {
-        // Not since its start: that moves when it is resumed.
-        let made = events
-            .first()
-            .filter(|event| event.kind == EventKind::Created)
-            .map_or(Micros(0), |event| event.at.into());
-        lines.extend(agent_lines(&sandbox, made).await);
+        lines.extend(agent_lines(&sandbox, made(&events)).await);
         // Stable: what one source wrote at one time stays in its order.
         lines.sort_by_key(|line| line.timestamp);
     }
@@ -127,4 +123,22 @@ async fn agent_lines(sandbox: &Arc<Sandbox>, made: Micros) -> Vec<Line> {
             all
         }
     }
+}
+
+/// Fetches what the agent has and keeps the last of it, for while the sandbox is paused. An agent that does not
+/// answer at once is not waited for.
+pub(crate) async fn keep(gateway: &Gateway, sandbox: &Arc<Sandbox>) {
+    let made = made(&gateway.events.page(Some(&sandbox.id), &[], true, (0, 1)));
+    let fetched = tokio::time::timeout(limits::LOG_KEEP_TIMEOUT, agent::fetch(sandbox, made)).await;
+    if let Ok(Ok(lines)) = fetched {
+        sandbox.agent_lines.keep(lines);
+    }
+}
+
+/// When the sandbox was made, by its first event; not since its start, which moves when it is resumed.
+fn made(events: &[Arc<EventRecord>]) -> Micros {
+    events
+        .first()
+        .filter(|event| event.kind == EventKind::Created)
+        .map_or(Micros(0), |event| event.at.into())
 }

@@ -118,6 +118,35 @@ def test_events_of_a_life(make, mark, api):
     assert sandbox.sandbox_id in {e["sandboxId"] for e in api.get("/events/sandboxes?limit=100").json}
 
 
+def test_a_pause_is_told_and_its_logs_stay(make, api):
+    sandbox = make()
+    sandbox.commands.run("true")
+    assert api.post(f"/sandboxes/{sandbox.sandbox_id}/pause").status == 204
+    counted = len(sandbox.get_metrics())
+    lines = api.get(f"/v2/sandboxes/{sandbox.sandbox_id}/logs").json["logs"]
+    messages = [line["message"] for line in lines]
+    assert "process ended" in messages and messages[-1].startswith("sandbox paused")
+    Sandbox.connect(sandbox.sandbox_id)
+    events = api.get(f"/events/sandboxes/{sandbox.sandbox_id}?orderAsc=true").json
+    kinds = [event["type"].split(".")[-1] for event in events]
+    assert kinds == ["created", "paused", "resumed"]
+    assert events[1]["eventData"]["execution"]["execution_time"] >= 0
+    assert events[0]["sandboxExecutionId"] == events[1]["sandboxExecutionId"] != events[2]["sandboxExecutionId"]
+    assert len(sandbox.get_metrics()) >= counted
+
+
+def test_details_are_complete(make, mark, api):
+    sandbox = make(timeout=120, metadata=mark)
+    found = api.get(f"/sandboxes/{sandbox.sandbox_id}").json
+    needed = "templateID sandboxID clientID envdVersion startedAt endAt cpuCount memoryMB diskSizeMB state".split()
+    more = "alias metadata envdAccessToken domain allowInternetAccess lifecycle volumeMounts".split()
+    assert set(needed + more) <= set(found), set(needed + more) - set(found)
+    assert found["state"] == "running" and found["metadata"] == mark and found["volumeMounts"] == []
+    assert found["lifecycle"] == {"autoResume": False, "onTimeout": "kill"}
+    assert "pauseMode" not in found
+    assert min(found["cpuCount"], found["memoryMB"], found["diskSizeMB"]) > 0
+
+
 def test_an_end_by_timeout_says_so(make, api, until):
     sandbox = make(timeout=1)
     path = f"/events/sandboxes/{sandbox.sandbox_id}?types=sandbox.lifecycle.killed"
