@@ -138,6 +138,20 @@ impl Store {
         unsupported("storage::Store::draft")
     }
 
+    /// Copies what a sandbox has changed into a draft above its layers.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn copy_changes(
+        &self,
+        _draft: &Draft,
+        _sandbox: &SandboxId,
+        _ids: IdRange,
+        _reserve: u64,
+    ) -> Result<()> {
+        unsupported("storage::Store::copy_changes")
+    }
+
     /// Puts a whole draft into use.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
+pub(crate) use mounts::detach;
 pub use strays::end_strays;
 pub(crate) use unpack::unpack;
 pub use users::{IdRange, UserNamespace};

@@ -100,7 +100,7 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     let guarded = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let volumes: Vec<(OwnedFd, &GuestPath)> = root
         .volumes()
-        .map(|(content, at)| Ok((detach(&content, guarded, Some(users))?, at)))
+        .map(|(content, at)| Ok((detach(CWD, &content, guarded, Some(users))?, at)))
         .collect::<Result<_>>()?;
     rustix::process::chdir("stage").at("enter the stage")?;
     overlay("root", &(trees + "tree"), "up", "wk")?;
@@ -218,19 +218,20 @@ fn mount_points_are_directories() -> Result<()> {
 
 /// Attaches the tree at `from` at `to`, in this namespace only. See [`detach`].
 fn attach(from: &str, to: &str, attributes: u64, users: Option<&UserNamespace>) -> Result<()> {
-    let tree = detach(from, attributes, users)?;
+    let tree = detach(CWD, from, attributes, users)?;
     move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
 }
 
-/// The tree at `from` (without mounts below it), attached nowhere; with `users`, its files have the ids that those
+/// The tree at `from` in `directory` (without mounts below it), attached nowhere; with `users`, its files have the ids that those
 /// map.
 pub(crate) fn detach(
+    directory: BorrowedFd<'_>,
     from: &str,
     attributes: u64,
     users: Option<&UserNamespace>,
 ) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, from, flags).at("open a tree")?;
+    let tree = open_tree(directory, from, flags).at("open a tree")?;
     sys::set_mount(tree.as_fd(), attributes, users.map(AsFd::as_fd)).at("map the ids of a tree")?;
     Ok(tree)
 }

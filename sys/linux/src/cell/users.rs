@@ -39,6 +39,20 @@ impl UserNamespace {
         {
             return Err(HostError::Invalid("id range"));
         }
+        let line = format!("0 {} {}\n", range.first, range.count);
+        Self::make(range, &line)
+    }
+
+    /// One that no process may enter: mounts that take their map from it show the files of `range` with ids from 0 up.
+    ///
+    /// # Errors
+    /// `System`.
+    pub(crate) fn inverse(range: IdRange) -> Result<Self> {
+        let line = format!("{} 0 {}\n", range.first, range.count);
+        Self::make(range, &line)
+    }
+
+    fn make(range: IdRange, line: &str) -> Result<Self> {
         let parent = rustix::process::getpid();
         let holder = Process::fork(libc::CLONE_NEWUSER, None, || {
             // Only its namespace is wanted: waits to be killed.
@@ -47,7 +61,7 @@ impl UserNamespace {
             }
             0
         })?;
-        let descriptor = map(holder.pid(), range);
+        let descriptor = map(holder.pid(), line);
         holder.signal(Signal::Kill)?;
         holder.reap()?;
         Ok(Self {
@@ -70,10 +84,9 @@ impl AsFd for UserNamespace {
 }
 
 /// Writes both maps of a child that is not reaped yet, so its number is still its own.
-fn map(pid: u32, range: IdRange) -> Result<OwnedFd> {
-    let line = format!("0 {} {}\n", range.first, range.count);
-    std::fs::write(format!("/proc/{pid}/uid_map"), &line).at("write uid_map")?;
-    std::fs::write(format!("/proc/{pid}/gid_map"), &line).at("write gid_map")?;
+fn map(pid: u32, line: &str) -> Result<OwnedFd> {
+    std::fs::write(format!("/proc/{pid}/uid_map"), line).at("write uid_map")?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), line).at("write gid_map")?;
     let path = format!("/proc/{pid}/ns/user");
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .at("open /proc/PID/ns/user")

@@ -4,6 +4,7 @@
 //! manifest, or a template being made, names it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
 
+use super::snapshot::LINKS;
 use super::{Store, write_all};
 use crate::error::{At, HostError, Result};
 
@@ -172,6 +174,7 @@ impl Store {
     pub fn keep(&self, draft: &Draft) -> Result<()> {
         let manifest = format!("templates/.{}", draft.names[0]);
         self.write_manifest(&manifest, &draft.names)?;
+        super::trash::remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
         rustix::fs::syncfs(&self.directory).at("syncfs")?;
         let layer = format!("layers/{}", draft.names[0]);
         let template = format!("templates/{}", draft.template);

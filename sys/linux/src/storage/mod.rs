@@ -16,6 +16,7 @@
 mod base;
 mod import;
 mod layers;
+mod snapshot;
 mod trash;
 mod volumes;
 
@@ -25,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
@@ -225,12 +226,15 @@ impl Store {
                 .at("open a sandbox's directory")?;
             let owner = Owner::from(ids);
             let up = owner.make_dir(cell.as_fd(), "up")?;
+            self.imitate(&up, &layers, ("up", "tree"), ids)?;
             rustix::fs::mkdirat(&cell, "wk", Mode::RWXU).at("make a work directory")?;
             if shares_usr {
-                owner.make_dir(cell.as_fd(), "usr-up")?;
+                let usr = owner.make_dir(cell.as_fd(), "usr-up")?;
+                self.imitate(&usr, &layers, ("usr-up", "tree/usr"), ids)?;
                 rustix::fs::mkdirat(&cell, "usr-wk", Mode::RWXU).at("make a work directory")?;
             }
             let etc = owner.make_dir(up.as_fd(), "etc")?;
+            self.imitate(&etc, &layers, ("up/etc", "tree/etc"), ids)?;
             owner.make_file(etc.as_fd(), "hostname", &format!("{sandbox}\n"))?;
             owner.make_file(etc.as_fd(), "hosts", &hosts(sandbox))?;
             owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))?;
@@ -243,6 +247,34 @@ impl Store {
         self.manifests.hold(&layers);
         self.manifests.cells.insert(sandbox.clone(), layers);
         Ok(())
+    }
+
+    /// A directory in an upper stands for those below it: gives it the owner and mode of the topmost, which is at
+    /// `over` in a layer or at `bottom` in the last one.
+    fn imitate(
+        &self,
+        upper: &OwnedFd,
+        layers: &[String],
+        (over, bottom): (&str, &str),
+        ids: IdRange,
+    ) -> Result<()> {
+        let places = std::iter::repeat_n(over, layers.len() - 1).chain([bottom]);
+        let look = |(layer, place): (&String, &str)| {
+            let path = format!("layers/{layer}/{place}");
+            rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok()
+        };
+        let Some(stat) = layers.iter().zip(places).find_map(look) else {
+            return Ok(());
+        };
+        let within = stat.st_uid < ids.count && stat.st_gid < ids.count;
+        if !within || FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        let owner = Owner(
+            Uid::from_raw(ids.first + stat.st_uid),
+            Gid::from_raw(ids.first + stat.st_gid),
+        );
+        owner.finish(upper, stat.st_mode)
     }
 
     /// The tree of a sandbox.

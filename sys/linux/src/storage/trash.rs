@@ -45,8 +45,8 @@ fn named(name: &str) -> Option<String> {
     (name != "." && name != "..").then(|| name.to_owned())
 }
 
-/// Removes `name` from the trash; directories in it that are not empty move to the trash itself.
-fn remove(trash: BorrowedFd<'_>, name: &str, lifted: &mut u64) -> Result<()> {
+/// Removes `name` from a directory, the trash; directories in it that are not empty move to that directory itself.
+pub(super) fn remove(trash: BorrowedFd<'_>, name: &str, lifted: &mut u64) -> Result<()> {
     match rustix::fs::unlinkat(trash, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::NOTDIR) => {

@@ -5,6 +5,8 @@ mod archives;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(target_os = "linux")]
+mod snapshots;
+#[cfg(target_os = "linux")]
 #[allow(dead_code, reason = "each test program uses a part")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -44,6 +46,22 @@ fn main() {
         (
             "archives::an_archive_cannot_take_the_hosts_memory",
             archives::an_archive_cannot_take_the_hosts_memory,
+        ),
+        (
+            "snapshots::a_clone_is_what_its_source_was",
+            snapshots::a_clone_is_what_its_source_was,
+        ),
+        (
+            "snapshots::sixty_layers_and_no_more",
+            snapshots::sixty_layers_and_no_more,
+        ),
+        (
+            "snapshots::a_hostile_tree_stays_outside",
+            snapshots::a_hostile_tree_stays_outside,
+        ),
+        (
+            "snapshots::what_was_being_made_is_discarded",
+            snapshots::what_was_being_made_is_discarded,
         ),
         (
             "processes::programs_get_what_they_are_given",
