@@ -1,12 +1,13 @@
 //! Slow work, in forked workers that hold only the descriptors of their job: emptying the trash, making
-//! template `base`, unpacking templates, writing out the disks of paused sandboxes.
+//! template `base`, unpacking templates, copying for snapshots, writing out the disks of paused sandboxes.
 
 use std::os::fd::AsFd;
 
 use warder_host::HostError;
+use warder_host::cell::IdRange;
 use warder_host::process::{Exit, Process, Signal};
 use warder_host::storage::Draft;
-use warder_wire::{Fault, FaultCode, SandboxId, TemplateName, gateway_priv};
+use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, gateway_priv};
 
 use crate::leases::Timer;
 use crate::privd::{Privd, host_fault};
@@ -16,6 +17,8 @@ use crate::supervise::{ReplyTo, chain};
 const TRASH_DELAY_MS: u64 = 50;
 /// Longest time for unpacking a template.
 const IMPORT_MS: u64 = 30 * 60 * 1000;
+/// Longest time for copying what a sandbox has changed; it stands still for so long.
+const COPY_MS: u64 = 5 * 60 * 1000;
 /// How nice the worker is that empties the trash.
 const NICE: i32 = 10;
 
@@ -28,6 +31,17 @@ pub(crate) struct Job {
     pub process: Process,
     work: Work,
     until: u64,
+    /// What it makes is wanted no more.
+    cancelled: bool,
+}
+
+/// Who asked for a template.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// The gateway, for an import.
+    Gateway(ReplyTo),
+    /// A plugin host, for a snapshot of this sandbox.
+    Plugin(SandboxId, OpId),
 }
 
 /// What it does.
@@ -45,11 +59,29 @@ enum Work {
         draft: Draft,
         range: u32,
     },
-    /// Puts a template into use.
-    Keep {
-        to: ReplyTo,
+    /// Copies what a sandbox has changed.
+    Copy {
+        sandbox: SandboxId,
+        op: OpId,
         draft: Draft,
     },
+    /// Puts a template into use.
+    Keep {
+        asker: Asker,
+        draft: Draft,
+    },
+}
+
+impl Work {
+    fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Base(draft)
+            | Self::Import { draft, .. }
+            | Self::Copy { draft, .. }
+            | Self::Keep { draft, .. } => Some(draft),
+            Self::Trash | Self::Sync | Self::Reclaim => None,
+        }
+    }
 }
 
 impl Privd {
@@ -60,6 +92,7 @@ impl Privd {
             process,
             work,
             until,
+            cancelled: false,
         });
         self.next_token
     }
@@ -229,7 +262,7 @@ impl Privd {
         match started {
             Ok(process) => {
                 let until = self.now.mono + IMPORT_MS;
-                self.timers.set(until, Timer::Import);
+                self.timers.set(until, Timer::Job);
                 self.add_job(process, Work::Import { to, draft, range }, until);
                 Ok(())
             }
@@ -241,33 +274,100 @@ impl Privd {
         }
     }
 
+    /// Starts to copy what a sandbox, which stands still, has changed.
+    ///
+    /// # Errors
+    /// What the system layer says; the draft is discarded then.
+    pub(crate) fn start_copy(
+        &mut self,
+        sandbox: &SandboxId,
+        op: OpId,
+        draft: Draft,
+        ids: IdRange,
+    ) -> Result<(), Fault> {
+        let (store, reserve) = (
+            &self.store,
+            u64::from(self.config.storage_reserve_mib) << 20,
+        );
+        let job = || finish(store.copy_changes(&draft, sandbox, ids, reserve));
+        match Process::worker(&[store.as_fd(), self.lock.as_fd()], job) {
+            Ok(process) => {
+                let until = self.now.mono + COPY_MS;
+                self.timers.set(until, Timer::Job);
+                let sandbox = sandbox.clone();
+                self.add_job(process, Work::Copy { sandbox, op, draft }, until);
+                Ok(())
+            }
+            Err(e) => {
+                self.settle(draft, false);
+                Err(host_fault(&e))
+            }
+        }
+    }
+
+    /// Snapshots being copied or put into use.
+    pub(crate) fn snapshots_under_way(&self) -> usize {
+        let takes = |job: &&Job| matches!(job.work, Work::Copy { .. } | Work::Keep { .. });
+        self.jobs.iter().filter(takes).count()
+    }
+
     /// Starts to put a template into use.
-    fn start_keep(&mut self, to: ReplyTo, draft: Draft) {
+    pub(crate) fn start_keep(&mut self, asker: Asker, draft: Draft) {
         let store = &self.store;
         let keep = [store.as_fd(), self.lock.as_fd()];
         match Process::worker(&keep, || finish(store.keep(&draft))) {
             Ok(process) => {
-                self.add_job(process, Work::Keep { to, draft }, u64::MAX);
+                self.add_job(process, Work::Keep { asker, draft }, u64::MAX);
             }
-            Err(e) => {
-                self.settle(draft, false);
-                self.answer_gateway(&to, Err(host_fault(&e)), Vec::new());
+            Err(e) => self.kept(asker, draft, Err(host_fault(&e))),
+        }
+    }
+
+    /// A template is in use, or is not.
+    fn kept(&mut self, asker: Asker, draft: Draft, result: Result<(), Fault>) {
+        match asker {
+            Asker::Gateway(to) => {
+                self.settle(draft, result.is_ok());
+                let result = result.map(|()| gateway_priv::Answer::Done);
+                self.answer_gateway(&to, result, Vec::new());
+            }
+            Asker::Plugin(sandbox, op) => {
+                let wanted = self.snapshot_wanted(&sandbox, op);
+                self.settle(draft, wanted && result.is_ok());
+                self.snapshot_ended(&sandbox, op, result);
             }
         }
     }
 
     /// Takes note of a template that was kept, or discards it.
-    fn settle(&mut self, draft: Draft, kept: bool) {
+    pub(crate) fn settle(&mut self, draft: Draft, kept: bool) {
         if let Err(e) = self.store.settle(draft, kept) {
             self.log.own(format_args!("templates: {}", chain(&e)));
         }
         self.discarded();
     }
 
-    /// Ends an import that takes too long.
-    pub(crate) fn import_overdue(&mut self) {
+    /// Ends what takes too long.
+    pub(crate) fn job_overdue(&mut self) {
         let now = self.now.mono;
         self.end_jobs(|job| job.until <= now);
+    }
+
+    /// Ends the copying of a sandbox.
+    pub(crate) fn cancel_copy(&mut self, of: &SandboxId) {
+        self.cancel(|work| matches!(work, Work::Copy { sandbox, .. } if sandbox == of));
+    }
+
+    /// Ends the making of a template.
+    pub(crate) fn cancel_draft(&mut self, template: &TemplateName) {
+        self.cancel(|work| work.draft().map(Draft::template) == Some(template));
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Work) -> bool) {
+        for job in self.jobs.iter_mut().filter(|job| which(&job.work)) {
+            job.cancelled = true;
+        }
+        self.end_jobs(|job| job.cancelled);
     }
 
     /// Ends the making of templates.
@@ -298,7 +398,12 @@ impl Privd {
             }
         };
         let job = self.jobs.swap_remove(at);
-        let good = exit == Exit::Code(0);
+        let good = exit == Exit::Code(0) && !job.cancelled;
+        let made = if good {
+            Ok(())
+        } else {
+            Err(worker_fault(exit))
+        };
         match job.work {
             Work::Trash if good => self.empty_trash(),
             Work::Trash => {
@@ -329,21 +434,15 @@ impl Privd {
                     false => Err(import_fault(exit)),
                 };
                 match whole {
-                    Ok(()) => self.start_keep(to, draft),
+                    Ok(()) => self.start_keep(Asker::Gateway(to), draft),
                     Err(fault) => {
                         self.settle(draft, false);
                         self.answer_gateway(&to, Err(fault), Vec::new());
                     }
                 }
             }
-            Work::Keep { to, draft } => {
-                self.settle(draft, good);
-                let result = match good {
-                    true => Ok(gateway_priv::Answer::Done),
-                    false => Err(worker_fault(exit)),
-                };
-                self.answer_gateway(&to, result, Vec::new());
-            }
+            Work::Copy { sandbox, op, draft } => self.copied(sandbox, op, draft, made),
+            Work::Keep { asker, draft } => self.kept(asker, draft, made),
         }
         self.stop_step();
     }
@@ -352,6 +451,7 @@ impl Privd {
 /// Exit codes of workers.
 const FAILED: i32 = 1;
 const NO_SPACE: i32 = 2;
+const REFUSED: i32 = 3;
 
 /// What a worker says and exits with; its standard error is privd's.
 fn finish(result: warder_host::Result<()>) -> i32 {
@@ -361,6 +461,7 @@ fn finish(result: warder_host::Result<()>) -> i32 {
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
     match e {
         HostError::NoSpace { .. } => NO_SPACE,
+        HostError::Invalid(_) => REFUSED,
         _ => FAILED,
     }
 }
@@ -369,7 +470,10 @@ fn finish(result: warder_host::Result<()>) -> i32 {
 fn worker_fault(exit: Exit) -> Fault {
     let (code, detail) = match exit {
         Exit::Code(NO_SPACE) => (FaultCode::NoSpace, "no space left for a template"),
-        Exit::Signal(_) => (FaultCode::TimedOut, "the making of the template was ended"),
+        Exit::Code(REFUSED) => (FaultCode::Refused, "no template can be made of this tree"),
+        Exit::Code(0) | Exit::Signal(_) => {
+            (FaultCode::TimedOut, "the making of the template was ended")
+        }
         Exit::Code(_) | Exit::Unknown => (FaultCode::System, "the template could not be made"),
     };
     Fault::new(code, detail)

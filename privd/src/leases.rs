@@ -91,7 +91,7 @@ pub(crate) enum Timer {
     /// The trash is due to be emptied.
     Trash,
     /// A template has been unpacking for as long as it may.
-    Import,
+    Job,
     /// Stopping has taken as long as it may.
     Stop,
 }

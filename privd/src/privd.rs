@@ -34,6 +34,7 @@ use crate::stop::Stop;
 use crate::supervise::{Post, ReplyTo, Role, chain};
 use crate::table::{self, Phases, Verb};
 use crate::verbs::pause::Pausing;
+use crate::verbs::snapshot::Snapshot;
 
 /// Work ahead of need begins when nobody has said anything for so long: never between the steps of a create.
 const LULL_MS: u64 = 2;
@@ -127,6 +128,8 @@ pub(crate) struct Live {
     pub cell: CellLife,
     /// It is being paused.
     pub pausing: Option<Pausing>,
+    /// A snapshot of it is being taken.
+    pub snapshot: Option<Snapshot>,
     /// Its operations, newest last.
     pub ops: Vec<Op>,
     /// Who waits for its end.
@@ -140,6 +143,7 @@ impl Default for Live {
         Self {
             cell: CellLife::None,
             pausing: None,
+            snapshot: None,
             ops: Vec::new(),
             end_waiters: Vec::new(),
             links: Bucket::new(16, 4),
@@ -384,12 +388,15 @@ impl Privd {
         match timer {
             Timer::Lease(sandbox) => self.lease_due(&sandbox),
             Timer::Cell(sandbox) => self.cell_overdue(&sandbox),
-            Timer::Freeze(sandbox) => self.pause_step(&sandbox),
+            Timer::Freeze(sandbox) => {
+                self.pause_step(&sandbox);
+                self.snapshot_step(&sandbox);
+            }
             Timer::Leftovers(sandbox) => self.clean(&sandbox),
             Timer::Start(role) => self.start(role),
             Timer::Ready(role) => self.ready_overdue(role),
             Timer::Trash => self.empty_trash(),
-            Timer::Import => self.import_overdue(),
+            Timer::Job => self.job_overdue(),
             Timer::Stop => self.stop_step(),
         }
     }
@@ -403,7 +410,7 @@ impl Privd {
             return table::ENDING;
         }
         let live = self.live.get(sandbox);
-        if live.is_some_and(|live| live.pausing.is_some()) {
+        if live.is_some_and(|live| live.pausing.is_some() || live.snapshot.is_some()) {
             return table::CHANGING;
         }
         match (live.map(|l| &l.cell), &entry.storage) {

@@ -58,6 +58,7 @@ impl Privd {
         });
         self.timers.set(self.now.mono + GO_MS, Timer::Stop);
         self.timers.set(self.now.mono + STOP_MS, Timer::Stop);
+        self.end_snapshots(None);
         self.end_templates();
         for role in self.posts.keys().copied().collect::<Vec<_>>() {
             if role != Role::Net || keep {

@@ -287,7 +287,10 @@ pub(crate) fn admit_phase(row: &Row, now: Phases) -> Result<(), Refusal> {
         STORED => refuse(FaultCode::Conflict, "the sandbox has storage and no cell"),
         RUNNING => refuse(FaultCode::Conflict, "the sandbox has a cell"),
         FROZEN => refuse(FaultCode::Conflict, "the sandbox is paused"),
-        CHANGING => refuse(FaultCode::Conflict, "the cell is being made or removed"),
+        CHANGING => refuse(
+            FaultCode::Conflict,
+            "the sandbox is being changed, paused or copied",
+        ),
         _ => refuse(
             FaultCode::Conflict,
             "the sandbox has neither storage nor cell",
@@ -401,13 +404,13 @@ pub(crate) fn plugin(
             d.begin_op(to, &sandbox, Verb::CellStop, op);
             d.pause(&sandbox, Why::Asked(Verb::CellStop, op), false);
         }
-        Ask::StorageSnapshot { .. } => d.answer_plugin(&to, Err(later("snapshots"))),
+        Ask::StorageSnapshot {
+            op,
+            sandbox,
+            template,
+        } => d.storage_snapshot(to, op, &sandbox, &template),
     }
     Ok(())
-}
-
-fn later(what: &str) -> Fault {
-    Fault::new(FaultCode::Unsupported, what)
 }
 
 impl Privd {

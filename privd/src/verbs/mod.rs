@@ -6,6 +6,7 @@ mod link;
 mod op;
 pub(crate) mod pause;
 mod report;
+pub(crate) mod snapshot;
 mod storage;
 pub(crate) mod template;
 mod volume;

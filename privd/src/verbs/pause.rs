@@ -16,9 +16,9 @@ use crate::supervise::{ReplyTo, chain};
 use crate::table::Verb;
 
 /// How long processes may take to stand still.
-const FREEZE_MS: u64 = 5_000;
+pub(super) const FREEZE_MS: u64 = 5_000;
 /// Looked at again after one millisecond, two, four, and so on up to this.
-const LONGEST_LOOK_MS: u64 = 64;
+pub(super) const LONGEST_LOOK_MS: u64 = 64;
 
 /// Why a sandbox is paused.
 #[derive(Clone, Copy, Debug)]
@@ -329,6 +329,11 @@ impl Privd {
         let Some(range) = self.ledger.get(sandbox).map(|entry| entry.range) else {
             return false;
         };
+        let goes_on = Fault::new(
+            FaultCode::Conflict,
+            "the sandbox was woken or ended meanwhile",
+        );
+        self.spoil_snapshot(sandbox, goes_on);
         match self.controllers.thaw(sandbox, self.claim.range(range)) {
             Ok(()) => true,
             Err(e) => {

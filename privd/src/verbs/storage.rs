@@ -74,6 +74,8 @@ impl Privd {
 
     /// Moves a sandbox's storage into the trash. What cannot be moved is found again when privd starts.
     pub(crate) fn discard_storage(&mut self, sandbox: &SandboxId) {
+        let gone = Fault::new(FaultCode::Conflict, "the sandbox was removed meanwhile");
+        self.spoil_snapshot(sandbox, gone);
         match self.store.discard(sandbox) {
             Ok(_) => self.discarded(),
             Err(e) => self.log.own(format_args!(

@@ -78,6 +78,12 @@ impl Privd {
                 "the template is the instance's own",
             ));
         }
+        // Being made, or just made and not reported yet.
+        if self.store.is_drafted(template) {
+            self.end_snapshots(Some(template));
+            self.cancel_draft(template);
+            return Ok(());
+        }
         let there = self
             .store
             .discard_template(template)

@@ -41,7 +41,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 18] = [
+    let tests: [(&str, fn()); 20] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -98,6 +98,14 @@ fn main() {
         (
             "volumes_outlive_sandboxes_and_privd",
             stored::volumes_outlive_sandboxes_and_privd,
+        ),
+        (
+            "snapshots_of_what_runs_and_what_does_not",
+            stored::snapshots_of_what_runs_and_what_does_not,
+        ),
+        (
+            "a_snapshot_is_whole_or_absent",
+            stored::a_snapshot_is_whole_or_absent,
         ),
     ];
     for (name, test) in tests {

@@ -556,6 +556,10 @@ impl Instance {
         names(&self.run_dir().join("links"))
     }
 
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     pub(crate) fn stored(&self) -> Vec<SandboxId> {
         names(&self.dir.path().join("state/cells"))
     }

@@ -1,7 +1,10 @@
 //! Volumes, snapshots and the templates they are: what outlives sandboxes.
 
+use std::os::unix::fs::MetadataExt;
+
 use warder_wire::gateway_priv::{Answer, Ask, VolumeMount};
-use warder_wire::{FaultCode, GuestPath, SandboxId, VolumeId};
+use warder_wire::plugin_priv::Ask as P;
+use warder_wire::{FaultCode, GuestPath, SandboxId, TemplateName, VolumeId};
 
 use crate::cast::{gateway, lease, limits, plugin};
 use crate::stage::Instance;
@@ -71,7 +74,7 @@ pub(crate) fn volumes_outlive_sandboxes_and_privd() {
     let mounts = [(&one, "/data"), (&two, "/data2"), (&one, "/bin/x")];
     gateway(&mut stage, with_volumes(&a, &mounts)).expect("opens");
     stage.clone_storage(&a, "base").expect("clones");
-    let cell = warder_wire::plugin_priv::Ask::CellCreate {
+    let cell = P::CellCreate {
         op: op(2),
         sandbox: a.clone(),
         limits: limits(),
@@ -98,5 +101,220 @@ pub(crate) fn volumes_outlive_sandboxes_and_privd() {
     let told = code(&mut stage, remove(&one)).expect_err("gone");
     assert_eq!(told, FaultCode::NotFound);
     assert_eq!(list(&mut stage, None), [two]);
+    stage.stop_clean();
+}
+
+fn template(name: &str) -> TemplateName {
+    TemplateName::new(name).expect("a name")
+}
+
+fn snapshot(n: u8, sandbox: &SandboxId, name: &str) -> P {
+    P::StorageSnapshot {
+        op: op(n),
+        sandbox: sandbox.clone(),
+        template: template(name),
+    }
+}
+
+fn templates(stage: &mut Instance) -> Vec<String> {
+    match gateway(stage, Ask::TemplateList { after: None }) {
+        Ok((Answer::Templates(page), _)) => page
+            .into_iter()
+            .map(|t| t.name.as_str().to_owned())
+            .filter(|name| name != "base" && name != "bare")
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Puts files into what a sandbox has changed, as its root.
+fn change(stage: &Instance, sandbox: &SandboxId, files: usize, size: usize) {
+    let up = stage.state().join(format!("cells/{sandbox}/up"));
+    let owner = std::fs::metadata(&up).expect("upper").uid();
+    for n in 0..files {
+        let file = up.join(format!("file{n}"));
+        std::fs::write(&file, vec![b'x'; size]).expect("room");
+        std::os::unix::fs::chown(&file, Some(owner), Some(owner)).expect("own");
+    }
+}
+
+fn layers(stage: &Instance) -> usize {
+    let layers = std::fs::read_dir(stage.state().join("layers")).expect("there");
+    layers
+        .flatten()
+        .filter(|l| !l.file_name().as_encoded_bytes().starts_with(b"."))
+        .count()
+}
+
+fn remove_template(stage: &mut Instance, name: &str) -> Result<(), FaultCode> {
+    let template = template(name);
+    let removed = gateway(stage, Ask::TemplateRemove { template });
+    removed.map(drop).map_err(|fault| fault.code)
+}
+
+pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
+    let mut stage = Instance::start("on_stop remove");
+    let a = id(1);
+    stage.create(&a);
+    change(&stage, &a, 3, 5000);
+    let before = layers(&stage);
+    let ok = |stage: &mut Instance, ask| {
+        let result = plugin(stage, ask);
+        assert!(result.is_ok(), "{result:?}\n{}", stage.log());
+    };
+    let code = |stage: &mut Instance, ask| plugin(stage, ask).expect_err("refused").code;
+    ok(&mut stage, snapshot(10, &a, "one"));
+    // Again is the same one; under another number it is taken, as are privd's own.
+    ok(&mut stage, snapshot(10, &a, "one"));
+    for name in ["one", "base", "bare"] {
+        assert_eq!(
+            code(&mut stage, snapshot(11, &a, name)),
+            FaultCode::Conflict
+        );
+    }
+    assert_eq!(
+        code(&mut stage, snapshot(12, &id(9), "two")),
+        FaultCode::NotFound
+    );
+    stage.greet(&a);
+
+    let freeze = P::CellFreeze {
+        op: op(13),
+        sandbox: a.clone(),
+    };
+    ok(&mut stage, freeze);
+    ok(&mut stage, snapshot(14, &a, "frozen"));
+    assert_eq!(
+        code(
+            &mut stage,
+            P::CellFreeze {
+                op: op(15),
+                sandbox: a.clone()
+            }
+        ),
+        FaultCode::Conflict,
+        "still paused"
+    );
+    ok(
+        &mut stage,
+        P::CellStop {
+            op: op(16),
+            sandbox: a.clone(),
+        },
+    );
+    ok(&mut stage, snapshot(17, &a, "stored"));
+    assert_eq!(templates(&mut stage), ["frozen", "one", "stored"]);
+    assert_eq!(layers(&stage), before + 3);
+
+    // Its parent can go, and what it was made of, while it runs and privd is killed.
+    let b = id(2);
+    gateway(&mut stage, lease(&b, "namespace", "one", 60_000)).expect("opens");
+    stage.clone_storage(&b, "one").expect("clones");
+    for name in ["one", "frozen", "stored"] {
+        assert_eq!(remove_template(&mut stage, name), Ok(()));
+        assert_eq!(remove_template(&mut stage, name), Err(FaultCode::NotFound));
+    }
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: a }).expect("ends");
+    assert_eq!(layers(&stage), before + 1);
+    ok(
+        &mut stage,
+        P::CellCreate {
+            op: op(2),
+            sandbox: b.clone(),
+            limits: limits(),
+        },
+    );
+    stage.greet(&b);
+    stage.kill_privd();
+    stage.start_privd();
+    assert_eq!(layers(&stage), before + 1);
+    stage.greet(&b);
+    ok(&mut stage, snapshot(10, &b, "again"));
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: b }).expect("ends");
+    assert_eq!(layers(&stage), before + 2);
+    assert_eq!(remove_template(&mut stage, "again"), Ok(()));
+    assert_eq!(layers(&stage), before);
+    stage.stop_clean();
+}
+
+pub(crate) fn a_snapshot_is_whole_or_absent() {
+    let mut stage = Instance::start("on_stop remove");
+    let a = id(1);
+    stage.create(&a);
+    change(&stage, &a, 400, 20_000);
+    let before = layers(&stage);
+    for round in 0..8_u8 {
+        // At another moment each time, from before the copy to after the answer.
+        let name = format!("s{round}");
+        stage.post_plugin(snapshot(20 + round, &a, &name));
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 12));
+        stage.kill_privd();
+        stage.start_privd();
+        stage.greet(&a);
+        let there = templates(&mut stage);
+        assert_eq!(layers(&stage), before + there.len(), "{there:?}");
+        for name in there {
+            let manifest = stage.state().join(format!("templates/{name}"));
+            let manifest = std::fs::read_to_string(manifest).expect("manifest");
+            let layer = stage
+                .state()
+                .join("layers")
+                .join(manifest.lines().next().expect("a layer"));
+            let files = std::fs::read_dir(layer.join("up")).expect("there").count();
+            assert_eq!(files, 401, "400 and /etc");
+            assert_eq!(remove_template(&mut stage, &name), Ok(()));
+        }
+    }
+    // The sandbox ends, or the template is given up, meanwhile: whoever waits is told, and nothing is left.
+    for round in 0..4_u8 {
+        let sandbox = id(10 + round);
+        stage.create(&sandbox);
+        change(&stage, &sandbox, 400, 20_000);
+        let name = format!("t{round}");
+        let seq = stage.post_plugin(snapshot(40, &sandbox, &name));
+        stage.until("it has begun", |stage| {
+            let all = std::fs::read_dir(stage.state().join("layers")).expect("there");
+            let mut all = all
+                .flatten()
+                .filter_map(|l| l.file_name().into_string().ok());
+            all.any(|l| l.trim_start_matches('.').starts_with(&name))
+        });
+        let given_up = match round % 2 {
+            0 => gateway(
+                &mut stage,
+                Ask::LeaseEnd {
+                    sandbox: sandbox.clone(),
+                },
+            )
+            .map(drop),
+            _ => gateway(
+                &mut stage,
+                Ask::TemplateRemove {
+                    template: template(&name),
+                },
+            )
+            .map(drop),
+        };
+        given_up.expect("given up");
+        let told = stage
+            .plugin_answer(seq)
+            .map(drop)
+            .map_err(|fault| fault.code);
+        let there = templates(&mut stage);
+        assert_eq!(
+            there.contains(&name),
+            told.is_ok() && round % 2 == 0,
+            "{round}: {told:?}"
+        );
+        if told.is_ok() && round % 2 == 0 {
+            assert_eq!(remove_template(&mut stage, &name), Ok(()));
+        }
+        if round % 2 == 1 {
+            stage.greet(&sandbox);
+            gateway(&mut stage, Ask::LeaseEnd { sandbox }).expect("ends");
+        }
+    }
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: a }).expect("ends");
+    stage.until("nothing is left of them", |stage| layers(stage) == before);
     stage.stop_clean();
 }

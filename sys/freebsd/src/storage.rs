@@ -21,7 +21,17 @@ pub struct Store {
 
 /// A template being made: a layer of its own, and those below it.
 #[derive(Debug)]
-pub struct Draft {}
+pub struct Draft {
+    template: TemplateName,
+}
+
+impl Draft {
+    /// The template's name to be.
+    #[must_use]
+    pub fn template(&self) -> &TemplateName {
+        &self.template
+    }
+}
 
 /// Most layers of a tree.
 pub const MOST_LAYERS: usize = 60;

@@ -67,6 +67,12 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// The template's name to be.
+    #[must_use]
+    pub fn template(&self) -> &TemplateName {
+        &self.template
+    }
+
     /// The layer's directory until it is whole. No layer's name begins with a dot.
     pub(super) fn place(&self) -> String {
         format!("layers/.{}", self.names[0])
