@@ -355,6 +355,43 @@ fn http2_refuses_tunnels_and_too_much() {
 }
 
 #[test]
+fn a_client_that_takes_back_all_it_asks_is_cut_off() {
+    let authority = Authority::new();
+    let fake = Fake::with(vec![authority.signs("box.example")]);
+    let mut stream = authority
+        .connect(&fake, "api.box.example", &["h2"])
+        .expect("shakes hands");
+    // RFC 9113: the preface, empty settings, then GET / of a host, each taken back at once.
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        let mut bytes = length[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    };
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    for n in 0..2000 {
+        let head = [&[0x82, 0x87, 0x84, 0x41, 1][..], b"a"].concat();
+        bytes.extend(frame(1, 5, 2 * n + 1, &head));
+        bytes.extend(frame(3, 0, 2 * n + 1, &8_u32.to_be_bytes()));
+    }
+    // The server may close before it has read all of it.
+    let _ = stream.write_all(&bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    // GOAWAY for ENHANCE_YOUR_CALM.
+    let calm = answer
+        .windows(14)
+        .any(|bytes| bytes.starts_with(&[7, 0, 0, 0, 0, 0]) && bytes[10..] == [0, 0, 0, 11]);
+    assert!(calm, "{:?}", &answer[..answer.len().min(200)]);
+    let mut other = authority.client(&fake, "api.box.example");
+    let health = other.ask("GET", "/health", &[("Host", "api.box.example")], b"");
+    assert_eq!(health.status, 204);
+}
+
+#[test]
 fn plain_http_on_the_tls_port_is_told_so() {
     let authority = Authority::new();
     let fake = Fake::with(vec![authority.signs("box.example")]);

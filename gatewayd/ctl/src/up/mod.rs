@@ -158,6 +158,11 @@ async fn serve(
     for note in names.notes(shown.as_ref()) {
         eprintln!("warder: {note}");
     }
+    if let Some(name) = names.unresolved().await {
+        eprintln!(
+            "warder: {name} does not resolve on this machine; docs/names-and-tls.md has the ways (names below localhost: apt-get install libnss-myhostname)"
+        );
+    }
     tokio::select! {
         ended = privd.keep_running(stop) => ended?,
         never = renew(ca, place, &api) => match never {},

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -175,6 +176,17 @@ impl Names {
             );
         }
         text
+    }
+
+    /// A name that clients of this machine need and do not find. Who is not told in time, is not told.
+    pub(crate) async fn unresolved(&self) -> Option<String> {
+        if !self.by_domain {
+            return None;
+        }
+        let name = format!("api.{}", self.bare[0]);
+        let lookup = tokio::net::lookup_host((name.as_str(), 443));
+        let found = tokio::time::timeout(Duration::from_secs(2), lookup).await;
+        matches!(found, Ok(Err(_))).then_some(name)
     }
 
     /// What to know beside the lines.
