@@ -185,8 +185,11 @@ impl Names {
         }
         let name = format!("api.{}", self.bare[0]);
         let lookup = tokio::net::lookup_host((name.as_str(), 443));
-        let found = tokio::time::timeout(Duration::from_secs(2), lookup).await;
-        matches!(found, Ok(Err(_))).then_some(name)
+        let missing = match tokio::time::timeout(Duration::from_secs(2), lookup).await {
+            Ok(found) => found.is_err(),
+            Err(_) => false,
+        };
+        missing.then_some(name)
     }
 
     /// What to know beside the lines.
