@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use warder_traffic::memory::{Watched, running};
 use warder_traffic::{BLOCK, Site, answer, block, expect_blocks, send_blocks};
 
@@ -139,6 +142,55 @@ fn a_client_that_does_not_read_stops_the_server_and_not_the_gateway() {
         assert!(got == expected);
     }
     drop(stream);
+    site.finish();
+}
+
+/// A terminal whose client does not read for a while waits; every line arrives, once and in order.
+#[test]
+fn terminal_output_is_never_dropped() {
+    const LINES: u32 = 400_000;
+    let site = Site::start();
+    let start = json!({
+        "process": { "cmd": "/usr/bin/seq", "args": [LINES.to_string()] },
+        "pty": { "size": { "cols": 80, "rows": 24 } },
+    })
+    .to_string();
+    let length = u32::try_from(start.len()).expect("short");
+    let body = [&[0], length.to_be_bytes().as_slice(), start.as_bytes()].concat();
+    let lines = format!(
+        "Content-Type: application/connect+json\r\nConnect-Protocol-Version: 1\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    let mut stream = site.begin("POST", "/process.Process/Start", 49983, &lines);
+    stream.write_all(&body).expect("taken");
+    for _ in 0..100 {
+        assert_eq!(site.get("/"), "ready");
+    }
+    let mut stream = BufReader::new(stream);
+    assert_eq!(answer(&mut stream).0, 200);
+    let mut chunks = BufReader::new(Chunks::new(&mut stream));
+    let mut output = Vec::new();
+    let end = loop {
+        let mut head = [0; 5];
+        chunks.read_exact(&mut head).expect("an envelope");
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        let mut message = vec![0; length as usize];
+        chunks.read_exact(&mut message).expect("whole");
+        let message: Value = serde_json::from_slice(&message).expect("JSON");
+        if let Some(data) = message["event"]["data"]["pty"].as_str() {
+            output.extend(STANDARD.decode(data).expect("base64"));
+        }
+        if let Some(end) = message["event"].get("end") {
+            break end.clone();
+        }
+    };
+    assert_eq!(end["status"], "exit status 0", "{end}");
+    let text = String::from_utf8(output).expect("digits");
+    let mut numbers = text.lines();
+    for number in 1..=LINES {
+        assert_eq!(numbers.next(), Some(number.to_string().as_str()));
+    }
+    assert_eq!(numbers.next(), None);
     site.finish();
 }
 
