@@ -11,8 +11,8 @@ use warder_traffic::{BLOCK, Site, answer, block, expect_blocks, send_blocks};
 
 /// 1 GiB.
 const BLOCKS: u64 = 16 * 1024;
-/// What the gateway may need more than when idle, and what the agent may, in KiB: a thirtieth of a body at most.
-const MORE: u64 = 32 * 1024;
+/// What the gateway may need more than when idle, and what the agent may, in KiB: a hundredth of a body at most.
+const MORE: u64 = 10 * 1024;
 
 struct Peaks(Watched, Watched);
 
