@@ -35,7 +35,7 @@ def counted(make):
     return sandbox, pid, read
 
 
-def test_with_memory_processes_go_on_where_they_were(counted, mark):
+def test_with_memory_processes_go_on_where_they_were(counted):
     sandbox, pid, read = counted
     boot, before = boot_id(sandbox), read()
     end = sandbox.get_info().end_at
@@ -57,14 +57,14 @@ def test_with_memory_processes_go_on_where_they_were(counted, mark):
 
 
 def test_of_the_disk_only_the_files_stay(counted):
-    sandbox, pid, _ = counted
+    sandbox, _, _ = counted
     boot = boot_id(sandbox)
     sandbox.files.write("/home/user/kept.txt", "kept")
     assert sandbox.pause(keep_memory=False) is True
     sandbox.connect()
     assert boot_id(sandbox) != boot
     assert sandbox.files.read("/home/user/kept.txt") == "kept"
-    assert sandbox.commands.run(f"pgrep -f /tmp/n || echo gone").stdout == "gone\n"
+    assert sandbox.commands.run("pgrep -x sleep || echo gone").stdout == "gone\n"
     assert sandbox.commands.run("echo $COLOUR").stdout == "green\n", "its variables are told again"
 
 
