@@ -1,4 +1,5 @@
-//! kill -9 of every daemon at random points of create and destroy: no sandbox lost, nothing left behind.
+//! kill -9 of every daemon at random points of create, destroy, pause and resume: no sandbox lost, nothing left
+//! behind.
 //!
 //! `CRASH_ROUNDS` (20) is the number of rounds, `CRASH_SEED` repeats the choices of a run.
 
@@ -12,11 +13,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use warder_crash::{
-    Churn, Kernel, PATIENCE, Resident, Seed, Tally, listed, settle, steady, usable,
+    Churn, Kernel, PATIENCE, Resident, Restless, Seed, Sleeper, Tally, listed, settle, steady,
+    usable,
 };
 use warder_harness::{Instance, Snapshot};
 
 const RESIDENTS: usize = 20;
+/// Paused and woken all the time, half of them with their processes.
+const SLEEPERS: usize = 4;
 const CLIENTS: usize = 3;
 const VICTIMS: [&str; 4] = ["privd", "netd", "gatewayd", "pluginhost"];
 /// How long a mortal sandbox is given to live, in seconds: longer than a round, so that crashes meet it at any age.
@@ -31,6 +35,22 @@ struct Mortal {
     due: (Instant, Instant),
 }
 
+/// Who lives through more than one round.
+struct Cast {
+    residents: Vec<Resident>,
+    sleepers: Vec<Sleeper>,
+    mortals: Vec<Mortal>,
+}
+
+impl Cast {
+    /// Those that live through all of them.
+    fn ids(&self) -> BTreeSet<String> {
+        let residents = self.residents.iter().map(Resident::id);
+        let all = residents.chain(self.sleepers.iter().map(Sleeper::id));
+        all.map(str::to_owned).collect()
+    }
+}
+
 /// What a victim's rounds came to.
 #[derive(Clone, Debug, Default)]
 struct Account {
@@ -41,6 +61,7 @@ struct Account {
     broken: usize,
     unknown: usize,
     slowest: Duration,
+    paused: usize,
 }
 
 /// One at a time, or they would only wait for each other's load.
@@ -84,12 +105,15 @@ fn nothing_is_lost_and_nothing_is_left() {
         usable(&instance)
     });
     let start = steady(&instance);
-    let mut residents: Vec<Resident> = (0..RESIDENTS)
-        .map(|n| Resident::make(&instance, n))
-        .collect();
+    let mut cast = Cast {
+        residents: (0..RESIDENTS)
+            .map(|n| Resident::make(&instance, n))
+            .collect(),
+        sleepers: (0..SLEEPERS).map(|n| Sleeper::make(&instance, n)).collect(),
+        mortals: Vec::new(),
+    };
     let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
     let mut order = Vec::new();
-    let mut mortals = Vec::new();
     for round in 0..rounds {
         if order.is_empty() {
             order = seed.shuffled(&VICTIMS);
@@ -98,31 +122,34 @@ fn nothing_is_lost_and_nothing_is_left() {
         let account = accounts.entry(victim).or_default();
         account.rounds += 1;
         let name = format!("round {round} of {rounds}, {victim}, CRASH_SEED={first}");
-        mortals.push(Mortal::make(&instance));
-        let tally = strike(&mut instance, victim, &mut seed, account);
-        after(
-            &instance,
-            &name,
-            tally,
-            &mut residents,
-            &mut mortals,
-            &start,
-            account,
+        cast.mortals.push(Mortal::make(&instance));
+        let restless = Restless::start(instance.address(), instance.key(), &cast.sleepers);
+        let mut tally = strike(&mut instance, victim, &mut seed, account);
+        let (paused, wrong) = restless.stop();
+        account.paused += paused;
+        tally.wrong.extend(wrong);
+        // Each is there, with what it had on its disk and, if it was to be kept, in memory.
+        let awake = |sleeper: &mut Sleeper| sleeper.wake_and_check(&instance, round);
+        let wrong: Vec<_> = cast.sleepers.iter_mut().flat_map(awake).collect();
+        assert!(
+            wrong.is_empty(),
+            "{name}: {wrong:?}\n{}",
+            instance.log_text()
         );
+        after(&instance, &name, tally, &mut cast, &start, account);
     }
     settle(&instance, "the last deadlines", || {
-        let wrong = on_time(&instance, &mut mortals);
+        let wrong = on_time(&instance, &mut cast.mortals);
         assert!(wrong.is_empty(), "{wrong:?}\n{}", instance.log_text());
-        mortals.iter().map(|mortal| mortal.id.clone()).collect()
+        cast.mortals
+            .iter()
+            .map(|mortal| mortal.id.clone())
+            .collect()
     });
     say(&summary(&accounts, first));
 
-    for resident in &residents {
-        let gone = instance.api(
-            "DELETE",
-            &format!("/sandboxes/{}", resident.id()),
-            &Value::Null,
-        );
+    for id in cast.ids() {
+        let gone = instance.api("DELETE", &format!("/sandboxes/{id}"), &Value::Null);
         assert_eq!(gone.status, 204, "{}", gone.text());
     }
     settle(&instance, "everything is as it was at the start", || {
@@ -178,8 +205,7 @@ fn after(
     instance: &Instance,
     name: &str,
     tally: Tally,
-    residents: &mut [Resident],
-    mortals: &mut Vec<Mortal>,
+    cast: &mut Cast,
     start: &Kernel,
     account: &mut Account,
 ) {
@@ -187,10 +213,8 @@ fn after(
     account.refused += tally.refused;
     account.broken += tally.broken;
     assert!(tally.wrong.is_empty(), "{name}: {:?}", tally.wrong);
-    let ids: BTreeSet<String> = residents
-        .iter()
-        .map(|resident| resident.id().to_owned())
-        .collect();
+    let ids = cast.ids();
+    let (residents, mortals) = (&mut cast.residents, &mut cast.mortals);
 
     // What was answered holds: made means there, destroyed means gone.
     settle(instance, &format!("{name}: answers hold"), || {
@@ -335,22 +359,31 @@ fn on_time(instance: &Instance, mortals: &mut Vec<Mortal>) -> Vec<String> {
 fn summary(accounts: &BTreeMap<&str, Account>, seed: u64) -> String {
     let mut text = format!(
         "crash: {RESIDENTS} sandboxes with background processes lived through every kill -9; {CLIENTS} clients created and\n\
-         destroyed others meanwhile. After each round the same ids answered, files and processes were there, sandboxes\n\
-         of {MORTAL} s ended by their deadline, and processes, mounts, control groups, interfaces and files were those of\n\
-         the sandboxes listed. CRASH_SEED={seed}\n\n\
-         {:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>14}\n",
-        "killed", "rounds", "twice*", "answered", "refused", "broken", "unanswered+", "back within"
+         destroyed others meanwhile, and {SLEEPERS} more were paused and woken all the time. After each round the same ids\n\
+         answered, files and processes were there, sandboxes of {MORTAL} s ended by their deadline, and processes,\n\
+         mounts, control groups, interfaces and files were those of the sandboxes listed. CRASH_SEED={seed}\n\n\
+         {:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>8} {:>14}\n",
+        "killed",
+        "rounds",
+        "twice*",
+        "answered",
+        "refused",
+        "broken",
+        "unanswered+",
+        "pauses",
+        "back within"
     );
     for (victim, account) in accounts {
         let _ = writeln!(
             text,
-            "{victim:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>11.0} ms",
+            "{victim:<12} {:>6} {:>6} {:>10} {:>9} {:>9} {:>11} {:>8} {:>11.0} ms",
             account.rounds,
             account.twice,
             account.answered,
             account.refused,
             account.broken,
             account.unknown,
+            account.paused,
             account.slowest.as_secs_f64() * 1000.0
         );
     }

@@ -78,9 +78,18 @@ fn another_backends_sandbox_is_out_of_reach() {
     };
     for line in log.lines().filter(|l| l.contains("hostile plugin thief: ")) {
         let seen = line.split("thief: ").nth(1).unwrap_or_default();
-        assert_eq!(seen, ["NotFound"; 5].join(" "), "{line}");
+        assert_eq!(seen, ["NotFound"; 9].join(" "), "{line}");
     }
     assert!(log.contains(" privd: audit: pluginhost-1 asks "), "{log}");
+    instance.finish();
+}
+
+#[test]
+fn a_storm_of_pauses_is_answered_and_loses_nothing() {
+    let instance = start(&["restless"], "lend");
+    let line = instance.await_log("hostile plugin restless: ");
+    let seen = line.split("restless: ").nth(1).unwrap_or_default();
+    assert_eq!(seen, "Done Cell Conflict runs", "{}", instance.log_text());
     instance.finish();
 }
 

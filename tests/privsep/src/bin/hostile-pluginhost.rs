@@ -127,6 +127,23 @@ fn main() {
                     op: OpId([4; 16]),
                     sandbox: foreign.clone(),
                 },
+                Ask::CellFreeze {
+                    op: OpId([5; 16]),
+                    sandbox: foreign.clone(),
+                },
+                Ask::CellThaw {
+                    op: OpId([6; 16]),
+                    sandbox: foreign.clone(),
+                },
+                Ask::CellStop {
+                    op: OpId([7; 16]),
+                    sandbox: foreign.clone(),
+                },
+                Ask::StorageSnapshot {
+                    op: OpId([8; 16]),
+                    sandbox: foreign.clone(),
+                    template: TemplateName::new("stolen").expect("a name"),
+                },
                 Ask::CellStat { sandbox: foreign },
             ];
             // It cannot see when the lease is opened, which is the point. So it tries until it is stopped, and
@@ -146,6 +163,7 @@ fn main() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+        "restless" => restless(&mut privd, &foreign, limits),
         "dotdot" => {
             let seen: Vec<&str> = fds
                 .iter()
@@ -158,6 +176,74 @@ fn main() {
     };
     report(&format!("plugin {attack}"), &outcome);
     idle(&mut privd);
+}
+
+/// Makes its sandbox, and then freezes, thaws, stops and starts it as fast as it can, without reading what becomes
+/// of it: what is answered to the first of them and to the last.
+fn restless(privd: &mut Channel, sandbox: &SandboxId, limits: Limits) -> String {
+    await_lease(privd, sandbox);
+    let ask_of = |number: u8, sandbox: &SandboxId, op: OpId| {
+        let sandbox = sandbox.clone();
+        match number {
+            0 => Ask::CellFreeze { op, sandbox },
+            1 => Ask::CellThaw { op, sandbox },
+            2 => Ask::CellStop { op, sandbox },
+            _ => Ask::CellCreate {
+                op,
+                sandbox,
+                limits,
+            },
+        }
+    };
+    let mut seq = 1000;
+    let mut next = |privd: &mut Channel, body: Ask| {
+        seq += 1;
+        let said = ask::<_, Answer, Event>(privd, seq, body, Vec::new());
+        said.split(' ').next().unwrap_or_default().to_owned()
+    };
+    let first = [
+        Ask::StorageClone {
+            op: OpId([1; 16]),
+            sandbox: sandbox.clone(),
+            template: TemplateName::new("base").expect("a name"),
+        },
+        ask_of(3, sandbox, OpId([2; 16])),
+        ask_of(1, sandbox, OpId([3; 16])),
+    ];
+    let mut said: Vec<String> = first.map(|body| next(privd, body)).to_vec();
+    for round in 0..400_u16 {
+        let [low, high] = round.to_le_bytes();
+        let op = OpId([low, high, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
+        // Twice two and one: each follows each of the others.
+        let number = [0, 1, 0, 2, 3, 0, 0, 1, 1, 2, 2, 3, 1][usize::from(round) % 13];
+        let body = ask_of(number, sandbox, op);
+        let request = warder_wire::Request {
+            seq: u64::from(round),
+            body,
+        };
+        if privd.send_timeout(&request, Vec::new(), PATIENCE).is_err() {
+            return "closed".to_owned();
+        }
+    }
+    // Whatever it is in the middle of then, it comes to rest, can be woken, and is whole.
+    let end = Instant::now() + PATIENCE;
+    for number in 10.. {
+        let thawed = next(privd, ask_of(1, sandbox, OpId([number; 16])));
+        let started = next(privd, ask_of(3, sandbox, OpId([number; 16])));
+        let stat = Ask::CellStat {
+            sandbox: sandbox.clone(),
+        };
+        if next(privd, stat).starts_with("Usage") {
+            said.push("runs".to_owned());
+            break;
+        }
+        if Instant::now() > end || number == 250 {
+            said.extend([thawed, started]);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    said.join(" ")
 }
 
 /// Waits until the hostile gateway has opened the lease of `sandbox` for this backend.
