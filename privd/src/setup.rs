@@ -140,6 +140,9 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         );
     }
 
+    let controllers = Controllers::open(tag)?;
+    let mut features = features::report(&state_dir);
+    features.extend(controllers.pausing());
     let mut privd = Privd {
         lock,
         tag,
@@ -147,7 +150,7 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         capacity,
         agent: detached(&config.agent, Access::ReadOnly)?,
         resolvers: resolvers(&config),
-        features: features::report(&state_dir),
+        features,
         operator_group,
         listeners: tcp,
         admin,
@@ -167,7 +170,7 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         tokens: BTreeMap::new(),
         next_token: 0,
         store: Store::open(&state_dir)?,
-        controllers: Controllers::open(tag)?,
+        controllers,
         jobs: Vec::new(),
         trash: false,
         posts,

@@ -328,9 +328,8 @@ impl Privd {
                 failed,
             } => (cell, token, failed),
         };
-        let killed = cell.process.signal(warder_host::process::Signal::Kill);
-        // cgroups version 1 keeps even the killed frozen.
         let frozen = self.controllers.is_frozen(sandbox, &cell);
+        let killed = cell.process.signal(warder_host::process::Signal::Kill);
         live.cell = CellLife::Dying {
             cell,
             token,
@@ -342,6 +341,7 @@ impl Privd {
                 crate::supervise::chain(&e)
             ));
         }
+        // cgroups version 1 keeps even the killed frozen.
         if frozen {
             self.let_go(sandbox);
         }

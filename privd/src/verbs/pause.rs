@@ -27,8 +27,6 @@ pub(crate) enum Why {
     Asked(Verb, OpId),
     /// Its lease ran out.
     Expired,
-    /// It is not: it stands still only while this operation copies its disk.
-    Copied(Verb, OpId),
 }
 
 /// A sandbox on its way into a pause.
@@ -46,8 +44,6 @@ enum Stage {
     Freezing { until: u64, look: u64 },
     /// Its processes end.
     Ending,
-    /// Its processes stand still, until [`Privd::release`].
-    Held,
     /// Its disk is being written out, by this worker once there is one.
     Writing(Option<u64>),
 }
@@ -100,12 +96,6 @@ impl Privd {
         let (overdue, wait) = (*until <= now, *look);
         *look = (wait * 2).min(LONGEST_LOOK_MS);
         match self.controllers.freeze(sandbox, self.claim.range(range)) {
-            Ok(true) if matches!(why, Why::Copied(..)) => {
-                if let Some((_, stage)) = self.stage(sandbox) {
-                    *stage = Stage::Held;
-                }
-                self.held(sandbox);
-            }
             Ok(true) => match self.note(sandbox, why, true) {
                 Ok(()) => self.write_out(sandbox),
                 Err(fault) => self.not_frozen(sandbox, why, fault),
@@ -125,7 +115,7 @@ impl Privd {
         let record = Record::Paused { sandbox, memory };
         match why {
             Why::Asked(..) => self.record_new(record),
-            Why::Expired | Why::Copied(..) => {
+            Why::Expired => {
                 self.record(record);
                 Ok(())
             }
@@ -137,7 +127,11 @@ impl Privd {
         self.log
             .own(format_args!("{sandbox} cannot be frozen: {fault}"));
         match why {
-            Why::Asked(..) | Why::Copied(..) => self.release(sandbox, Err(fault)),
+            Why::Asked(..) => {
+                self.let_go(sandbox);
+                self.woken(sandbox);
+                self.pause_given_up(sandbox, fault);
+            }
             Why::Expired => self.pause_stop(sandbox, why),
         }
     }
@@ -147,13 +141,15 @@ impl Privd {
         let before = self.ledger.get(sandbox).and_then(|entry| entry.paused);
         if let Err(fault) = self.note(sandbox, why, false) {
             let id = sandbox.clone();
-            self.record(match before {
-                Some(memory) => Record::Paused {
+            self.record(before.map_or(
+                Record::Woken {
+                    sandbox: id.clone(),
+                },
+                |memory| Record::Paused {
                     sandbox: id,
                     memory,
                 },
-                None => Record::Woken { sandbox: id },
-            });
+            ));
             return self.pause_given_up(sandbox, fault);
         }
         if let Some((_, stage)) = self.stage(sandbox) {
@@ -172,10 +168,7 @@ impl Privd {
         let Some(live) = self.live.get_mut(sandbox) else {
             return false;
         };
-        let copied = |p: &Pausing| matches!(p.why, Why::Copied(..));
-        if live.pausing.as_ref().map_or(!(paused && by_itself), copied) {
-            let ended = Fault::new(FaultCode::Conflict, "its processes ended meanwhile");
-            self.pause_given_up(sandbox, ended);
+        if live.pausing.is_none() && !(paused && by_itself) {
             return false;
         }
         // What was frozen, or about to be, and has died: what it kept in memory is lost.
@@ -185,16 +178,9 @@ impl Privd {
             memory: false,
         });
         // The slot goes back; the lease lives on.
-        for ask in [
-            priv_net::Ask::LeaseGone {
-                sandbox: sandbox.clone(),
-            },
-            priv_net::Ask::LeaseLive {
-                sandbox: sandbox.clone(),
-            },
-        ] {
-            self.post_net(ask, Vec::new());
-        }
+        let id = || sandbox.clone();
+        self.post_net(priv_net::Ask::LeaseGone { sandbox: id() }, Vec::new());
+        self.post_net(priv_net::Ask::LeaseLive { sandbox: id() }, Vec::new());
         self.write_out(sandbox);
         true
     }
@@ -203,8 +189,7 @@ impl Privd {
     pub(crate) fn cell_lost(&mut self, sandbox: &SandboxId) {
         let paused = self.ledger.get(sandbox).is_some_and(|e| e.paused.is_some());
         let live = self.live.entry(sandbox.clone()).or_default();
-        let pausing = |p: &Pausing| !matches!(p.why, Why::Copied(..));
-        if !paused && !live.pausing.as_ref().is_some_and(pausing) {
+        if !paused && live.pausing.is_none() {
             return self.begin_end(sandbox, EndReason::Lost, None);
         }
         live.pausing.get_or_insert(Pausing::memory_lost());
@@ -257,7 +242,7 @@ impl Privd {
         let why = match pausing.why {
             _ if pausing.memory && !memory => PauseReason::MemoryLost,
             Why::Asked(..) => PauseReason::Asked,
-            Why::Expired | Why::Copied(..) => PauseReason::Expired,
+            Why::Expired => PauseReason::Expired,
         };
         self.tell(Event::Paused {
             sandbox: sandbox.clone(),
@@ -283,32 +268,9 @@ impl Privd {
         pausing: Option<Pausing>,
         result: Result<Answer, Fault>,
     ) {
-        if let Some(Why::Asked(verb, op) | Why::Copied(verb, op)) = pausing.map(|p| p.why) {
+        if let Some(Why::Asked(verb, op)) = pausing.map(|p| p.why) {
             self.finish_op(sandbox, verb, op, result);
         }
-    }
-
-    /// Has the processes of a running cell stand still, for the operation to copy its disk in [`Self::held`]; its
-    /// lease is not paused. It is answered by [`Self::release`].
-    #[expect(dead_code, reason = "snapshots will use it")]
-    pub(crate) fn hold(&mut self, sandbox: &SandboxId, verb: Verb, op: OpId) {
-        self.pause(sandbox, Why::Copied(verb, op), true);
-    }
-
-    /// The processes of a cell stand still for its disk to be copied.
-    fn held(&mut self, sandbox: &SandboxId) {
-        let fault = Fault::new(FaultCode::Unsupported, "snapshots");
-        self.release(sandbox, Err(fault));
-    }
-
-    /// A cell that stood still, or was to, goes on, and its deadline counts. Answers the operation.
-    pub(crate) fn release(&mut self, sandbox: &SandboxId, result: Result<Answer, Fault>) {
-        let pausing = self.live.get_mut(sandbox).and_then(|l| l.pausing.take());
-        if pausing.is_some() {
-            self.let_go(sandbox);
-            self.woken(sandbox);
-        }
-        self.answer_pause(sandbox, pausing, result);
     }
 
     /// `CellThaw`.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
-use warder_wire::gateway_priv::Usage;
+use warder_wire::gateway_priv::{Feature, Usage};
 use warder_wire::{InstanceTag, Limits, LimitsInForce, SandboxId};
 
 use crate::error::{Result, unsupported};
@@ -84,6 +84,12 @@ impl Controllers {
     /// `Unsupported`.
     pub fn close(&self) -> Result<bool> {
         unsupported("cell::Controllers::close")
+    }
+
+    /// How this host holds paused cells still, and what becomes of their memory.
+    #[must_use]
+    pub fn pausing(&self) -> [Feature; 0] {
+        []
     }
 
     /// Freezes a cell, or goes on with it: to be called again until it says that every process stands still.

@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use warder_wire::SandboxId;
+use warder_wire::gateway_priv::Feature;
 
 use super::groups::Hierarchy;
 use super::hierarchy::Controller;
@@ -20,6 +21,30 @@ impl Controllers {
     fn freezer(&self) -> Option<&Hierarchy> {
         let freezes = |h: &&Hierarchy| h.controllers.contains(&Controller::Freezer);
         self.hierarchies.iter().find(freezes)
+    }
+
+    /// How this host holds paused cells still, and what becomes of their memory.
+    #[must_use]
+    pub fn pausing(&self) -> [Feature; 2] {
+        let by = self.freezer().map(|h| if h.unified { 2 } else { 1 });
+        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        [
+            Feature {
+                name: "freezer".to_owned(),
+                present: by.is_some(),
+                note: by.map_or(
+                    "paused sandboxes are stopped by signals, which they can see; mount cgroups version 2"
+                        .to_owned(),
+                    |version| format!("cgroups version {version}, for paused sandboxes"),
+                ),
+            },
+            Feature {
+                name: "swap".to_owned(),
+                present: swaps.lines().count() > 1,
+                note: "takes the memory of paused sandboxes with `pause_reclaim yes`; without it only page cache goes"
+                    .to_owned(),
+            },
+        ]
     }
 
     /// Freezes a cell, or goes on with it: to be called again until it says that every process stands still.
