@@ -99,12 +99,17 @@ impl Api {
         Ok((sandbox, answer))
     }
 
-    /// Every sandbox, page by page; `query` is added to each.
+    /// Every sandbox; `query` is added.
     pub(crate) async fn list(&self, query: &str) -> Result<Vec<Value>, Error> {
+        self.pages("/v2/sandboxes", query).await
+    }
+
+    /// A whole list, page by page; `query` is added to each.
+    pub(crate) async fn pages(&self, of: &str, query: &str) -> Result<Vec<Value>, Error> {
         let mut all = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let mut path = format!("/v2/sandboxes?limit=100{query}");
+            let mut path = format!("{of}?limit=100{query}");
             if let Some(token) = &next {
                 path.push_str(&format!("&nextToken={}", crate::http::encode(token)));
             }

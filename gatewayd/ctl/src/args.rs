@@ -44,6 +44,15 @@ pub(crate) enum Command {
     Cp(Cp),
     /// End sandboxes.
     Kill(Kill),
+    /// Pause sandboxes: they cost no processor time and stay until they are resumed or killed.
+    Pause(Pause),
+    /// Wake a paused sandbox.
+    Resume(Resume),
+    /// Make sandboxes that begin with the files of another one as they are now.
+    Fork(Fork),
+    /// Snapshots: the files of a sandbox as something to create others from.
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// API keys.
     #[command(subcommand)]
     Key(Key),
@@ -111,12 +120,86 @@ pub(crate) struct Create {
     /// Let nothing out of the sandbox.
     #[arg(long)]
     pub(crate) no_internet: bool,
+    /// What happens when its time is over: it ends, or is paused with its processes or only its disk.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnTimeout::Kill)]
+    pub(crate) on_timeout: OnTimeout,
+    /// Let requests to it wake it when it is paused.
+    #[arg(long)]
+    pub(crate) auto_resume: bool,
     /// A variable for every process in it.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
     /// A note kept with it.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// What happens to a sandbox when its time is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum OnTimeout {
+    Kill,
+    Pause,
+    PauseDisk,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pause {
+    /// The sandboxes.
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Keep only the files: processes end, and the sandbox starts anew when it is resumed.
+    #[arg(long)]
+    pub(crate) disk_only: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// The sandbox.
+    pub(crate) id: String,
+    /// Seconds to live from now.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+    /// Start it anew from its files, also when its processes were kept.
+    #[arg(long)]
+    pub(crate) disk_only: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fork {
+    /// The sandbox, which runs on.
+    pub(crate) id: String,
+    /// How many to make.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: u64,
+    /// Seconds each has to live.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Take a snapshot of a running sandbox and print its id; `create` takes it as a template.
+    Create {
+        /// The sandbox.
+        id: String,
+        /// A name for it: NAME or NAME:TAG.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List snapshots, newest first.
+    List {
+        /// Only those of this sandbox.
+        #[arg(long, value_name = "ID")]
+        sandbox: Option<String>,
+        /// Print ids only.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Delete a snapshot; what was made from it stays.
+    Delete {
+        /// Its id or name.
+        snapshot: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -26,6 +26,7 @@ mod process;
 mod reload;
 mod sandbox;
 mod shell;
+mod snapshot;
 mod template;
 mod terminal;
 mod up;
@@ -78,6 +79,10 @@ async fn run(args: Args, output: Output) -> Result<u8, Error> {
         Command::Create(options) => sandbox::create(&place, options, output).await,
         Command::List(options) => sandbox::list(&place, options, output).await,
         Command::Kill(options) => sandbox::kill(&place, options, output).await,
+        Command::Pause(options) => sandbox::pause(&place, options, output).await,
+        Command::Resume(options) => sandbox::resume(&place, options, output).await,
+        Command::Fork(options) => snapshot::fork(&place, options, output).await,
+        Command::Snapshot(command) => snapshot::run(&place, command, output).await,
         Command::Exec(options) => exec::run(&place, options, output).await,
         Command::Shell(options) => shell::run(&place, options, output).await,
         Command::Cp(options) => cp::run(&place, options, output).await,

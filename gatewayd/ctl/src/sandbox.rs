@@ -1,5 +1,6 @@
-//! `create`, `list`, `kill`.
+//! `create`, `list`, `pause`, `resume`, `kill`.
 
+use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::api::Api;
@@ -30,6 +31,13 @@ pub(crate) async fn create(
     });
     if options.no_internet {
         request["allow_internet_access"] = json!(false);
+    }
+    if options.on_timeout != args::OnTimeout::Kill {
+        request["autoPause"] = json!(true);
+        request["autoPauseMemory"] = json!(options.on_timeout == args::OnTimeout::Pause);
+    }
+    if options.auto_resume {
+        request["autoResume"] = json!({ "enabled": true });
     }
     let api = Api::new(Target::admin(place));
     let (sandbox, answer) = api.create(&request).await?;
@@ -90,19 +98,60 @@ pub(crate) async fn kill(place: &Place, options: args::Kill, output: Output) -> 
         options.ids
     };
     let mut killed = Vec::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for id in ids {
         match api.kill(&id).await {
             Ok(()) => killed.push(id),
             // With --all it may have ended by itself meanwhile.
             Err(Error::Refused { status: 404, .. }) if options.all => {}
-            Err(error) => {
-                if let Some(earlier) = failure.replace(error) {
-                    output.error(&earlier);
-                }
-            }
+            Err(error) => failures.push(error),
         }
     }
-    output.result(&json!({ "killed": killed }), &killed.join("\n"));
-    failure.map_or(Ok(0), Err)
+    report(output, "killed", &killed, failures)
+}
+
+/// Says what was done; the last failure is the command's own, those before it are said too.
+pub(crate) fn report(
+    output: Output,
+    what: &str,
+    done: &[String],
+    mut failures: Vec<Error>,
+) -> Result<u8, Error> {
+    output.result(&json!({ what: done }), &done.join("\n"));
+    let last = failures.pop();
+    for failure in &failures {
+        output.error(failure);
+    }
+    last.map_or(Ok(0), Err)
+}
+
+pub(crate) async fn pause(
+    place: &Place,
+    options: args::Pause,
+    output: Output,
+) -> Result<u8, Error> {
+    let api = Api::new(Target::admin(place));
+    let asked = json!({ "memory": !options.disk_only });
+    let (mut paused, mut failures) = (Vec::new(), Vec::new());
+    for id in options.ids {
+        let path = format!("/sandboxes/{}/pause", encode(&id));
+        match api.call(Method::POST, &path, Some(&asked)).await {
+            Ok(_) => paused.push(id),
+            Err(error) => failures.push(error),
+        }
+    }
+    report(output, "paused", &paused, failures)
+}
+
+pub(crate) async fn resume(
+    place: &Place,
+    options: args::Resume,
+    output: Output,
+) -> Result<u8, Error> {
+    let api = Api::new(Target::admin(place));
+    let asked = json!({ "timeout": options.timeout, "memory": !options.disk_only });
+    let path = format!("/sandboxes/{}/resume", encode(&options.id));
+    let answer = api.call(Method::POST, &path, Some(&asked)).await?;
+    output.result(&answer, &options.id);
+    Ok(0)
 }

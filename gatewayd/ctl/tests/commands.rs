@@ -140,6 +140,46 @@ fn what_happened_can_be_read_and_followed() {
 }
 
 #[test]
+fn sandboxes_are_paused_copied_and_resumed() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    good(
+        &instance,
+        &["exec", &id, "sh", "-c", "echo kept > /tmp/note"],
+    );
+    assert_eq!(good(&instance, &["pause", &id]).trim(), id);
+    assert_eq!(code(&instance, &["pause", &id]), Some(4), "paused already");
+    let list =
+        || -> Value { serde_json::from_str(&good(&instance, &["--json", "list"])).expect("JSON") };
+    assert_eq!(list()[0]["state"], "paused");
+    assert_eq!(good(&instance, &["resume", &id]).trim(), id);
+    let note = |id: &str| good(&instance, &["exec", id, "cat", "/tmp/note"]);
+    assert_eq!(
+        (note(&id).as_str(), &list()[0]["state"]),
+        ("kept\n", &Value::from("running"))
+    );
+
+    let snapshot = good(&instance, &["snapshot", "create", &id, "--name", "work"]);
+    assert_eq!(snapshot.trim(), "local/work:default");
+    assert_eq!(good(&instance, &["snapshot", "list", "-q"]), snapshot);
+    let forks = good(&instance, &["fork", &id, "--count", "2"]);
+    assert_eq!(forks.lines().count(), 2);
+    assert!(
+        forks
+            .lines()
+            .all(|fork| fork != id && note(fork) == "kept\n")
+    );
+    good(&instance, &["kill", &id]);
+    let child = good(&instance, &["create", "work"]);
+    assert_eq!(note(child.trim()), "kept\n");
+    good(&instance, &["snapshot", "delete", "work"]);
+    assert_eq!(code(&instance, &["snapshot", "delete", "work"]), Some(3));
+    assert_eq!(note(child.trim()), "kept\n");
+    good(&instance, &["kill", "--all"]);
+    instance.stop();
+}
+
+#[test]
 fn exec_has_the_commands_streams_and_code() {
     let mut instance = Instance::builder().start();
     let id = create(&instance);

@@ -25,8 +25,8 @@ use crate::sandbox::{Phase, Sandbox};
 /// loss of power.
 ///
 /// # Errors
-/// 404 when it has ended, 409 when it is paused already, is being ended, or its agent does not answer and
-/// `healthy` demands that; or what the backend says, and then it runs on.
+/// 404 when it has ended, 409 when it is paused already or is being ended, 503 when its agent does not answer
+/// and `healthy` demands that; or what the backend says, and then it runs on.
 pub(crate) async fn pause(
     gateway: &Arc<Gateway>,
     sandbox: &Arc<Sandbox>,
@@ -42,11 +42,13 @@ pub(crate) async fn pause(
             return Err(ApiError::paused(&sandbox.id));
         }
         if healthy && !answers(&sandbox).await {
+            // Not 409, which the SDKs take for "paused already".
             return Err(ApiError::new(
-                http::StatusCode::CONFLICT,
+                http::StatusCode::SERVICE_UNAVAILABLE,
                 format!("the agent of sandbox \"{}\" does not answer", sandbox.id),
             )
-            .code("sandbox_snapshot_guest_agent_unresponsive"));
+            .code("sandbox_snapshot_guest_agent_unresponsive")
+            .retry(false));
         }
         logs::keep(&gateway, &sandbox).await;
         sandbox.now().phase = Phase::Pausing;

@@ -44,8 +44,7 @@ pub(crate) async fn snapshot(
         };
         if let Err(error) = written {
             clear_away(&gateway, record);
-            let text = format!("the snapshot could not be written down: {error}");
-            return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false));
+            return Err(not_written(&error));
         }
         // Processes are not part of it, whatever was asked for.
         let data = json!({ "snapshot_id": record.template.as_str(), "memory": false });
@@ -98,17 +97,23 @@ pub(super) async fn take(
         .registry
         .snapshots
         .put(record.clone())
-        .map_err(|error| {
-            let text = format!("the snapshot could not be written down: {error}");
-            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
-        })?;
+        .map_err(|error| not_written(&error))?;
     let ask = gateway_plugin::Ask::Snapshot {
         op: OpId(random::bytes()?),
         deadline_ms: u32::try_from(limits::STATE_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
         sandbox: sandbox.id.clone(),
         template: record.template.clone(),
     };
-    let error = match gateway.peers.plugin(ask, limits::STATE_TIMEOUT).await {
+    // What privd makes to last must be found again after a loss of power, if only to be removed.
+    let (answer, synced) = tokio::join!(
+        gateway.peers.plugin(ask, limits::STATE_TIMEOUT),
+        gateway.registry.synced()
+    );
+    if let Err(error) = synced {
+        clear_away(gateway, record);
+        return Err(not_written(&error));
+    }
+    let error = match answer {
         Ok(gateway_plugin::Answer::Done) => return Ok(record),
         Ok(_) => AskError::Answer("the plugin host"),
         Err(error) => error,
@@ -120,6 +125,11 @@ pub(super) async fn take(
     } else {
         error.into()
     })
+}
+
+fn not_written(error: &std::io::Error) -> ApiError {
+    let text = format!("the snapshot could not be written down: {error}");
+    ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
 }
 
 /// A name as sandboxes have, less the `i`.
@@ -143,7 +153,7 @@ pub(crate) async fn remove(
         .registry
         .snapshots
         .put(record.clone())
-        .map_err(|error| ApiError::internal(format!("not written down: {error}")))?;
+        .map_err(|error| not_written(&error))?;
     let template = record.template.clone();
     let who = caller.name();
     gateway

@@ -349,7 +349,9 @@ fn an_agent_that_does_not_answer_is_paused_unless_it_must() {
     let id = id(&made);
     *fake.guest(&made).manner.lock().expect("lock") = Manner::Silent;
     let answer = post(&fake, &id, "pause", json!({"requireHealthyGuest": true}));
-    answer.is_error(409);
+    // 409 would be "paused already" to the SDKs.
+    answer.is_error(503);
+    assert_eq!(answer.header("should-retry"), Some("false"));
     assert_eq!(
         answer.json()["error_code"],
         "sandbox_snapshot_guest_agent_unresponsive"

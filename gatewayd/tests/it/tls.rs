@@ -402,6 +402,40 @@ fn plain_http_on_the_tls_port_is_told_so() {
 }
 
 #[test]
+fn rubbish_on_the_tls_port_harms_nobody() {
+    let authority = Authority::new();
+    let mut fake = Fake::with(vec![authority.signs("box.example")]);
+    let address = fake.tls.expect("TLS");
+    let hello = [22, 3, 1, 0xff, 0xff, 1, 0, 0xff, 0xff, 3, 3];
+    for rubbish in [
+        &[0; 4096][..],
+        &[0xff; 70_000],
+        &hello,
+        b"\x16\x03\x01\x00\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"",
+    ] {
+        let mut stream = TcpStream::connect_timeout(&address, SOON).expect("connects");
+        // It may be closed before all is sent, and must be in the end.
+        let _ = stream.write_all(rubbish);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        stream.set_read_timeout(Some(SOON)).expect("set");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    // A client that speaks neither version of HTTP is told so by TLS itself.
+    assert!(
+        authority
+            .connect(&fake, "api.box.example", &["spdy/3"])
+            .is_err()
+    );
+    let mut client = authority.client(&fake, "api.box.example");
+    let health = client.ask("GET", "/health", &[("Host", "api.box.example")], b"");
+    assert_eq!(health.status, 204);
+    assert!(fake.runs());
+}
+
+#[test]
 fn slow_handshakes_do_not_keep_others_out() {
     let authority = Authority::new();
     let fake = Fake::with(vec![authority.signs("box.example")]);

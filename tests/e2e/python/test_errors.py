@@ -133,8 +133,6 @@ def test_paths_that_lead_nowhere(api):
         {"network": {"dnsServers": ["192.0.2.53"]}},
         {"volumeMounts": [{"name": "data", "path": "/data"}]},
         {"iam": {"tokens": {"t": {"audience": "a", "tokenType": "JWT-SVID"}}}},
-        {"autoPause": True},
-        {"autoResume": {"enabled": True}},
     ],
     ids=lambda option: "-".join([*option, *(next(iter(option.values())) if "network" in option else [])]),
 )

@@ -1,0 +1,97 @@
+// Pause, resume, snapshots and forks.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ask, make, mark, rejection, Sandbox, sdk, serve, until } from './helper.mjs'
+
+const bootId = (sandbox) => sandbox.files.read('/proc/sys/kernel/random/boot_id')
+const state = async (sandbox) => (await Sandbox.getInfo(sandbox.sandboxId)).state
+const listed = async (metadata, ...state) =>
+  (await Sandbox.list({ query: { metadata, state } }).nextItems()).map((item) => item.sandboxId)
+
+test('with memory processes go on where they were', async (t) => {
+  const sandbox = await make(t)
+  const count = "setsid sh -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/n; sleep 0.01; done' >/dev/null 2>&1 & echo $!"
+  const pid = (await sandbox.commands.run(count)).stdout.trim()
+  const boot = await bootId(sandbox)
+  assert.equal(await sandbox.pause(), true)
+  assert.equal(await state(sandbox), 'paused')
+  assert.equal(await sandbox.pause(), false, 'it is paused already')
+  assert.equal(await sandbox.isRunning(), false)
+  await rejection(sandbox.setTimeout(60_000), 'NotFoundError')
+  const again = await Sandbox.connect(sandbox.sandboxId, { timeoutMs: 60_000 })
+  assert.equal(await bootId(again), boot)
+  assert.equal((await again.commands.run(`kill -0 ${pid} && echo lives`)).stdout, 'lives\n')
+  assert.equal(await state(sandbox), 'running')
+})
+
+test('of the disk only the files stay', async (t) => {
+  const sandbox = await make(t, { envs: { COLOUR: 'green' } })
+  await sandbox.files.write('/home/user/kept.txt', 'kept')
+  const boot = await bootId(sandbox)
+  assert.equal(await sandbox.pause({ keepMemory: false }), true)
+  await sandbox.connect()
+  assert.notEqual(await bootId(sandbox), boot)
+  assert.equal(await sandbox.files.read('/home/user/kept.txt'), 'kept')
+  assert.equal((await sandbox.commands.run('echo $COLOUR')).stdout, 'green\n')
+})
+
+test('lists tell the paused from the running', async (t) => {
+  const metadata = mark()
+  const [sleeper, runner] = [await make(t, { metadata }), await make(t, { metadata })]
+  await sleeper.pause()
+  assert.deepEqual(await listed(metadata, 'paused'), [sleeper.sandboxId])
+  assert.deepEqual(await listed(metadata, 'running'), [runner.sandboxId])
+  assert.equal((await listed(metadata, 'running', 'paused')).length, 2)
+  assert.equal(await Sandbox.kill(sleeper.sandboxId), true, 'paused ones too')
+  await rejection(Sandbox.connect(sleeper.sandboxId), 'NotFoundError')
+})
+
+test('at its end it is paused, and traffic wakes it once for all who wait', async (t) => {
+  const sandbox = await make(t, { lifecycle: { onTimeout: 'pause', autoResume: true } })
+  await serve(sandbox)
+  const boot = await bootId(sandbox)
+  assert.deepEqual((await sandbox.getInfo()).lifecycle, { onTimeout: 'pause', autoResume: true })
+  await sandbox.setTimeout(0)
+  await until(async () => (await state(sandbox)) === 'paused', () => 'the pause')
+  const way = { headers: { Host: sandbox.getHost(8000) } }
+  const answers = await Promise.all(Array.from({ length: 20 }, () => ask('/hello', way)))
+  for (const answer of answers) assert.deepEqual([answer.status, answer.body.toString()], [200, 'hello from inside\n'])
+  assert.equal(await state(sandbox), 'running')
+  assert.equal(await bootId(sandbox), boot)
+})
+
+test('a snapshot is a template, and parents may go', async (t) => {
+  const source = await make(t)
+  await source.files.write('/home/user/state.txt', 'as it was')
+  const snapshot = await source.createSnapshot()
+  await source.files.write('/home/user/state.txt', 'changed later')
+  const found = await Sandbox.listSnapshots({ sandboxId: source.sandboxId }).nextItems()
+  assert.deepEqual(found.map((one) => one.snapshotId), [snapshot.snapshotId])
+  await source.kill()
+  const child = await Sandbox.create(snapshot.snapshotId, { timeoutMs: 60_000 })
+  t.after(() => child.kill())
+  assert.equal(await child.files.read('/home/user/state.txt'), 'as it was')
+  assert.equal(await Sandbox.deleteSnapshot(snapshot.snapshotId), true)
+  assert.equal(await Sandbox.deleteSnapshot(snapshot.snapshotId), false)
+  assert.equal(await child.files.read('/home/user/state.txt'), 'as it was')
+  await rejection(Sandbox.create(snapshot.snapshotId), 'SandboxError')
+})
+
+test('forks begin where the source is', async (t) => {
+  const source = await make(t)
+  await source.files.write('/home/user/state.txt', 'as it was')
+  const boot = await bootId(source)
+  const forks = await source.fork({ count: 3, timeoutMs: 60_000 })
+  t.after(() => Promise.all(forks.map((fork) => fork.kill?.())))
+  assert.equal(forks.length, 3)
+  for (const [number, fork] of forks.entries()) {
+    assert.ok(fork instanceof sdk.Sandbox, `${fork}`)
+    assert.equal(await fork.files.read('/home/user/state.txt'), 'as it was')
+    await fork.files.write('/home/user/state.txt', `${number}`)
+  }
+  assert.equal(await source.files.read('/home/user/state.txt'), 'as it was')
+  assert.equal(await bootId(source), boot)
+  await source.pause()
+  await rejection(source.fork(), 'SandboxError')
+})
