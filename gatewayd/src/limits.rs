@@ -141,16 +141,16 @@ pub(crate) const EVENT_FOLLOWERS: usize = 16;
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Samples kept of each sandbox, 20 bytes each: an hour.
 pub(crate) const SAMPLES: usize = 720;
-/// Lines of an agent that are read at most.
+/// Lines of an agent that are read at most, and of a sandbox's life.
 pub(crate) const LOG_LINES: usize = 1000;
 /// Bytes of an agent's answer that are read at most.
 pub(crate) const LOG_BYTES: usize = 2 * 1024 * 1024;
 /// Longest text an agent's line may bring, in bytes.
 pub(crate) const LOG_TEXT: usize = 1024;
-/// How long a pause waits for them.
+/// How long a pause waits for an agent's lines.
 pub(crate) const LOG_KEEP_TIMEOUT: Duration = Duration::from_millis(100);
-/// Lines of an agent kept of a paused sandbox.
-pub(crate) const LOG_LINES_KEPT: usize = 200;
+/// Bytes of an agent's last lines kept of each sandbox, for when it cannot be asked.
+pub(crate) const LOG_BYTES_KEPT: usize = 32 * 1024;
 /// Idempotency keys remembered.
 pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
 /// How long an idempotency key is remembered.

@@ -141,7 +141,15 @@ pub(crate) struct AgentLines(Mutex<Vec<Line>>);
 impl AgentLines {
     /// Keeps the last of them.
     pub(super) fn keep(&self, mut lines: Vec<Line>) {
-        lines.drain(..lines.len().saturating_sub(limits::LOG_LINES_KEPT));
+        let (mut most, mut bytes) = (0, 0);
+        for line in lines.iter().rev() {
+            bytes += line.size();
+            if bytes > limits::LOG_BYTES_KEPT {
+                break;
+            }
+            most += 1;
+        }
+        lines.drain(..lines.len() - most);
         lines.shrink_to_fit();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lines;
     }
@@ -197,8 +205,10 @@ mod tests {
         }
         let kept = AgentLines::default();
         kept.keep(found);
-        assert_eq!(kept.kept().len(), limits::LOG_LINES_KEPT);
-        assert_eq!(kept.kept()[limits::LOG_LINES_KEPT - 1].message, "last");
+        let kept = kept.kept();
+        let bytes: usize = kept.iter().map(Line::size).sum();
+        assert!(bytes <= limits::LOG_BYTES_KEPT && kept.len() > 5, "{bytes}");
+        assert_eq!(kept.last().map(|line| line.message.as_str()), Some("last"));
     }
 
     proptest! {

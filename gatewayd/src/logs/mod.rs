@@ -62,6 +62,14 @@ impl Line {
     }
 }
 
+impl Line {
+    /// What it takes in memory, about.
+    fn size(&self) -> usize {
+        let fields: usize = self.fields.values().map(|text| 64 + text.len()).sum();
+        128 + self.message.len() + fields
+    }
+}
+
 fn of_event(event: &EventRecord) -> Line {
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
     let message = match (event.kind, data["reason"].as_str(), &data["set_timeout"]) {
@@ -86,9 +94,12 @@ fn of_event(event: &EventRecord) -> Line {
     line
 }
 
-/// Every line there is, oldest first; `None` for a sandbox nobody has heard of.
+/// The last lines of its life and of its agent, oldest first; `None` for a sandbox nobody has heard of.
 pub(crate) async fn lines(gateway: &Gateway, id: &SandboxId) -> Option<Vec<Line>> {
-    let events = gateway.events.page(Some(id), &[], true, (0, usize::MAX));
+    // The newest: to read all there may be would keep others waiting.
+    let newest = (0, limits::LOG_LINES);
+    let mut events = gateway.events.page(Some(id), &[], false, newest);
+    events.reverse();
     let sandbox = gateway.registry.get(id);
     if events.is_empty() && sandbox.is_none() {
         return None;
