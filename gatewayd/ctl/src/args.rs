@@ -97,9 +97,12 @@ pub(crate) struct Up {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
-    /// Leave sandboxes running at the end.
+    /// Leave sandboxes running, or paused, at the end.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Push the memory of paused sandboxes out, as far as the host has swap.
+    #[arg(long)]
+    pub(crate) pause_reclaim: bool,
 }
 
 #[derive(Debug, clap::Args)]

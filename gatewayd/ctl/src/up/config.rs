@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use crate::args::Up;
 use crate::error::Error;
 use crate::place::Place;
 use crate::up::programs::Programs;
@@ -28,9 +29,9 @@ pub(crate) fn write(
     place: &Place,
     programs: &Programs,
     serving: &Serving<'_>,
-    keep: bool,
+    options: &Up,
 ) -> Result<PathBuf, Error> {
-    let text = render(place, programs, serving, keep)?;
+    let text = render(place, programs, serving, options)?;
     let path = place.state_dir().join(FILE);
     super::env_file::replace(&path, &text, None)?;
     Ok(path)
@@ -40,7 +41,7 @@ fn render(
     place: &Place,
     programs: &Programs,
     serving: &Serving<'_>,
-    keep: bool,
+    options: &Up,
 ) -> Result<String, Error> {
     let state = place.state_dir();
     let listen = if serving.certificates.is_empty() {
@@ -56,7 +57,14 @@ fn render(
         ("plugin_dir", line(&programs.plugins)?),
         ("agent", line(&programs.libexec.join("envd"))?),
         ("backend", "namespace".to_owned()),
-        ("on_stop", if keep { "keep" } else { "remove" }.to_owned()),
+        (
+            "on_stop",
+            if options.keep { "keep" } else { "remove" }.to_owned(),
+        ),
+        (
+            "pause_reclaim",
+            if options.pause_reclaim { "yes" } else { "no" }.to_owned(),
+        ),
         ("log_file", line(&state.join(LOG))?),
     ];
     for domain in serving.domains {

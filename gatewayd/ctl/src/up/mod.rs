@@ -65,7 +65,7 @@ pub(crate) async fn run(place: &Place, options: args::Up, output: Output) -> Res
         domains: &names.domains,
         certificates: &certificates,
     };
-    let config = config::write(&place, &programs, &serving, options.keep)?;
+    let config = config::write(&place, &programs, &serving, &options)?;
     let log = place.state_dir().join(config::LOG);
     let mut privd = Privd::new(programs.privd.clone(), config);
     let shown = (&names, ca.as_ref());
