@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
     pub(crate) error_code: Option<&'static str>,
     /// Whether asking again can help; `None` leaves it to the status.
     pub(crate) retry: Option<bool>,
+    /// With 405, the methods there are.
+    pub(crate) allow: Option<&'static str>,
 }
 
 impl ApiError {
@@ -27,6 +29,16 @@ impl ApiError {
             message: message.into(),
             error_code: None,
             retry: None,
+            allow: None,
+        }
+    }
+
+    /// 405: the path has these methods only (RFC 9110, 15.5.6).
+    pub(crate) fn wrong_method(allow: &'static str) -> Self {
+        let text = format!("this path has no such method, only {allow}");
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, text)
         }
     }
 

@@ -184,6 +184,9 @@ pub(crate) fn error(error: &ApiError) -> Answer {
             HeaderValue::from_static(if retry { "true" } else { "false" }),
         );
     }
+    if let Some(allow) = error.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
     let may_retry = matches!(
         error.status,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS

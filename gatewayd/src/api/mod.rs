@@ -53,7 +53,7 @@ async fn answer(
     if request.uri().path() == "/health" {
         return match *request.method() {
             Method::GET | Method::HEAD => Ok(http_io::empty(StatusCode::NO_CONTENT)),
-            _ => Err(wrong_method()),
+            _ => Err(ApiError::wrong_method("GET, HEAD")),
         };
     }
     let caller = match trusted {
@@ -140,13 +140,6 @@ async fn route(
         ("DELETE", ["volumes", id]) => volume::delete(gateway, caller, id).await,
         (_, path) => Err(unsupported::explain(path)),
     }
-}
-
-fn wrong_method() -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this path has no such method",
-    )
 }
 
 /// Reads a JSON body. Unknown fields are ignored: newer clients send more.

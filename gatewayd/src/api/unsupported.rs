@@ -12,11 +12,11 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",
         ["events", "webhooks", ..] => "Webhooks",
-        ["sandboxes" | "volumes" | "snapshots"]
-        | ["v2", "sandboxes"]
-        | ["sandboxes" | "volumes", _] => {
-            return super::wrong_method();
+        ["sandboxes" | "volumes"] | ["v2", "sandboxes"] => {
+            return ApiError::wrong_method("GET, POST");
         }
+        ["snapshots"] | ["sandboxes", "metrics"] => return ApiError::wrong_method("GET"),
+        ["sandboxes" | "volumes", _] => return ApiError::wrong_method("GET, DELETE"),
         _ => {
             let mut error = ApiError::new(StatusCode::NOT_FOUND, "there is no such path");
             error.retry = Some(false);
@@ -40,7 +40,11 @@ mod tests {
                 "{path:?}"
             );
         }
-        assert_eq!(explain(&["sandboxes"]).status, 405);
+        let error = explain(&["sandboxes"]);
+        assert_eq!(
+            (error.status.as_u16(), error.allow),
+            (405, Some("GET, POST"))
+        );
         assert_eq!(explain(&["etc", "passwd"]).status, 404);
     }
 }

@@ -61,10 +61,7 @@ fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sand
         Method::GET | Method::HEAD => "read",
         Method::POST => "write",
         _ => {
-            return Err(ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "files are read with GET and written with POST",
-            ));
+            return Err(ApiError::wrong_method("GET, HEAD, POST, OPTIONS"));
         }
     };
     let signed = parse(request.uri().query().unwrap_or_default())

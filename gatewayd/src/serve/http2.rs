@@ -113,9 +113,8 @@ fn adapt(head: &mut http::request::Parts) -> Result<(), ApiError> {
         ));
     }
     if head.method == Method::CONNECT {
-        return Err(ApiError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "CONNECT is not served here",
+        return Err(ApiError::wrong_method(
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ));
     }
     // RFC 9113, 8.3.1: the authority takes the place of Host, and where both are sent they are the same.

@@ -96,3 +96,24 @@ fn watch(fd: Arc<OwnedFd>) -> Result<AsyncFd<Watched>, (Arc<OwnedFd>, std::io::E
         (watched.0, error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_minded() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let socket = std::net::TcpStream::connect(address).expect("loopback");
+        let seconds = Duration::from_secs;
+        mind(&socket, seconds(60), seconds(20), seconds(620)).expect("TCP");
+        assert!(sockopt::socket_keepalive(&socket).expect("set"));
+        assert_eq!(sockopt::tcp_keepidle(&socket).expect("set"), seconds(60));
+        assert_eq!(sockopt::tcp_keepintvl(&socket).expect("set"), seconds(20));
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&socket).expect("set"), 620_000);
+        let (pair, _) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+        assert!(mind(&pair, seconds(1), seconds(1), seconds(1)).is_err());
+    }
+}
