@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Templates.
     #[command(subcommand)]
     Template(Template),
+    /// Sandboxes kept ready, so that a create takes one instead of making it.
+    #[command(subcommand)]
+    Pool(Pool),
     /// What happened to sandboxes, oldest first.
     Events(Events),
     /// Log lines of a sandbox: of its life, its agent and the processes in it.
@@ -315,6 +318,14 @@ pub(crate) enum Key {
         /// As `key list` shows it.
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pool {
+    /// Keep so many sandboxes of a template ready; 0 ends its pool.
+    Set { template: String, size: u32 },
+    /// List pools.
+    List,
 }
 
 #[derive(Debug, Subcommand)]

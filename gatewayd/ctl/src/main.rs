@@ -22,6 +22,7 @@ mod logs;
 mod metrics;
 mod output;
 mod place;
+mod pool;
 mod process;
 mod reload;
 mod sandbox;
@@ -88,6 +89,7 @@ async fn run(args: Args, output: Output) -> Result<u8, Error> {
         Command::Cp(options) => cp::run(&place, options, output).await,
         Command::Key(command) => key::run(&place, command, output).await,
         Command::Template(command) => template::run(&place, command, output).await,
+        Command::Pool(command) => pool::run(&place, command, output).await,
         Command::Events(options) => events::run(&place, options, output).await,
         Command::Logs(options) => logs::run(&place, options, output).await,
         Command::Metrics(options) => metrics::run(&place, options, output).await,

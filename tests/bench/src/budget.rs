@@ -108,7 +108,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 53] = [
+const ROWS: [Row; 56] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -145,6 +145,24 @@ const ROWS: [Row; 53] = [
         ),
         "bubblewrap first output at 50",
         "runc first output at 50",
+    ),
+    row(
+        "create from warm pool to first output",
+        "warder first output echo warm",
+        Unit::Milliseconds,
+        &[Bound::P50(1.5), Bound::P99(5.0)],
+    ),
+    row(
+        "  the same by bash -l -c",
+        "warder first output shell warm",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  create alone, from warm pool",
+        "warder create warm",
+        Unit::Milliseconds,
+        &[],
     ),
     beside(
         row(

@@ -22,6 +22,7 @@ mod sdk;
 mod stats;
 mod upstream;
 mod warder;
+mod warm;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
             println!("E2B_API_URL, E2B_SANDBOX_URL and E2B_API_KEY name the server.");
             println!(
                 "BENCH_FULL=1 goes to 1,000 sandboxes and bodies of 10 GiB; BENCH_OUT names the file of raw samples;"
+            );
+            println!(
+                "WARDER_STATE_DIR is where it keeps its state, for what only its operator may do;"
             );
             println!(
                 "BENCH_SERVER is the number of its first process, BENCH_STAGE where its files are;"
@@ -76,10 +80,12 @@ const PARTS: [Part; 16] = [
     ("bubblewrap", peers::bubblewrap),
     ("burst", burst::measure),
     ("runc", peers::runc),
+    ("warm", warm::measure),
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),
     ("burst", burst::measure),
     ("runc", peers::runc),
+    ("warm", warm::measure),
     ("memory", memory::measure),
     ("idle", idle::measure),
     ("proxied", proxied::measure),
