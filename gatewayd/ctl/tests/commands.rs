@@ -357,6 +357,94 @@ fn templates_come_from_directories_and_archives() {
     instance.stop();
 }
 
+/// How many are ready, as `pool list` says.
+fn ready(instance: &Instance) -> String {
+    let listed = good(instance, &["--json", "pool", "list"]);
+    let pools: Value = serde_json::from_str(&listed).expect("JSON");
+    pools[0]["ready"].to_string()
+}
+
+fn await_ready(instance: &Instance, count: &str) {
+    let begun = std::time::Instant::now();
+    while ready(instance) != count {
+        let waited = begun.elapsed();
+        assert!(waited.as_secs() < 60, "{}", instance.log_text());
+    }
+}
+
+#[test]
+fn a_pool_hands_out_each_once_and_a_killed_gateway_leaks_none() {
+    let instance = Instance::builder().start();
+    good(&instance, &["pool", "set", "base", "3"]);
+    assert_eq!(code(&instance, &["pool", "set", "nothing", "1"]), Some(3));
+    await_ready(&instance, "3");
+    assert_eq!(good(&instance, &["list", "-q"]), "");
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..5)
+            .map(|n: u32| {
+                let (instance, value) = (&instance, format!("N={n}"));
+                scope.spawn(move || {
+                    let id = good(instance, &["create", "--env", &value]);
+                    let id = id.trim().to_owned();
+                    let told = good(instance, &["exec", &id, "sh", "-c", "echo $N"]);
+                    assert_eq!(told.trim(), n.to_string());
+                    id
+                })
+            })
+            .collect();
+        all.into_iter()
+            .map(|one| one.join().expect("made"))
+            .collect()
+    });
+    let own = |script: &str| {
+        let all: std::collections::BTreeSet<String> = ids
+            .iter()
+            .map(|id| good(&instance, &["exec", id, "sh", "-c", script]))
+            .collect();
+        assert_eq!(all.len(), ids.len(), "{script}: {all:?}");
+    };
+    own("cat /etc/hostname /proc/sys/kernel/hostname");
+    own("ls -l /proc/self/ns | sort");
+    // Nobody was there before.
+    for id in &ids {
+        let left = good(&instance, &["exec", id, "sh", "-c", "ls -A /tmp | wc -l"]);
+        assert_eq!(left.trim(), "0");
+    }
+    await_ready(&instance, "3");
+    let pid = instance.daemon_pid("gatewayd").expect("it runs");
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.expect("kill").success());
+    instance.await_http();
+    await_ready(&instance, "3");
+    // Three and five, and none of those before: the host counts them all.
+    let counted = || instance.admin("GET", "/admin/host", &Value::Null).json()["sandboxes"].clone();
+    let begun = std::time::Instant::now();
+    while counted() != 8 {
+        let waited = begun.elapsed();
+        assert!(
+            waited.as_secs() < 60,
+            "{}\n{}",
+            counted(),
+            instance.log_text()
+        );
+    }
+    let mut listed: Vec<String> = good(&instance, &["list", "-q"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let mut ids = ids.clone();
+    listed.sort();
+    ids.sort();
+    assert_eq!(listed, ids);
+    good(&instance, &["kill", "--all"]);
+    good(&instance, &["pool", "set", "base", "0"]);
+    let begun = std::time::Instant::now();
+    while counted() != 0 {
+        assert!(begun.elapsed().as_secs() < 60, "{}", instance.log_text());
+    }
+    instance.finish();
+}
+
 #[test]
 fn doctor_works_with_and_without_a_server() {
     let mut instance = Instance::builder().start();

@@ -74,7 +74,7 @@ fn load() -> String {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 18] = [
     // What is compared is measured by turns: other work on the machine comes and goes.
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),

@@ -156,14 +156,14 @@ impl Names {
         let _ = if self.by_domain {
             writeln!(
                 text,
-                "unset E2B_API_URL E2B_SANDBOX_URL E2B_DEBUG\nexport E2B_DOMAIN={}",
+                "unset E2B_API_URL E2B_SANDBOX_URL E2B_VOLUME_API_URL E2B_DEBUG\nexport E2B_DOMAIN={}",
                 self.domains[0]
             )
         } else {
             let (api, sandbox) = self.urls();
             writeln!(
                 text,
-                "export E2B_API_URL={api}\nexport E2B_SANDBOX_URL={sandbox}"
+                "export E2B_API_URL={api}\nexport E2B_SANDBOX_URL={sandbox}\nexport E2B_VOLUME_API_URL={api}"
             )
         };
         let _ = writeln!(text, "export E2B_API_KEY={}", super::quote(key));
@@ -259,13 +259,14 @@ mod tests {
         assert_eq!(plain.domains, ["localhost:3000"]);
         assert_eq!(
             plain.lines("e2b_0", None),
-            "export E2B_API_URL=http://127.0.0.1:3000\nexport E2B_SANDBOX_URL=http://127.0.0.1:3000\nexport E2B_API_KEY=e2b_0\n"
+            "export E2B_API_URL=http://127.0.0.1:3000\nexport E2B_SANDBOX_URL=http://127.0.0.1:3000\n\
+             export E2B_VOLUME_API_URL=http://127.0.0.1:3000\nexport E2B_API_KEY=e2b_0\n"
         );
         let ca = [PathBuf::from("/run/ca.pem"), PathBuf::from("/run/b.pem")];
         let local = names(&[], &["self"], "127.0.0.1:3443").expect("good");
         assert_eq!(
             local.lines("e2b_0", Some(&ca)),
-            "unset E2B_API_URL E2B_SANDBOX_URL E2B_DEBUG\nexport E2B_DOMAIN=warder.localhost:3443\nexport E2B_API_KEY=e2b_0\n\
+            "unset E2B_API_URL E2B_SANDBOX_URL E2B_VOLUME_API_URL E2B_DEBUG\nexport E2B_DOMAIN=warder.localhost:3443\nexport E2B_API_KEY=e2b_0\n\
              export SSL_CERT_FILE=/run/b.pem\nexport NODE_EXTRA_CA_CERTS=/run/ca.pem\n"
         );
         let real = names(&["Box.example", "b.example:8443"], &["a,b"], "0.0.0.0:443");
