@@ -145,8 +145,14 @@ impl AsyncRead for GuestStream {
         loop {
             let mut guard = ready!(watched.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
+            let room = space.len();
             match guard.try_io(|inner| receive(inner.get_ref().0.as_fd(), space, &self.reaper)) {
                 Ok(Ok(n)) => {
+                    // A short read has emptied it, and what comes next is told of anew (epoll(7), edge-triggered); that
+                    // the other side has closed is kept. Spares asking in vain after every answer.
+                    if 0 < n && n < room {
+                        guard.clear_ready();
+                    }
                     buf.advance(n);
                     return Poll::Ready(Ok(()));
                 }
@@ -231,6 +237,35 @@ mod tests {
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("setsockopt");
         theirs.read_exact(&mut byte).expect("the flood");
+    }
+
+    /// What came in one piece is read in one, and the end that came with it is not forgotten.
+    #[tokio::test]
+    async fn the_end_behind_a_short_read_is_seen() {
+        let reaper = Reaper::start().expect("thread");
+        for unix in [false, true] {
+            let (ours, mut theirs): (OwnedFd, Box<dyn Write>) = if unix {
+                let (a, b) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+                (a.into(), Box::new(b))
+            } else {
+                let (a, b) = tcp_pair();
+                (a.into(), Box::new(b))
+            };
+            rustix::io::ioctl_fionbio(&ours, true).expect("ioctl");
+            let mut stream = GuestStream::new(ours, &reaper).expect("epoll");
+            let mut bytes = [0; 64];
+            for _ in 0..3 {
+                theirs.write_all(b"piece").expect("open");
+                assert_eq!(stream.read(&mut bytes).await.expect("open"), 5);
+            }
+            theirs.write_all(b"last").expect("open");
+            drop(theirs);
+            // Both are there before the first is read.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(stream.read(&mut bytes).await.expect("open"), 4);
+            let end = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes)).await;
+            assert_eq!(end.expect("told of the end").expect("open"), 0);
+        }
     }
 
     #[tokio::test]
