@@ -181,17 +181,17 @@ impl Store {
         let manifest = format!("templates/.{}", draft.names[0]);
         self.write_manifest(&manifest, &draft.names)?;
         super::trash::remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
-        rustix::fs::syncfs(&self.directory).at("syncfs")?;
         let layer = format!("layers/{}", draft.names[0]);
         let template = format!("templates/{}", draft.template);
-        for (from, to) in [(draft.place(), layer), (manifest, template)] {
+        let rename = |from, to| {
             rustix::fs::renameat(&self.directory, from, &self.directory, to)
-                .at("put a template in place")?;
-        }
-        for directory in ["layers", "templates"] {
-            rustix::fs::fsync(self.open_dir(directory)?).at("fsync a template")?;
-        }
-        Ok(())
+                .at("put a template in place")
+        };
+        rename(draft.place(), layer)?;
+        // A manifest is not to be found after a crash of the host without what it names.
+        rustix::fs::syncfs(&self.directory).at("syncfs")?;
+        rename(manifest, template)?;
+        rustix::fs::fsync(self.open_dir("templates")?).at("fsync the templates")
     }
 
     /// Takes note of a draft that was kept, or discards it.

@@ -255,8 +255,8 @@ impl Copy<'_> {
                 self.copy(&source, &target, 0, size)?;
             } else {
                 self.sparse(&source, &target)?;
+                rustix::fs::ftruncate(&target, size).at("set the size of a file")?;
             }
-            rustix::fs::ftruncate(&target, size).at("set the size of a file")?;
         }
         self.attributes(source.as_fd(), target.as_fd(), stat)
     }

@@ -77,6 +77,9 @@ fn main() {
         ),
         ("processes::signals_are_read", processes::signals_are_read),
     ]);
+    if std::env::args().any(|arg| arg == "latency") {
+        snapshots::latency();
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
