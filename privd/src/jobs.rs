@@ -124,7 +124,8 @@ impl Privd {
             });
             finish(done)
         };
-        match Process::worker(&[store.as_fd(), ledger, self.lock.as_fd()], job) {
+        // Without the lock, or the next privd would wait for the disk before it starts.
+        match Process::worker(&[store.as_fd(), ledger], job) {
             Ok(process) => Some(self.add_job(process, Work::Sync, u64::MAX)),
             Err(e) => {
                 self.log
@@ -314,8 +315,9 @@ impl Privd {
     /// Starts to put a template into use.
     pub(crate) fn start_keep(&mut self, asker: Asker, draft: Draft) {
         let store = &self.store;
-        let keep = [store.as_fd(), self.lock.as_fd()];
-        match Process::worker(&keep, || finish(store.keep(&draft))) {
+        // Without the lock, or the next privd would wait for the disk before it starts: killed with this one, it makes no
+        // further call, and one under way comes before that one's look or finds nothing to rename.
+        match Process::worker(&[store.as_fd()], || finish(store.keep(&draft))) {
             Ok(process) => {
                 self.add_job(process, Work::Keep { asker, draft }, u64::MAX);
             }

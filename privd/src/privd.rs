@@ -410,7 +410,7 @@ impl Privd {
             return table::ENDING;
         }
         let live = self.live.get(sandbox);
-        if live.is_some_and(|live| live.pausing.is_some() || live.snapshot.is_some()) {
+        if live.is_some_and(|live| live.pausing.is_some()) {
             return table::CHANGING;
         }
         match (live.map(|l| &l.cell), &entry.storage) {

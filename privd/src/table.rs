@@ -129,7 +129,7 @@ pub(crate) const TABLE: [Row; 24] = [
     row(Verb::LinkOpen, Sender::Gateway, RUNNING, 0, (4000, 1000)),
     row(Verb::TemplateList, Sender::Gateway, NONE, 0, (200, 100)),
     row(Verb::TemplateImport, Sender::Gateway, NONE, 1, (4, 1)),
-    row(Verb::TemplateRemove, Sender::Gateway, NONE, 0, (20, 10)),
+    row(Verb::TemplateRemove, Sender::Gateway, NONE, 0, (200, 50)),
     row(Verb::HostReport, Sender::Gateway, NONE, 0, (50, 20)),
     row(Verb::Usage, Sender::Gateway, RUNNING, 0, (4000, 2000)),
     row(Verb::Reload, Sender::Gateway, NONE, 0, (4, 1)),
@@ -270,6 +270,19 @@ pub(crate) fn admit_sender(
         return Err(Refusal::Violation("wrong number of descriptors"));
     }
     Ok(row)
+}
+
+/// Whether a request makes processes run, stand still or end, or needs them to stand still, so that it cannot come
+/// into the middle of a snapshot.
+const fn changes(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::CellCreate
+            | Verb::CellFreeze
+            | Verb::CellThaw
+            | Verb::CellStop
+            | Verb::StorageSnapshot
+    )
 }
 
 /// The part that does: in which phase. `now` is [`ABSENT`] for what the sender may not see.
@@ -446,6 +459,8 @@ impl Privd {
                 ));
                 ABSENT
             }
+            // It can be used meanwhile, and ended; nothing may make it another one.
+            _ if changes(row.verb) && self.is_copied(sandbox) => CHANGING,
             _ => self.phase(sandbox),
         };
         admit_phase(row, now)

@@ -124,6 +124,11 @@ impl Privd {
         !paused && self.live.get(sandbox).is_some_and(runs)
     }
 
+    /// Whether a snapshot of a sandbox is being copied, or about to be.
+    pub(crate) fn is_copied(&self, sandbox: &SandboxId) -> bool {
+        self.live.get(sandbox).is_some_and(|l| l.snapshot.is_some())
+    }
+
     /// Lets a sandbox go on that stood still for a snapshot alone.
     fn go_on(&mut self, sandbox: &SandboxId) {
         if self.is_awake(sandbox) {

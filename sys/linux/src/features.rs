@@ -86,11 +86,18 @@ fn merged_usr() -> Feature {
 fn file_systems() -> Vec<Feature> {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let has = |name: &str| known.split_ascii_whitespace().any(|word| word == name);
-    vec![feature(
-        "overlayfs",
-        has("overlay"),
-        "sandboxes are clones by overlay; load module overlay",
-    )]
+    vec![
+        feature(
+            "overlayfs",
+            has("overlay"),
+            "sandboxes are clones by overlay; load module overlay",
+        ),
+        feature(
+            "disk and volume quotas",
+            false,
+            "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones",
+        ),
+    ]
 }
 
 /// Whether ids can be mapped, and files in the state directory and /usr with them.

@@ -108,7 +108,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 56] = [
+const ROWS: [Row; 60] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -300,6 +300,20 @@ const ROWS: [Row; 56] = [
     ),
     row("  download, MiB", "large download", Unit::PerSecond, &[]),
     size("  growth of gatewayd's peak memory", "large memory"),
+    row(
+        "snapshot, 10 MB in 200 files changed of 1 GB in 20,000",
+        "warder snapshot",
+        Unit::Milliseconds,
+        &[Bound::P50(20.0)],
+    ),
+    row(
+        "  the same, written out before",
+        "warder snapshot synced",
+        Unit::Milliseconds,
+        &[Bound::P50(20.0)],
+    ),
+    row("  fork", "warder fork", Unit::Milliseconds, &[]),
+    row("  100 forks", "warder 100 forks", Unit::Milliseconds, &[]),
     row(
         "Python SDK: create to first output",
         "sdk first output at 1",

@@ -10,6 +10,7 @@
 mod budget;
 mod burst;
 mod echo;
+mod forked;
 mod http;
 mod idle;
 mod large;
@@ -74,7 +75,7 @@ fn load() -> String {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 18] = [
+const PARTS: [Part; 19] = [
     // What is compared is measured by turns: other work on the machine comes and goes.
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),
@@ -86,6 +87,7 @@ const PARTS: [Part; 18] = [
     ("burst", burst::measure),
     ("runc", peers::runc),
     ("warm", warm::measure),
+    ("forked", forked::measure),
     ("memory", memory::measure),
     ("idle", idle::measure),
     ("proxied", proxied::measure),

@@ -61,43 +61,51 @@ impl Server {
     }
 
     pub(crate) fn create(&self, api: &mut Connection) -> io::Result<Sandbox> {
-        let body = json!({ "templateID": "base", "timeout": 900 }).to_string();
+        self.create_from(api, "base")
+    }
+
+    pub(crate) fn create_from(&self, api: &mut Connection, template: &str) -> io::Result<Sandbox> {
+        let body = json!({ "templateID": template, "timeout": 900 });
+        let made = self.ask(api, "POST", "/v2/sandboxes", &body, 201)?;
+        let text = |field: &str| made[field].as_str().map(str::to_owned);
+        match (text("sandboxID"), text("envdAccessToken")) {
+            (Some(id), Some(token)) => Ok(Sandbox { id, token }),
+            _ => Err(bad(format!("create: {made}"))),
+        }
+    }
+
+    /// One request to the control API, and its answer's JSON.
+    pub(crate) fn ask(
+        &self,
+        api: &mut Connection,
+        method: &str,
+        path: &str,
+        body: &Value,
+        wanted: u16,
+    ) -> io::Result<Value> {
+        let body = match body {
+            Value::Null => Vec::new(),
+            body => body.to_string().into_bytes(),
+        };
         let headers = [
             ("X-API-KEY", self.key.as_str()),
             ("Content-Type", "application/json"),
         ];
-        let head = api.send("POST", "/v2/sandboxes", &headers, body.as_bytes())?;
+        let head = api.send(method, path, &headers, &body)?;
         let body = api.body(head)?;
-        let made: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match (
-            head.status,
-            made["sandboxID"].as_str(),
-            made["envdAccessToken"].as_str(),
-        ) {
-            (201, Some(id), Some(token)) => Ok(Sandbox {
-                id: id.to_owned(),
-                token: token.to_owned(),
-            }),
-            _ => Err(bad(format!(
-                "create: {} {}",
-                head.status,
-                String::from_utf8_lossy(&body)
-            ))),
+        if head.status == wanted {
+            return Ok(serde_json::from_slice(&body).unwrap_or_default());
         }
+        Err(bad(format!(
+            "{method} {path}: {} {}",
+            head.status,
+            String::from_utf8_lossy(&body)
+        )))
     }
 
     pub(crate) fn kill(&self, api: &mut Connection, sandbox: &Sandbox) -> io::Result<()> {
         let path = format!("/sandboxes/{}", sandbox.id);
-        let head = api.send("DELETE", &path, &[("X-API-KEY", &self.key)], b"")?;
-        let body = api.body(head)?;
-        if head.status == 204 {
-            return Ok(());
-        }
-        Err(bad(format!(
-            "kill: {} {}",
-            head.status,
-            String::from_utf8_lossy(&body)
-        )))
+        self.ask(api, "DELETE", &path, &Value::Null, 204).map(drop)
     }
 }
 
