@@ -19,8 +19,10 @@ const TRASH_DELAY_MS: u64 = 50;
 const IMPORT_MS: u64 = 30 * 60 * 1000;
 /// Longest time for copying what a sandbox has changed; it stands still for so long.
 const COPY_MS: u64 = 5 * 60 * 1000;
-/// How nice the worker is that empties the trash.
+/// How nice the workers are that empty the trash and count.
 const NICE: i32 = 10;
+/// What sandboxes have written is counted this often.
+const MEASURE_MS: u64 = 15_000;
 
 /// A worker.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ enum Work {
     Sync,
     /// Pushes a paused sandbox's memory out.
     Reclaim,
+    /// Counts what sandboxes have written.
+    Measure,
     /// Unpacks a template with the ids of a range that is free again afterwards.
     Import {
         to: ReplyTo,
@@ -79,7 +83,7 @@ impl Work {
             | Self::Import { draft, .. }
             | Self::Copy { draft, .. }
             | Self::Keep { draft, .. } => Some(draft),
-            Self::Trash | Self::Sync | Self::Reclaim => None,
+            Self::Trash | Self::Sync | Self::Reclaim | Self::Measure => None,
         }
     }
 }
@@ -149,6 +153,28 @@ impl Privd {
             Err(e) => self
                 .log
                 .own(format_args!("cannot reclaim memory: {}", chain(&e))),
+        }
+    }
+
+    /// Starts counting what sandboxes have written, if there are any, and plans the next time.
+    pub(crate) fn measure(&mut self) {
+        self.timers.set(self.now.mono + MEASURE_MS, Timer::Measure);
+        let counts = |job: &Job| matches!(job.work, Work::Measure);
+        if self.ledger.book().is_empty() || self.stopping() || self.jobs.iter().any(counts) {
+            return;
+        }
+        let store = &self.store;
+        let job = || {
+            let _ = rustix::process::nice(NICE);
+            finish(store.measure())
+        };
+        match Process::worker(&[store.as_fd(), self.lock.as_fd()], job) {
+            Ok(process) => {
+                self.add_job(process, Work::Measure, u64::MAX);
+            }
+            Err(e) => self
+                .log
+                .own(format_args!("cannot count what is used: {}", chain(&e))),
         }
     }
 
@@ -420,7 +446,7 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim => {}
+            Work::Reclaim | Work::Measure => {}
             Work::Base(draft) => {
                 if !good && !self.stopping() {
                     self.log

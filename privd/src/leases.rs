@@ -90,6 +90,8 @@ pub(crate) enum Timer {
     Ready(Role),
     /// The trash is due to be emptied.
     Trash,
+    /// What sandboxes use is due to be counted.
+    Measure,
     /// A template has been unpacking for as long as it may.
     Job,
     /// Stopping has taken as long as it may.

@@ -396,6 +396,7 @@ impl Privd {
             Timer::Start(role) => self.start(role),
             Timer::Ready(role) => self.ready_overdue(role),
             Timer::Trash => self.empty_trash(),
+            Timer::Measure => self.measure(),
             Timer::Job => self.job_overdue(),
             Timer::Stop => self.stop_step(),
         }

@@ -99,6 +99,7 @@ impl Privd {
         if self.store.has_trash()? {
             self.discarded();
         }
+        self.measure();
         if entries.iter().any(|(_, entry)| entry.paused.is_some()) {
             // Its worker went with the privd that began to pause them.
             self.sync_worker();

@@ -1,7 +1,7 @@
 //! What this host offers, and what a sandbox uses of it.
 
 use warder_wire::SandboxId;
-use warder_wire::gateway_priv::{Answer, HostReport};
+use warder_wire::gateway_priv::{Answer, HostReport, Usage};
 
 use crate::privd::{Privd, host_fault};
 use crate::supervise::ReplyTo;
@@ -26,7 +26,12 @@ impl Privd {
         let result = self
             .controllers
             .usage(sandbox)
-            .map(Answer::Usage)
+            .map(|usage| {
+                Answer::Usage(Usage {
+                    disk: self.store.used(sandbox),
+                    ..usage
+                })
+            })
             .map_err(|e| host_fault(&e));
         self.answer_gateway(to, result, Vec::new());
     }

@@ -103,6 +103,20 @@ impl Store {
         unsupported("storage::Store::empty_trash")
     }
 
+    /// Counts what each sandbox has written. Slow: for a worker that keeps this store's descriptor.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn measure(&self) -> Result<()> {
+        unsupported("storage::Store::measure")
+    }
+
+    /// Bytes that a sandbox used when last counted.
+    #[must_use]
+    pub fn used(&self, _sandbox: &SandboxId) -> Option<u64> {
+        None
+    }
+
     /// Whether anything waits to be removed.
     ///
     /// # Errors

@@ -40,6 +40,13 @@ def test_a_series_grows_by_itself(make, until):
     assert later[0].timestamp - first <= timedelta(seconds=15)
 
 
+def test_what_a_sandbox_writes_is_counted(make, until):
+    sandbox = make()
+    sandbox.commands.run("head -c 32M /dev/urandom > ~/data")
+    counted = until(lambda: [s for s in sandbox.get_metrics() if s.disk_used >= 32 * MIB], "its 32 MiB to be counted")
+    assert counted[-1].disk_used < 64 * MIB
+
+
 def test_metrics_of_many_at_once(make, api):
     ids = [make().sandbox_id for _ in range(2)]
     answer = api.get(f"/sandboxes/metrics?sandbox_ids={','.join(ids)},i{'0' * 20}")

@@ -173,7 +173,7 @@ impl Controllers {
             cpu_us,
             memory: memory.and_then(number),
             memory_cache,
-            // Neither overlayfs nor ext4 without quotas counts it, and looking at every file would.
+            // Known to the store.
             disk: None,
             pids: pids.and_then(number),
         })

@@ -16,6 +16,7 @@
 mod base;
 mod import;
 mod layers;
+mod measure;
 mod snapshot;
 mod trash;
 mod volumes;
