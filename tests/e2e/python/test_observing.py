@@ -43,7 +43,7 @@ def test_a_series_grows_by_itself(make, until):
 def test_what_a_sandbox_writes_is_counted(make, until):
     sandbox = make()
     sandbox.commands.run("head -c 32M /dev/urandom > ~/data")
-    counted = until(lambda: [s for s in sandbox.get_metrics() if s.disk_used >= 32 * MIB], "its 32 MiB to be counted")
+    counted = until(lambda: [s for s in sandbox.get_metrics() if s.disk_used >= 32 * MIB], "its 32 MiB to be counted", seconds=90)
     assert counted[-1].disk_used < 64 * MIB
 
 
