@@ -266,7 +266,7 @@ fn what_is_wrong_is_refused_in_the_form_clients_know() {
         (
             "POST",
             "/v2/sandboxes",
-            create(json!({ "autoPause": true })),
+            create(json!({ "autoPauseMemory": false })),
             400,
         ),
         ("GET", "/v2/sandboxes?limit=nine", Value::Null, 400),
