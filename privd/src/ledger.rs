@@ -581,30 +581,36 @@ mod tests {
 
     /// Any record but [`Record::CellMade`], whose handle is the system layer's own.
     fn record() -> impl Strategy<Value = Record> {
-        (0..9_u8, 0..4_u8, any::<[u8; 16]>(), any::<u64>()).prop_map(|(kind, n, op, ms)| match kind
-        {
-            0 => Record::Moved {
-                sandbox: id(n),
-                deadline: Deadline { mono: ms, wall: ms },
+        (0..11_u8, 0..4_u8, any::<[u8; 16]>(), any::<u64>()).prop_map(
+            |(kind, n, op, ms)| match kind {
+                0 => Record::Moved {
+                    sandbox: id(n),
+                    deadline: Deadline { mono: ms, wall: ms },
+                },
+                1 => Record::StorageBegun {
+                    sandbox: id(n),
+                    op: OpId(op),
+                },
+                2 => Record::StorageMade { sandbox: id(n) },
+                3 => Record::StorageGone { sandbox: id(n) },
+                4 => Record::CellBegun {
+                    sandbox: id(n),
+                    op: OpId(op),
+                },
+                5 => Record::CellGone { sandbox: id(n) },
+                6 => Record::Ending {
+                    sandbox: id(n),
+                    reason: EndReason::Expired,
+                },
+                7 => Record::Gone { sandbox: id(n) },
+                8 => Record::Paused {
+                    sandbox: id(n),
+                    memory: ms.is_multiple_of(2),
+                },
+                9 => Record::Woken { sandbox: id(n) },
+                _ => lease(n),
             },
-            1 => Record::StorageBegun {
-                sandbox: id(n),
-                op: OpId(op),
-            },
-            2 => Record::StorageMade { sandbox: id(n) },
-            3 => Record::StorageGone { sandbox: id(n) },
-            4 => Record::CellBegun {
-                sandbox: id(n),
-                op: OpId(op),
-            },
-            5 => Record::CellGone { sandbox: id(n) },
-            6 => Record::Ending {
-                sandbox: id(n),
-                reason: EndReason::Expired,
-            },
-            7 => Record::Gone { sandbox: id(n) },
-            _ => lease(n),
-        })
+        )
     }
 
     fn open(path: &Path, boot: &str) -> Result<Ledger, LedgerError> {
@@ -690,6 +696,33 @@ mod tests {
         assert!(matches!(other, Err(LedgerError::Foreign)));
         std::fs::write(&path, b"\x05\0garbage").expect("room");
         assert!(matches!(open(&path, "first"), Err(LedgerError::Foreign)));
+    }
+
+    #[test]
+    fn a_pause_is_remembered_and_without_processes_only_the_disk() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir(dir.path().join("privd")).expect("own");
+        let path = dir.path().join("privd/ledger");
+        let sandbox = || id(1);
+        let mut ledger = open(&path, "boot").expect("new");
+        for (record, paused) in [
+            (lease(1), None),
+            (
+                Record::Paused {
+                    sandbox: sandbox(),
+                    memory: true,
+                },
+                Some(true),
+            ),
+            (Record::CellGone { sandbox: sandbox() }, Some(false)),
+            (Record::Woken { sandbox: sandbox() }, None),
+            (Record::CellGone { sandbox: sandbox() }, None),
+        ] {
+            ledger.append(record).expect("room");
+            assert_eq!(ledger.get(&sandbox()).expect("there").paused, paused);
+            assert_eq!(Ledger::names_paused(dir.path()), paused.is_some());
+            assert!(Ledger::names_sandboxes(dir.path()));
+        }
     }
 
     #[test]
