@@ -108,7 +108,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 60] = [
+const ROWS: [Row; 66] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -300,6 +300,32 @@ const ROWS: [Row; 60] = [
     ),
     row("  download, MiB", "large download", Unit::PerSecond, &[]),
     size("  growth of gatewayd's peak memory", "large memory"),
+    row(
+        "pause, with processes",
+        "warder pause memory",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  resume", "warder resume memory", Unit::Milliseconds, &[]),
+    row(
+        "  resume to first output",
+        "warder resume memory first output",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "pause, disk only",
+        "warder pause disk",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  resume", "warder resume disk", Unit::Milliseconds, &[]),
+    row(
+        "  resume to first output",
+        "warder resume disk first output",
+        Unit::Milliseconds,
+        &[],
+    ),
     row(
         "snapshot, 10 MB in 200 files changed of 1 GB in 20,000",
         "warder snapshot",

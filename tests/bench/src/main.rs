@@ -16,6 +16,7 @@ mod idle;
 mod large;
 mod memory;
 mod one;
+mod paused;
 mod peers;
 mod proxied;
 mod rules;
@@ -75,7 +76,7 @@ fn load() -> String {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 19] = [
+const PARTS: [Part; 20] = [
     // What is compared is measured by turns: other work on the machine comes and goes.
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),
@@ -87,6 +88,7 @@ const PARTS: [Part; 19] = [
     ("burst", burst::measure),
     ("runc", peers::runc),
     ("warm", warm::measure),
+    ("paused", paused::measure),
     ("forked", forked::measure),
     ("memory", memory::measure),
     ("idle", idle::measure),
