@@ -131,7 +131,6 @@ def test_paths_that_lead_nowhere(api):
         {"network": {"rules": {"example.com": [{"transform": {"headers": {"A": "b"}}}]}}},
         {"network": {"egressProxy": {"address": "192.0.2.1:1080"}}},
         {"network": {"dnsServers": ["192.0.2.53"]}},
-        {"volumeMounts": [{"name": "data", "path": "/data"}]},
         {"iam": {"tokens": {"t": {"audience": "a", "tokenType": "JWT-SVID"}}}},
     ],
     ids=lambda option: "-".join([*option, *(next(iter(option.values())) if "network" in option else [])]),

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from e2b import NotFoundException, Sandbox, SandboxException, SandboxQuery, SandboxState, TimeoutException
 
+SANDBOX_GONE = (TimeoutException, SandboxException)
 COUNTER = "setsid sh -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/n; sleep 0.01; done' >/dev/null 2>&1 & echo $!"
 
 
@@ -44,7 +45,7 @@ def test_with_memory_processes_go_on_where_they_were(counted):
     assert (info.state, info.end_at < end) == (SandboxState.PAUSED, True)
     assert sandbox.pause() is False, "it is paused already"
     assert sandbox.is_running() is False
-    with pytest.raises((TimeoutException, SandboxException)):
+    with pytest.raises(SANDBOX_GONE):
         sandbox.commands.run("true")
     with pytest.raises(NotFoundException):
         sandbox.set_timeout(60)
@@ -76,6 +77,19 @@ def test_a_reboot_can_be_asked_for(counted):
     sandbox.pause()
     sandbox.connect(on_resume="reboot")
     assert boot_id(sandbox) != boot
+
+
+def test_a_running_commands_stream_ends_and_the_command_does_not(make):
+    sandbox = make()
+    script = "until [ -e /tmp/go ]; do sleep 0.02; done; echo done"
+    command = sandbox.commands.run(script, background=True)
+    sandbox.pause()
+    with pytest.raises(SANDBOX_GONE):
+        command.wait()
+    sandbox.connect()
+    again = sandbox.commands.connect(command.pid)
+    sandbox.files.write("/tmp/go", "")
+    assert again.wait().stdout == "done\n"
 
 
 def test_many_times_over(counted):
