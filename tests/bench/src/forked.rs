@@ -16,23 +16,30 @@ const CROWDS: usize = 3;
 const CROWD: usize = 100;
 
 /// 20,000 files of 52 kB in the home of the user.
-const TREE: &str = "mkdir -p ~/tree; head -c 52000 /dev/urandom > /tmp/block; \
-    for d in $(seq 200); do mkdir ~/tree/$d; for f in $(seq 100); do cp /tmp/block ~/tree/$d/$f; done; done; rm /tmp/block; sync; echo hello";
+const TREE: &str = "import os
+block = os.urandom(52000)
+for d in range(200):
+    os.makedirs(f'/home/user/tree/{d}')
+    for n in range(100): open(f'/home/user/tree/{d}/{n}', 'wb').write(block)
+print('hello')";
 /// One file in each directory anew.
-const CHANGE: &str = "head -c 52000 /dev/urandom > /tmp/block; for d in $(seq 200); do cp /tmp/block ~/tree/$d/7; done; echo hello";
+const CHANGE: &str = "import os
+block = os.urandom(52000)
+for d in range(200): open(f'/home/user/tree/{d}/7', 'wb').write(block)
+print('hello')";
 
 pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     let mut api = server.connect()?;
     let mut edge = server.connect_edge()?;
-    let shell = |text| ("/bin/bash", ["-l", "-c", text]);
+    let python = |text| ("/usr/bin/python3", ["-c", text]);
     let first = server.create(&mut api)?;
-    let (program, tree) = shell(TREE);
+    let (program, tree) = python(TREE);
     first.run(&mut edge, (program, &tree))?;
     let template = snapshot(server, &mut api, &first.id)?;
     server.kill(&mut api, &first)?;
 
     let source = server.create_from(&mut api, &template)?;
-    let (program, change) = shell(CHANGE);
+    let (program, change) = python(CHANGE);
     for _ in 0..ROUNDS {
         source.run(&mut edge, (program, &change))?;
         let begun = Instant::now();
