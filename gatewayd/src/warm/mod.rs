@@ -26,9 +26,10 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::lifecycle::{NewSandbox, hidden, init};
 use crate::limits;
+use crate::peers::Peers;
 use crate::random;
 use crate::registry::record::Change;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Phase, Sandbox};
 
 /// Made at once.
 const FILLERS: usize = 2;
@@ -115,6 +116,8 @@ async fn adopt(
     sandbox: &Arc<Sandbox>,
     new: &NewSandbox,
 ) -> Result<(), ApiError> {
+    // Until it is its owner's; see `renew`.
+    let _one = sandbox.moving.lock().await;
     let traffic_token = match new.public_traffic {
         Some(false) => Some(hex(&random::bytes::<20>()?)),
         _ => None,
@@ -190,7 +193,7 @@ pub(crate) async fn tend(gateway: Arc<Gateway>) {
             hidden::end(&gateway, &sandbox).await;
         }
         for sandbox in gateway.warm.aging() {
-            renew(&gateway, &sandbox).await;
+            renew(&gateway.peers, &sandbox).await;
         }
         // Never closed.
         let Ok(permit) = Arc::clone(&fillers).acquire_owned().await else {
@@ -218,9 +221,16 @@ pub(crate) async fn tend(gateway: Arc<Gateway>) {
     }
 }
 
-async fn renew(gateway: &Gateway, sandbox: &Sandbox) {
+/// One that is being taken out, or was, gets or has a deadline of its own, which this must not move.
+async fn renew(peers: &Peers, sandbox: &Sandbox) {
+    let Ok(_one) = sandbox.moving.try_lock() else {
+        return;
+    };
+    if sandbox.now().phase != Phase::Creating {
+        return;
+    }
     let ttl_ms = u64::try_from(limits::HIDDEN_TTL.as_millis()).unwrap_or(u64::MAX);
-    match gateway.peers.lease_set(sandbox.id.clone(), ttl_ms).await {
+    match peers.lease_set(sandbox.id.clone(), ttl_ms).await {
         Ok(()) => {}
         // Gone, and privd's word of it on its way.
         Err(error) if error.fault() == Some(FaultCode::NotFound) => sandbox.end(),
@@ -256,5 +266,103 @@ async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbo
             hidden::end(gateway, &sandbox).await;
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use warder_ipc::Channel;
+    use warder_ipc::aio::Reaper;
+    use warder_wire::gateway_priv::{Answer, Ask, Event};
+    use warder_wire::{Message, Request, SandboxId};
+
+    use super::*;
+    use crate::registry::record::SandboxRecord;
+
+    fn record() -> SandboxRecord {
+        SandboxRecord {
+            id: SandboxId::from_random(&[1; 20]),
+            template: TemplateName::new("base").expect("name"),
+            alias: None,
+            owner: None,
+            envd_token: String::new(),
+            traffic_token: None,
+            started: Micros(1).into(),
+            end: Micros(2).into(),
+            at_deadline: AtDeadline::Destroy,
+            auto_resume: false,
+            paused: None,
+            variables: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            internet: None,
+            public_traffic: None,
+            limits: limits::SANDBOX,
+            mcp: None,
+            generation: 1,
+            volumes: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_deadline_of_one_that_is_taken_out_is_not_touched() {
+        let (ours, mut privd) = Channel::pair().expect("socketpair");
+        let (peers, _events) = Peers::new(ours).expect("watched");
+        let peers = Arc::new(peers);
+        let reaper = Reaper::start().expect("thread");
+        let sandbox = Sandbox::new(record(), Phase::Creating, &peers, &reaper);
+        let answers = async {
+            loop {
+                if let Some((ask, _)) = privd.recv::<Request<Ask>>().expect("open") {
+                    assert!(matches!(
+                        ask.body,
+                        Ask::LeaseSet {
+                            ttl_ms: 120_000,
+                            ..
+                        }
+                    ));
+                    let (seq, result) = (ask.seq, Ok(Answer::Done));
+                    let reply = Message::<Answer, Event>::Reply { seq, result };
+                    return privd.send(&reply, Vec::new()).expect("room");
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(renew(&peers, &sandbox), answers);
+        // A create is at it.
+        let adopting = sandbox.moving.lock().await;
+        renew(&peers, &sandbox).await;
+        assert!(sandbox.made());
+        drop(adopting);
+        // And has it: the pool's list of those to renew may be older than that.
+        renew(&peers, &sandbox).await;
+        assert!(privd.recv::<Request<Ask>>().expect("open").is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_has_ended_is_left_to_be_put_away() {
+        let (ours, _privd) = Channel::pair().expect("socketpair");
+        let (peers, _events) = Peers::new(ours).expect("watched");
+        let (peers, reaper) = (Arc::new(peers), Reaper::start().expect("thread"));
+        let pools = WarmPools::default();
+        let template = TemplateName::new("base").expect("name");
+        pools.resize(template.clone(), 2);
+        for n in [1, 2] {
+            let id = SandboxId::from_random(&[n; 20]);
+            let one = SandboxRecord { id, ..record() };
+            let one = Sandbox::new(one, Phase::Creating, &peers, &reaper);
+            if n == 2 {
+                one.end();
+            }
+            let place = pools.begin().expect("wanted");
+            assert!(pools.filled(&place, one).is_none());
+        }
+        let taken = pools.take(&template).expect("one is well");
+        assert_eq!(taken.id, record().id);
+        assert!(pools.take(&template).is_none());
+        let left = pools.surplus();
+        assert_eq!(left.len(), 1, "nobody else would take it off the registry");
+        assert!(left[0].ended.is_cancelled());
     }
 }

@@ -119,12 +119,10 @@ impl WarmPools {
     pub(super) fn take(&self, template: &TemplateName) -> Option<Arc<Sandbox>> {
         let mut inner = self.lock();
         let pool = inner.pools.get_mut(template)?;
-        let found = loop {
-            let sandbox = pool.ready.pop()?.sandbox;
-            if !sandbox.ended.is_cancelled() {
-                break sandbox;
-            }
-        };
+        // One that has ended stays until `surplus` sees to it.
+        let alive = |ready: &Ready| !ready.sandbox.ended.is_cancelled();
+        let youngest = pool.ready.iter().rposition(alive)?;
+        let found = pool.ready.remove(youngest).sandbox;
         inner.claimed = Some(Instant::now());
         drop(inner);
         self.wake.notify_one();
