@@ -41,7 +41,7 @@ pub(crate) struct Now {
     pub(crate) phase: Phase,
     /// Whether it is being ended, whatever it was doing.
     pub(crate) killing: bool,
-    /// Wakes that failed: how many, and why the last one did.
+    /// Wakes that failed: how many, and why the last one did, if none has succeeded since.
     pub(crate) not_woken: (u64, Option<ApiError>),
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Sandbox {
     /// What it used lately.
     pub(crate) series: Mutex<Series>,
     /// One permit for each request that waits until it is woken.
-    pub(crate) waiting: Semaphore,
+    pub(crate) waiting: Arc<Semaphore>,
     now: Mutex<Now>,
     // Cancelled when it has ended or is paused: every stream to it is dropped.
     streams: Mutex<CancellationToken>,
@@ -99,7 +99,7 @@ impl Sandbox {
             streams: Mutex::new(ended.child_token()),
             ended,
             moving: Arc::default(),
-            waiting: Semaphore::new(limits::WAITING_PER_SANDBOX),
+            waiting: Arc::new(Semaphore::new(limits::WAITING_PER_SANDBOX)),
             agent_lines: AgentLines::default(),
             series: Mutex::default(),
             now: Mutex::new(Now {

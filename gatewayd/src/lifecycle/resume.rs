@@ -96,9 +96,13 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
         }
         now.not_woken.0
     };
-    let _permit = sandbox.waiting.try_acquire().map_err(|_| Asleep::TooMany)?;
+    let permit = Arc::clone(&sandbox.waiting)
+        .try_acquire_owned()
+        .map_err(|_| Asleep::TooMany)?;
     let (gateway, sandbox) = (Arc::clone(gateway), Arc::clone(sandbox));
     let woken = to_its_end(async move {
+        // What waits goes on when its client has gone, and counts until it is over.
+        let _permit = permit;
         let _one = alone(&sandbox).await;
         if settled(&sandbox)? == Phase::Running {
             return Ok(true);
@@ -143,12 +147,12 @@ async fn wake(
     wish: Wish,
     who: &str,
 ) -> Result<(), ApiError> {
-    let kept = {
+    let mut kept = {
         let mut now = sandbox.now();
         now.phase = Phase::Resuming;
         now.record.paused.unwrap_or(Kept::Disk)
     };
-    match start(gateway, sandbox, wish, kept).await {
+    match start(gateway, sandbox, wish, &mut kept).await {
         Ok(memory) => {
             woken(gateway, sandbox, wish.seconds, Some(memory));
             let note = if memory {
@@ -176,6 +180,7 @@ fn woken(gateway: &Gateway, sandbox: &Sandbox, seconds: u64, memory: Option<bool
         let start = Micros::now();
         now.phase = Phase::Running;
         now.record.paused = None;
+        now.not_woken.1 = None;
         now.record.started = start.into();
         now.record.end = start.plus_seconds(seconds).into();
         Micros::from(now.record.end)
@@ -188,12 +193,13 @@ fn woken(gateway: &Gateway, sandbox: &Sandbox, seconds: u64, memory: Option<bool
 }
 
 /// Sets its deadline and asks the backend. Returns whether its processes went on; otherwise the agent has been
-/// told its variables and token again.
+/// told its variables and token again. If it fails, `kept` says what is worth keeping: not the processes of a
+/// sandbox that was started anew, for its agent asks nobody for a token yet and its network may be closed.
 async fn start(
     gateway: &Gateway,
     sandbox: &Arc<Sandbox>,
     wish: Wish,
-    kept: Kept,
+    kept: &mut Kept,
 ) -> Result<bool, ApiError> {
     let memory = wish.memory && kept.memory();
     match gateway
@@ -213,6 +219,9 @@ async fn start(
         memory,
         limits: sandbox.now().record.limits,
     };
+    if !memory {
+        *kept = Kept::Disk;
+    }
     let cell = async {
         match gateway.peers.plugin(ask, limits::STATE_TIMEOUT).await? {
             gateway_plugin::Answer::Resumed { memory } => Ok(memory),
@@ -224,14 +233,19 @@ async fn start(
     } else {
         tokio::try_join!(cell, policy_again(gateway, sandbox))?.0
     };
-    if went_on {
+    // A try whose end nobody knows may have started it anew.
+    let in_doubt = sandbox.now().not_woken.1.is_some();
+    if went_on && !in_doubt {
         return Ok(true);
+    }
+    if !went_on {
+        *kept = Kept::Disk;
     }
     if memory {
         policy_again(gateway, sandbox).await?;
     }
     init(sandbox).await?;
-    Ok(false)
+    Ok(went_on)
 }
 
 /// A sandbox that starts anew gets a new place in the network, closed until netd has heard its policy.
@@ -277,13 +291,17 @@ async fn back_to_sleep(gateway: &Gateway, sandbox: &Arc<Sandbox>, kept: Kept) {
         },
         Err(_) => kept,
     };
-    {
+    let before = {
         let mut now = sandbox.now();
         now.phase = Phase::Paused;
-        now.record.paused = Some(kept);
-    }
+        now.record.paused.replace(kept)
+    };
     sandbox.cut();
-    save(gateway, sandbox);
+    if (before, kept) == (Some(Kept::Memory), Kept::Disk) {
+        pause::memory_lost(gateway, sandbox);
+    } else {
+        save(gateway, sandbox);
+    }
 }
 
 /// After a restart: privd has woken it, and the gateway that asked for it died before it was done. The agent

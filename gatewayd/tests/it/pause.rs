@@ -377,6 +377,72 @@ fn an_agent_that_does_not_come_back_leaves_the_sandbox_paused() {
     assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
 }
 
+/// Its agent asks nobody for a token before it was told one, and its network may be closed.
+#[test]
+fn processes_started_anew_are_not_kept_unless_they_are_whole() {
+    let fake = Fake::start();
+    let made = fake.create(json!({"autoResume": {"enabled": true}}));
+    let id = id(&made);
+    pause(&fake, &id, json!({}));
+    fake.world().manner = Manner::RefusesInit;
+    connect(&fake, &id, json!({"memory": false})).is_error(504);
+    assert_eq!(detail(&fake, &id)["pauseMode"], "filesystem");
+    assert_eq!(fake.asked("Pause false"), 1);
+    assert_eq!(
+        told(&fake, &id).last(),
+        Some(&json!(["updated", "memory_lost", false]))
+    );
+    fake.world().manner = Manner::Good;
+    assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 502);
+    assert_eq!(connect(&fake, &id, json!({})).status, 201);
+    assert_eq!(inits(&fake, &made).len(), 1, "told its token");
+    // The end of a wake is not known: had it been started anew, its agent would not have been told.
+    pause(&fake, &id, json!({}));
+    fake.world().state_fault = Some(FaultCode::TimedOut);
+    connect(&fake, &id, json!({})).is_error(504);
+    fake.world().state_fault = None;
+    assert_eq!(detail(&fake, &id)["pauseMode"], "full");
+    assert_eq!(connect(&fake, &id, json!({})).status, 201);
+    assert_eq!(inits(&fake, &made).len(), 2, "told again");
+    pause(&fake, &id, json!({}));
+    assert_eq!(connect(&fake, &id, json!({})).status, 201);
+    assert_eq!(inits(&fake, &made).len(), 2, "no doubt any more");
+}
+
+/// What waits for a wake goes on when its client has gone; so it counts until the wake is over.
+#[test]
+fn who_goes_away_makes_no_room_for_more_to_wait() {
+    const MOST: usize = 256;
+    let fake = Fake::start();
+    let made = fake.create(json!({"autoResume": {"enabled": true}}));
+    let id = id(&made);
+    pause(&fake, &id, json!({}));
+    fake.world().resume_takes = 2 * SOON;
+    let ask = || {
+        let mut client = fake.client();
+        let headers = [
+            ("E2b-Sandbox-Id", id.as_str()),
+            ("E2b-Sandbox-Port", "49983"),
+        ];
+        client.send("GET", "/health", &headers, b"");
+        client
+    };
+    let count = |what: &str| {
+        let text = fake.operator("GET", "/admin/metrics", b"").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(what));
+        line.map_or(0, |n| n.trim().parse::<usize>().expect("a number"))
+    };
+    let asking: Vec<_> = (0..2 * MOST).map(|_| ask()).collect();
+    until("as many as may wait", || {
+        count("warder_requests_total{class=\"agent\",code=\"400\"}") == MOST
+    });
+    drop(asking);
+    until("they have gone", || {
+        count("warder_connections_open{listener=\"network\"}") == 0
+    });
+    assert_eq!(ask().head().0, 429);
+}
+
 #[test]
 fn streams_end_when_it_is_paused() {
     let fake = Fake::start();
