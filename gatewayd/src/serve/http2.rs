@@ -117,6 +117,11 @@ fn adapt(head: &mut http::request::Parts) -> Result<(), ApiError> {
             "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ));
     }
+    // The library looks at the first only, and the sandbox's server perhaps at the last.
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.nth(1).is_some() {
+        return Err(ApiError::bad("a request must have one Content-Length"));
+    }
     // RFC 9113, 8.3.1: the authority takes the place of Host, and where both are sent they are the same.
     if let Some(authority) = head.uri.authority() {
         let host = HeaderValue::from_str(authority.as_str())
@@ -170,6 +175,10 @@ mod tests {
         for bad in [
             head("https://a.example/", &[("host", "b.example")]),
             head("https://a.example/", &[("x", "1"); limits::HEADERS + 1]),
+            head(
+                "https://a.example/",
+                &[("content-length", "0"), ("content-length", "5")],
+            ),
         ] {
             assert!(adapt(&mut { bad }).is_err());
         }
