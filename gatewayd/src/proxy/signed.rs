@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Sender, answer, pass};
+use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{self, Answer, Request, allow_origins};
@@ -85,9 +86,25 @@ fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sand
             found = Some(sandbox);
         }
     }
-    found
+    let found = found
         .filter(|_| matches == 1)
-        .ok_or_else(|| unauthorized("invalid signature"))
+        .ok_or_else(|| unauthorized("invalid signature"))?;
+    // The agent looks too, but must not be woken for that.
+    if signed.is_over(Micros::now()) {
+        return Err(unauthorized("signature is already expired"));
+    }
+    Ok(found)
+}
+
+impl Signed {
+    /// Whether it has expired; what is no time never has, and is the agent's to refuse.
+    fn is_over(&self, now: Micros) -> bool {
+        let end = self
+            .expiration
+            .as_deref()
+            .and_then(|text| text.parse().ok());
+        end.is_some_and(|end: i64| i128::from(end) < i128::from(now.0 / 1_000_000))
+    }
 }
 
 /// `None` when there is no signature, or a parameter twice: then it is not clear what was signed.
