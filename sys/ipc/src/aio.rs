@@ -101,6 +101,33 @@ fn watch(fd: Arc<OwnedFd>) -> Result<AsyncFd<Watched>, (Arc<OwnedFd>, std::io::E
 mod tests {
     use super::*;
 
+    /// What no reaper takes holds up no thread of a runtime for long either.
+    #[test]
+    fn threads_of_a_runtime_are_watched() {
+        watch_this_thread().expect("a timer");
+        let mut single = tokio::runtime::Builder::new_current_thread();
+        let mut many = tokio::runtime::Builder::new_multi_thread();
+        many.worker_threads(2)
+            .on_thread_start(|| watch_this_thread().expect("a timer"));
+        for builder in [&mut single, &mut many] {
+            let runtime = watched(builder).enable_all().build().expect("threads");
+            let (hidden, _unread) = crate::channel::hidden_socket();
+            let begin = std::time::Instant::now();
+            runtime.block_on(async {
+                let closing = tokio::spawn(async move {
+                    // Not on the thread's first turn, before which it was never parked.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    drop(hidden);
+                });
+                closing.await.expect("no panic");
+            });
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "waited for a close"
+            );
+        }
+    }
+
     #[test]
     fn a_connection_is_minded() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
