@@ -4,7 +4,7 @@
 //! manifest, or a template being made, names it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -144,11 +144,12 @@ impl Store {
         Ok(names)
     }
 
-    pub(super) fn write_manifest(&self, path: &str, names: &[String]) -> Result<()> {
+    pub(super) fn write_manifest(&self, path: &str, names: &[String]) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&self.directory, path, flags, Mode::RUSR).at("make a manifest")?;
-        write_all(&file, (names.join("\n") + "\n").as_bytes())
+        write_all(&file, (names.join("\n") + "\n").as_bytes())?;
+        Ok(file)
     }
 
     /// Begins to make a template, above the layers of `sandbox` where one is named. [`Self::settle`] follows.
@@ -178,9 +179,18 @@ impl Store {
     /// # Errors
     /// `NoSpace`, `System`.
     pub fn keep(&self, draft: &Draft) -> Result<()> {
-        let manifest = format!("templates/.{}", draft.names[0]);
-        self.write_manifest(&manifest, &draft.names)?;
         super::trash::remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
+        self.put(draft, || rustix::fs::syncfs(&self.directory).at("syncfs"))
+    }
+
+    /// As [`Self::keep`], for a draft of nothing but directories: the disk is waited for by its manifest alone.
+    pub(super) fn keep_plain(&self, draft: &Draft) -> Result<()> {
+        self.put(draft, || Ok(()))
+    }
+
+    fn put(&self, draft: &Draft, sync: impl Fn() -> Result<()>) -> Result<()> {
+        let manifest = format!("templates/.{}", draft.names[0]);
+        let file = self.write_manifest(&manifest, &draft.names)?;
         let layer = format!("layers/{}", draft.names[0]);
         let template = format!("templates/{}", draft.template);
         let rename = |from, to| {
@@ -189,7 +199,8 @@ impl Store {
         };
         rename(draft.place(), layer)?;
         // A manifest is not to be found after a crash of the host without what it names.
-        rustix::fs::syncfs(&self.directory).at("syncfs")?;
+        sync()?;
+        rustix::fs::fsync(file).at("fsync a manifest")?;
         rename(manifest, template)?;
         rustix::fs::fsync(self.open_dir("templates")?).at("fsync the templates")
     }

@@ -156,7 +156,7 @@ impl Store {
         let tree = self.make_tree(&draft)?;
         import::make_mount_points(&tree)?;
         rustix::fs::mkdirat(&tree, "volume", Mode::RWXU).at("make template bare")?;
-        self.keep(&draft)?;
+        self.keep_plain(&draft)?;
         self.settle(draft, true)
     }
 
@@ -240,6 +240,7 @@ impl Store {
             owner.make_file(etc.as_fd(), "hosts", &hosts(sandbox))?;
             owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))?;
             self.write_manifest(&format!("cells/{sandbox}/layers"), &layers)
+                .map(drop)
         })();
         if filled.is_err() {
             self.discard(sandbox)?;
