@@ -7,7 +7,7 @@ use warder_host::HostError;
 use warder_host::cell::IdRange;
 use warder_host::process::{Exit, Process, Signal};
 use warder_host::storage::Draft;
-use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, gateway_priv};
+use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, VolumeId, gateway_priv};
 
 use crate::leases::Timer;
 use crate::privd::{Privd, host_fault};
@@ -54,9 +54,14 @@ enum Work {
     /// Writes out all disks.
     Sync,
     /// Pushes a paused sandbox's memory out.
-    Reclaim,
+    Reclaim(SandboxId),
     /// Counts what sandboxes have written.
     Measure,
+    /// Has it last that a volume was made, or one removed.
+    Volume {
+        to: ReplyTo,
+        made: Option<VolumeId>,
+    },
     /// Unpacks a template with the ids of a range that is free again afterwards.
     Import {
         to: ReplyTo,
@@ -83,7 +88,9 @@ impl Work {
             | Self::Import { draft, .. }
             | Self::Copy { draft, .. }
             | Self::Keep { draft, .. } => Some(draft),
-            Self::Trash | Self::Sync | Self::Reclaim | Self::Measure => None,
+            Self::Trash | Self::Sync | Self::Reclaim(_) | Self::Measure | Self::Volume { .. } => {
+                None
+            }
         }
     }
 }
@@ -148,12 +155,17 @@ impl Privd {
         let job = || finish(controllers.reclaim(sandbox));
         match Process::worker(&[group, self.lock.as_fd()], job) {
             Ok(process) => {
-                self.add_job(process, Work::Reclaim, u64::MAX);
+                self.add_job(process, Work::Reclaim(sandbox.clone()), u64::MAX);
             }
             Err(e) => self
                 .log
                 .own(format_args!("cannot reclaim memory: {}", chain(&e))),
         }
+    }
+
+    /// Ends that, before the sandbox goes on.
+    pub(crate) fn end_reclaim(&mut self, of: &SandboxId) {
+        self.cancel(|work| matches!(work, Work::Reclaim(sandbox) if sandbox == of));
     }
 
     /// Starts counting what sandboxes have written, if there are any, and plans the next time.
@@ -301,6 +313,25 @@ impl Privd {
         }
     }
 
+    /// Starts to write out that a volume was made, or one removed.
+    pub(crate) fn start_volume(&mut self, to: ReplyTo, made: Option<VolumeId>) {
+        let store = &self.store;
+        let job = || finish(store.sync_volumes(made.as_ref()));
+        // Without the lock, or the next privd would wait for the disk before it starts.
+        match Process::worker(&[store.as_fd()], job) {
+            Ok(process) => {
+                self.add_job(process, Work::Volume { to, made }, u64::MAX);
+            }
+            Err(e) => self.volume_written(&to, made.as_ref(), Err(host_fault(&e))),
+        }
+    }
+
+    /// Volumes made or removed that are being written out.
+    pub(crate) fn volumes_under_way(&self) -> usize {
+        let writes = |job: &&Job| matches!(job.work, Work::Volume { .. });
+        self.jobs.iter().filter(writes).count()
+    }
+
     /// Starts to copy what a sandbox, which stands still, has changed.
     ///
     /// # Errors
@@ -446,7 +477,13 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim | Work::Measure => {}
+            Work::Reclaim(_) | Work::Measure => {}
+            Work::Volume { to, made } => {
+                let failed =
+                    || Fault::new(FaultCode::System, "the volumes could not be written out");
+                let result = if good { Ok(()) } else { Err(failed()) };
+                self.volume_written(&to, made.as_ref(), result);
+            }
             Work::Base(draft) => {
                 if !good && !self.stopping() {
                     self.log

@@ -519,7 +519,8 @@ fn go_on(
 fn allocate(file: &File, from: u64) -> Result<u64, LedgerError> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
-    match fallocate(file, FallocateFlags::empty(), from, STEP) {
+    let step = || fallocate(file, FallocateFlags::empty(), from, STEP);
+    match rustix::io::retry_on_intr(step) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(from + STEP),
         Err(Errno::NOSPC | Errno::DQUOT) => Err(LedgerError::NoSpace),
         Err(errno) => Err(LedgerError::File("allocating", errno.into())),

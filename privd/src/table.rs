@@ -359,8 +359,8 @@ pub(crate) fn gateway(
         Ask::TemplateRemove { template } => d.template_remove(&to, &template),
         Ask::HostReport => d.host_report(&to),
         Ask::Usage { sandbox } => d.usage(&to, &sandbox),
-        Ask::VolumeCreate { volume } => d.volume_create(&to, &volume),
-        Ask::VolumeRemove { volume } => d.volume_remove(&to, &volume),
+        Ask::VolumeCreate { volume } => d.volume_create(to, &volume),
+        Ask::VolumeRemove { volume } => d.volume_remove(to, &volume),
         Ask::VolumeList { after } => d.volume_list(&to, after.as_ref()),
         Ask::Reload => d.reload_asked(&to),
     }

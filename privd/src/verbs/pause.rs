@@ -188,11 +188,22 @@ impl Privd {
     /// The cell of a running or frozen sandbox is not whole.
     pub(crate) fn cell_lost(&mut self, sandbox: &SandboxId) {
         let paused = self.ledger.get(sandbox).is_some_and(|e| e.paused.is_some());
-        let live = self.live.entry(sandbox.clone()).or_default();
+        let Some(live) = self.live.get_mut(sandbox) else {
+            return;
+        };
+        // One that has ended since its slot was asked for has lost nothing by that.
+        if !matches!(
+            live.cell,
+            CellLife::Running { .. } | CellLife::Starting { .. }
+        ) {
+            return;
+        }
         if !paused && live.pausing.is_none() {
             return self.begin_end(sandbox, EndReason::Lost, None);
         }
-        live.pausing.get_or_insert(Pausing::memory_lost());
+        // Whatever came of its pause so far: what dies is not to be frozen.
+        let pausing = live.pausing.get_or_insert(Pausing::memory_lost());
+        pausing.stage = Stage::Ending;
         let lost = Fault::new(FaultCode::System, "the cell is not whole");
         self.end_cell(sandbox, lost);
     }
@@ -259,6 +270,11 @@ impl Privd {
     /// A pause does not come about.
     pub(crate) fn pause_given_up(&mut self, sandbox: &SandboxId, why_not: Fault) {
         let pausing = self.live.get_mut(sandbox).and_then(|l| l.pausing.take());
+        if let (Some(_), Some(entry)) = (&pausing, self.ledger.get(sandbox)) {
+            // It may have come to nothing while there was a pause to wait for.
+            let due = entry.deadline.mono;
+            self.timers.set(due, Timer::Lease(sandbox.clone()));
+        }
         self.answer_pause(sandbox, pausing, Err(why_not));
     }
 
@@ -284,6 +300,8 @@ impl Privd {
             Err(Fault::new(FaultCode::NotFound, "there is no frozen cell"))
         };
         self.finish_op(sandbox, Verb::CellThaw, op, result);
+        // At once: whoever freezes and thaws in turns gains no time.
+        self.lease_due(sandbox);
     }
 
     /// Lets the processes of a cell go on; false when they cannot.
@@ -296,6 +314,7 @@ impl Privd {
             "the sandbox was woken or ended meanwhile",
         );
         self.spoil_snapshot(sandbox, goes_on);
+        self.end_reclaim(sandbox);
         match self.controllers.thaw(sandbox, self.claim.range(range)) {
             Ok(()) => true,
             Err(e) => {

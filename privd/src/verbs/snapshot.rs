@@ -11,7 +11,7 @@ use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName};
 use super::pause::{FREEZE_MS, LONGEST_LOOK_MS};
 use crate::jobs::Asker;
 use crate::leases::Timer;
-use crate::privd::{CellLife, OpState, Privd, host_fault};
+use crate::privd::{CellLife, Live, OpState, Privd, host_fault};
 use crate::supervise::ReplyTo;
 use crate::table::Verb;
 
@@ -58,7 +58,8 @@ impl Privd {
         template: &TemplateName,
     ) -> Result<Draft, Fault> {
         self.check_new(template)?;
-        if self.snapshots_under_way() >= MOST {
+        let waits = |live: &&Live| live.snapshot.as_ref().is_some_and(|s| s.draft.is_some());
+        if self.live.values().filter(waits).count() + self.snapshots_under_way() >= MOST {
             let detail = "too many snapshots are being taken";
             return Err(Fault::new(FaultCode::Exhausted, detail));
         }
@@ -118,9 +119,8 @@ impl Privd {
     /// Whether a cell runs and is not paused, nor about to be.
     fn is_awake(&self, sandbox: &SandboxId) -> bool {
         let paused = self.ledger.get(sandbox).is_none_or(|e| e.paused.is_some());
-        let runs = |live: &crate::privd::Live| {
-            live.pausing.is_none() && matches!(live.cell, CellLife::Running { .. })
-        };
+        let runs =
+            |live: &Live| live.pausing.is_none() && matches!(live.cell, CellLife::Running { .. });
         !paused && self.live.get(sandbox).is_some_and(runs)
     }
 
@@ -144,10 +144,11 @@ impl Privd {
         draft: Draft,
         result: Result<(), Fault>,
     ) {
-        if let Some(live) = self.live.get_mut(&sandbox) {
-            live.snapshot = None;
+        // One that was given up goes on already, and may stand still for the next.
+        let current = |live: &mut Live| live.snapshot.take_if(|s| s.op == op && s.draft.is_none());
+        if self.live.get_mut(&sandbox).and_then(current).is_some() {
+            self.go_on(&sandbox);
         }
-        self.go_on(&sandbox);
         match result {
             Ok(()) => self.start_keep(Asker::Plugin(sandbox, op), draft),
             Err(fault) => {
@@ -191,7 +192,7 @@ impl Privd {
 
     /// Gives up every snapshot whose sandbox stands still for it, or the one that is to become `template`.
     pub(crate) fn end_snapshots(&mut self, template: Option<&TemplateName>) {
-        let ends = |live: &crate::privd::Live| {
+        let ends = |live: &Live| {
             live.snapshot.as_ref().is_some_and(|snapshot| {
                 let draft = snapshot.draft.as_ref();
                 template.is_none() || draft.map(Draft::template) == template

@@ -6,30 +6,42 @@ use warder_wire::{Fault, FaultCode, VolumeId};
 use crate::privd::{Privd, host_fault};
 use crate::supervise::ReplyTo;
 
+/// Most being made or removed at one time.
+const MOST: usize = 64;
+
 impl Privd {
-    /// `VolumeCreate`.
-    pub(crate) fn volume_create(&mut self, to: &ReplyTo, volume: &VolumeId) {
-        let made = self.check_room().and_then(|()| {
+    /// `VolumeCreate`. Answered when the volume would survive a loss of power.
+    pub(crate) fn volume_create(&mut self, to: ReplyTo, volume: &VolumeId) {
+        let made = self.check_room().and_then(|()| self.turn()).and_then(|()| {
             let made = self.store.create_volume(volume);
             made.map_err(|e| host_fault(&e))
         });
-        let result = made.and_then(|made| match made {
-            true => Ok(Answer::Done),
-            false => Err(Fault::new(
-                FaultCode::Conflict,
-                "a volume of that name exists",
-            )),
-        });
-        self.answer_gateway(to, result, Vec::new());
+        let fault = match made {
+            Ok(true) => return self.start_volume(to, Some(volume.clone())),
+            Ok(false) => Fault::new(FaultCode::Conflict, "a volume of that name exists"),
+            Err(fault) => fault,
+        };
+        self.answer_gateway(&to, Err(fault), Vec::new());
     }
 
-    /// `VolumeRemove`.
-    pub(crate) fn volume_remove(&mut self, to: &ReplyTo, volume: &VolumeId) {
-        let result = self.try_remove_volume(volume);
-        self.answer_gateway(to, result, Vec::new());
+    /// `VolumeRemove`. Answered as `VolumeCreate`.
+    pub(crate) fn volume_remove(&mut self, to: ReplyTo, volume: &VolumeId) {
+        match self.turn().and_then(|()| self.try_remove_volume(volume)) {
+            Ok(()) => self.start_volume(to, None),
+            Err(fault) => self.answer_gateway(&to, Err(fault), Vec::new()),
+        }
     }
 
-    fn try_remove_volume(&mut self, volume: &VolumeId) -> Result<Answer, Fault> {
+    /// Each has a worker of its own.
+    fn turn(&self) -> Result<(), Fault> {
+        if self.volumes_under_way() >= MOST {
+            let detail = "too many volumes are being made or removed";
+            return Err(Fault::new(FaultCode::Exhausted, detail));
+        }
+        Ok(())
+    }
+
+    fn try_remove_volume(&mut self, volume: &VolumeId) -> Result<(), Fault> {
         let mut leases = self.ledger.book().values();
         if leases.any(|entry| entry.lease.volumes.iter().any(|m| m.volume == *volume)) {
             return Err(Fault::new(
@@ -43,9 +55,24 @@ impl Privd {
             .map_err(|e| host_fault(&e))?;
         self.discarded();
         match there {
-            true => Ok(Answer::Done),
+            true => Ok(()),
             false => Err(Fault::new(FaultCode::NotFound, "no such volume")),
         }
+    }
+
+    /// That a volume was made, or one removed, is written out, or cannot be: what might not last is not kept.
+    pub(crate) fn volume_written(
+        &mut self,
+        to: &ReplyTo,
+        made: Option<&VolumeId>,
+        result: Result<(), Fault>,
+    ) {
+        if let (Err(_), Some(volume)) = (&result, made)
+            && let Err(fault) = self.try_remove_volume(volume)
+        {
+            self.log.own(format_args!("{volume} stays: {fault}"));
+        }
+        self.answer_gateway(to, result.map(|()| Answer::Done), Vec::new());
     }
 
     /// `VolumeList`.

@@ -41,7 +41,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 20] = [
+    let tests: [(&str, fn()); 22] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -81,6 +81,14 @@ fn main() {
         (
             "paused_sandboxes_outlive_privd",
             pause::paused_sandboxes_outlive_privd,
+        ),
+        (
+            "freezing_and_thawing_in_turns_gains_no_time",
+            pause::freezing_and_thawing_in_turns_gains_no_time,
+        ),
+        (
+            "one_that_is_stopped_meanwhile_needs_no_slot",
+            pause::one_that_is_stopped_meanwhile_needs_no_slot,
         ),
         ("a_burst_of_sandboxes", a_burst_of_sandboxes),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use warder_ipc::Channel;
@@ -15,6 +15,10 @@ use crate::stage::PATIENCE;
 pub(crate) struct Slots {
     pub holders: BTreeMap<SandboxId, Child>,
     pub leases: Vec<SandboxId>,
+    /// Slots are not taken back for as long as this says so.
+    pub hold: bool,
+    /// How many were to be.
+    pub adopting: u32,
 }
 
 impl Drop for Slots {
@@ -40,7 +44,8 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
         else {
             return;
         };
-        let mut slots = slots.lock().expect("unpoisoned");
+        let adopts = matches!(request.body, priv_net::Ask::SlotAdopt { .. });
+        let mut slots = held(slots, adopts);
         let mut sent = Vec::new();
         let result = match request.body {
             priv_net::Ask::LeaseLive { sandbox } => {
@@ -90,6 +95,18 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
             return;
         }
     }
+}
+
+/// The slots, when they may be used.
+fn held(slots: &Mutex<Slots>, adopts: bool) -> MutexGuard<'_, Slots> {
+    let mut now = slots.lock().expect("unpoisoned");
+    now.adopting += u32::from(adopts);
+    while adopts && now.hold {
+        drop(now);
+        std::thread::sleep(Duration::from_millis(1));
+        now = slots.lock().expect("unpoisoned");
+    }
+    now
 }
 
 fn slot() -> priv_net::Answer {

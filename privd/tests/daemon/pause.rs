@@ -6,7 +6,7 @@ use warder_wire::gateway_priv::{
 use warder_wire::{FaultCode, SandboxId, plugin_priv};
 
 use crate::cast::{self, gateway, lease, plugin};
-use crate::stage::{self, Instance};
+use crate::stage::{self, Instance, Part};
 use crate::{id, op};
 
 fn freeze(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
@@ -222,5 +222,50 @@ pub(crate) fn paused_sandboxes_outlive_privd() {
     stage.greet(&stored);
     done(&mut stage, freeze(12, &frozen));
     done(&mut stage, stop(12, &stored));
+    stage.stop_clean();
+}
+
+pub(crate) fn freezing_and_thawing_in_turns_gains_no_time() {
+    let mut stage = Instance::start("on_stop remove");
+    let a = id(1);
+    stage.create(&a);
+    done(&mut stage, freeze(10, &a));
+    set(&mut stage, &a, 1);
+    stage.until("its deadline has passed", |stage| {
+        let Ok((Answer::Leases(leases), _)) = gateway(stage, Ask::LeaseList { after: None }) else {
+            panic!("no list");
+        };
+        leases[0].ttl_ms == 0
+    });
+    assert_eq!(state(&mut stage, &a), FROZEN);
+    // Each pair arrives together, so that no other turn of the loop comes between.
+    for n in 0..50 {
+        stage.post_plugin(thaw(100 + n, &a));
+        stage.post_plugin(freeze(100 + n, &a));
+    }
+    stage.expect_end(&a, EndReason::Expired);
+    stage.stop_clean();
+}
+
+pub(crate) fn one_that_is_stopped_meanwhile_needs_no_slot() {
+    let mut stage = Instance::start("on_stop remove");
+    let a = id(1);
+    stage.create(&a);
+    done(&mut stage, freeze(10, &a));
+    stage.forget_slot(&a);
+    stage.hold_slots(true);
+    stage.kill(Part::Net);
+    stage.take_net();
+    stage.until("its slot is to be taken back", |stage| {
+        stage.adopting() == 1
+    });
+    done(&mut stage, stop(11, &a));
+    stage.hold_slots(false);
+    stage.until("netd serves again", |stage| {
+        stage.saw(|event| matches!(event, Event::NetChannel))
+    });
+    assert_eq!(state(&mut stage, &a), STORED);
+    done(&mut stage, start(12, &a));
+    stage.greet(&a);
     stage.stop_clean();
 }

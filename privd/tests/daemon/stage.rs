@@ -608,6 +608,16 @@ impl Instance {
         std::fs::write(path.trim(), "1").expect("cgroups version 2 can freeze");
     }
 
+    /// Has netd not answer when slots are to be taken back, or answer what it was asked.
+    pub(crate) fn hold_slots(&self, hold: bool) {
+        self.slots.lock().expect("unpoisoned").hold = hold;
+    }
+
+    /// How many slots netd was asked to take back.
+    pub(crate) fn adopting(&self) -> u32 {
+        self.slots.lock().expect("unpoisoned").adopting
+    }
+
     pub(crate) fn forget_slot(&self, sandbox: &SandboxId) {
         if let Some(mut holder) = self
             .slots

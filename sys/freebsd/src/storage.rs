@@ -246,7 +246,7 @@ impl Store {
         unsupported("storage::Store::import_end")
     }
 
-    /// Makes an empty volume, which survives a loss of power. False if there is one of that name.
+    /// Makes an empty volume. False if there is one of that name.
     ///
     /// # Errors
     /// `Unsupported`.
@@ -254,7 +254,15 @@ impl Store {
         unsupported("storage::Store::create_volume")
     }
 
-    /// Takes a volume out of use, for good; false if there is none.
+    /// Has it survive a loss of power that a volume was made, or that one was taken out of use.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn sync_volumes(&self, _made: Option<&VolumeId>) -> Result<()> {
+        unsupported("storage::Store::sync_volumes")
+    }
+
+    /// Takes a volume out of use; false if there is none.
     ///
     /// # Errors
     /// `Unsupported`.

@@ -75,6 +75,10 @@ impl Controllers {
     /// # Errors
     /// `System`.
     pub fn thaw(&self, sandbox: &SandboxId, ids: IdRange) -> Result<()> {
+        if let Some(memory) = self.memory().filter(|memory| memory.unified) {
+            // A reclaim that was cut short has left it open.
+            let _ = memory.write(sandbox, "memory.swap.max", "0");
+        }
         if let Some(freezer) = self.freezer() {
             return freezer.set_frozen(sandbox, false);
         }

@@ -364,6 +364,7 @@ impl Copy<'_> {
             Err(Errno::OPNOTSUPP) => 0,
             Err(errno) => return Err(errno).at("list extended attributes"),
         };
+        let mut copied = 0;
         for name in self.names[..length].split_inclusive(|byte| *byte == 0) {
             let name = CStr::from_bytes_with_nul(name)
                 .map_err(|_| HostError::Invalid("an attribute's name without end"))?;
@@ -375,8 +376,9 @@ impl Copy<'_> {
                 .at("read an extended attribute")?;
             rustix::fs::setxattr(&to, name, &self.value[..length], XattrFlags::empty())
                 .at("set an extended attribute")?;
+            copied += length as u64;
         }
-        Ok(())
+        self.count(copied)
     }
 }
 

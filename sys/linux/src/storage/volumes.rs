@@ -14,7 +14,7 @@ use crate::error::{At, Result};
 const OWNER: u32 = 1000;
 
 impl Store {
-    /// Makes an empty volume, which survives a loss of power. False if there is one of that name.
+    /// Makes an empty volume; [`Self::sync_volumes`] follows. False if there is one of that name.
     ///
     /// # Errors
     /// `NoSpace`, `System`.
@@ -36,8 +36,6 @@ impl Store {
         )
         .at("fchown")?;
         rustix::fs::fchmod(&data, Mode::from_raw_mode(0o755)).at("fchmod")?;
-        rustix::fs::fsync(&data).at("fsync a volume")?;
-        rustix::fs::fsync(&directory).at("fsync a volume")?;
         let place = format!("volumes/{volume}");
         rustix::fs::renameat_with(
             &self.directory,
@@ -48,19 +46,31 @@ impl Store {
         )
         .at("put a volume in place")?;
         self.volumes.insert(volume.clone());
-        rustix::fs::fsync(self.open_dir("volumes")?).at("fsync the volumes")?;
         Ok(true)
     }
 
-    /// Takes a volume out of use, for good; false if there is none. No cell may mount it.
+    /// Takes a volume out of use; [`Self::sync_volumes`] follows. False if there is none. No cell may mount it.
     ///
     /// # Errors
     /// `System`.
     pub fn discard_volume(&mut self, volume: &VolumeId) -> Result<bool> {
         let there = self.move_away(&format!("volumes/{volume}"))?;
         self.volumes.remove(volume);
-        rustix::fs::fsync(self.open_dir("volumes")?).at("fsync the volumes")?;
         Ok(there)
+    }
+
+    /// Has it survive a loss of power that a volume was made, or that one was taken out of use. Slow: for a worker that
+    /// keeps this store's descriptor.
+    ///
+    /// # Errors
+    /// `NoSpace`, `System`.
+    pub fn sync_volumes(&self, made: Option<&VolumeId>) -> Result<()> {
+        let made = made.map(|volume| [content(volume), format!("volumes/{volume}")]);
+        let all = made.into_iter().flatten().chain(["volumes".to_owned()]);
+        for directory in all {
+            rustix::fs::fsync(self.open_dir(&directory)?).at("fsync a volume")?;
+        }
+        Ok(())
     }
 
     /// Volumes there are.

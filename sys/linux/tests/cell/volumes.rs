@@ -19,6 +19,8 @@ pub(crate) fn one_in_two_cells_and_after_them() {
     let mut instance = Instance::with_base();
     let volume = VolumeId::from_random(&[7; 20]);
     assert!(instance.store.create_volume(&volume).expect("create"));
+    let made = Some(&volume);
+    instance.store.sync_volumes(made).expect("written out");
     assert!(
         !instance.store.create_volume(&volume).expect("create"),
         "once"
@@ -62,6 +64,8 @@ pub(crate) fn one_in_two_cells_and_after_them() {
     assert_eq!((on_disk("file"), on_disk("root")), (1000, 0));
     instance.removed(&two.sandbox);
     assert!(instance.store.discard_volume(&volume).expect("discard"));
+    instance.store.sync_volumes(None).expect("written out");
+    assert!(instance.store.sync_volumes(Some(&volume)).is_err());
     assert!(!instance.store.discard_volume(&volume).expect("discard"));
     assert!(instance.store.volumes().is_empty());
 }
