@@ -57,6 +57,9 @@ pub(crate) async fn pause(
             gateway.registry.synced().await
         });
         match kept {
+            Ok(_) if sandbox.ended.is_cancelled() => {
+                return Err(ApiError::no_sandbox(sandbox.id.as_str()));
+            }
             Ok(kept) => paused(&gateway, &sandbox, kept, (&who, "request")),
             Err(error) => {
                 sandbox.now().phase = Phase::Running;

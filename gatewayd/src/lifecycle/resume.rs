@@ -99,8 +99,9 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
     let permit = Arc::clone(&sandbox.waiting)
         .try_acquire_owned()
         .map_err(|_| Asleep::TooMany)?;
-    let (gateway, sandbox) = (Arc::clone(gateway), Arc::clone(sandbox));
+    let (gateway, asleep) = (Arc::clone(gateway), Arc::clone(sandbox));
     let woken = to_its_end(async move {
+        let sandbox = asleep;
         // What waits goes on when its client has gone, and counts until it is over.
         let _permit = permit;
         let _one = alone(&sandbox).await;
@@ -130,8 +131,15 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
         Err(_) => Err(Asleep::Changing),
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(Asleep::Gone),
-        Ok(Err(error)) if error.status == StatusCode::NOT_FOUND => Err(Asleep::Gone),
-        Ok(Err(error)) => Err(Asleep::Failed(error)),
+        Ok(Err(error)) => {
+            // Killed or ended while it was waited for.
+            let gone = sandbox.now().killing || sandbox.ended.is_cancelled();
+            Err(if gone || error.status == StatusCode::NOT_FOUND {
+                Asleep::Gone
+            } else {
+                Asleep::Failed(error)
+            })
+        }
     }
 }
 
@@ -153,6 +161,7 @@ async fn wake(
         now.record.paused.unwrap_or(Kept::Disk)
     };
     match start(gateway, sandbox, wish, &mut kept).await {
+        Ok(_) if sandbox.ended.is_cancelled() => Err(ApiError::no_sandbox(sandbox.id.as_str())),
         Ok(memory) => {
             woken(gateway, sandbox, wish.seconds, Some(memory));
             let note = if memory {

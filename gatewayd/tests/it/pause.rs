@@ -278,6 +278,50 @@ fn one_wake_answers_all_who_wait() {
 }
 
 #[test]
+fn a_signed_url_without_an_id_wakes_its_sandbox() {
+    let fake = Fake::start();
+    let get = |making: Value| {
+        let made = fake.create(making);
+        pause(&fake, &id(&made), json!({}));
+        let token = made["envdAccessToken"].as_str().expect("token");
+        let signature = super::proxy::sign("a.txt", "read", "", token);
+        let url = format!("/files?path=a.txt&signature={signature}");
+        fake.client().ask("GET", &url, &[], b"").status
+    };
+    assert_eq!(get(json!({"autoResume": {"enabled": true}})), 200);
+    assert_eq!(get(json!({})), 502);
+    assert_eq!(fake.asked("Resume true"), 1);
+}
+
+#[test]
+fn who_waits_for_one_that_is_killed_is_told_it_is_gone() {
+    let fake = Fake::start();
+    let made = fake.create(json!({"autoResume": {"enabled": true}}));
+    let path = format!("/sandboxes/{}", id(&made));
+    pause(&fake, &id(&made), json!({}));
+    fake.world().resume_takes = Duration::from_millis(200);
+    fake.world().log.clear();
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| fake.inside(&made, 49983, "GET", "/health", b"")))
+            .collect();
+        until("it is being woken", || fake.asked("Resume true") == 1);
+        assert_eq!(fake.api("DELETE", &path, Value::Null).status, 204);
+        for one in asking {
+            let answer = one.join().expect("no panic");
+            // Whoever asked first may have got in before the end.
+            assert!(
+                answer.status == 204 || answer.text().contains("was not found"),
+                "{}",
+                answer.text()
+            );
+        }
+    });
+    assert!(fake.world().held.is_empty());
+    fake.api("GET", &path, Value::Null).is_error(404);
+}
+
+#[test]
 fn traffic_wakes_only_what_wants_it() {
     let fake = Fake::start();
     let tries = [

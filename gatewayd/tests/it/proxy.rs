@@ -424,7 +424,7 @@ fn connections_are_kept_and_not_mixed() {
     assert_eq!(slow.text(), "slow");
 }
 
-fn sign(path: &str, operation: &str, user: &str, token: &str) -> String {
+pub(crate) fn sign(path: &str, operation: &str, user: &str, token: &str) -> String {
     let hash = Sha256::digest(format!("{path}:{operation}:{user}:{token}"));
     let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(hash);
     format!("v1_{text}").replace('+', "%2B").replace('/', "%2F")
