@@ -79,6 +79,15 @@ def test_a_reboot_can_be_asked_for(counted):
     assert boot_id(sandbox) != boot
 
 
+def test_a_strict_pause_wants_an_agent_that_answers(make):
+    if "strict" not in inspect.signature(Sandbox._cls_pause).parameters:
+        pytest.skip("this SDK has no strict pause")
+    sandbox = make()
+    assert sandbox.pause(strict=True) is True
+    sandbox.connect()
+    assert sandbox.commands.run("echo awake").stdout == "awake\n"
+
+
 def test_a_running_commands_stream_ends_and_the_command_does_not(make):
     sandbox = make()
     script = "until [ -e /tmp/go ]; do sleep 0.02; done; echo done"
