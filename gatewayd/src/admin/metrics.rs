@@ -55,6 +55,7 @@ pub(super) async fn scrape(gateway: &Gateway) -> Answer {
     events(&mut text, gateway);
     host(&mut text, gateway).await;
     sandboxes(&mut text, gateway);
+    pools(&mut text, gateway);
     let mut answer = Response::new(Body::own(Full::new(Bytes::from(text.0))));
     answer.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -116,6 +117,41 @@ fn daemons(text: &mut Text, gateway: &Gateway) {
     );
     text.sample(name, &[("daemon", &"netd")], starts.0);
     text.sample(name, &[("daemon", &"pluginhost")], starts.1);
+}
+
+fn pools(text: &mut Text, gateway: &Gateway) {
+    let all = gateway.warm.list();
+    let name = "warder_pool_sandboxes";
+    text.family(name, "gauge", "Sandboxes of a warm pool.");
+    for pool in &all {
+        let states = [
+            ("wanted", pool.size),
+            ("ready", pool.ready),
+            ("making", pool.making),
+        ];
+        for (state, count) in states {
+            text.sample(
+                name,
+                &[("template", &pool.template), ("state", &state)],
+                count,
+            );
+        }
+    }
+    let name = "warder_pool_creates_total";
+    text.family(
+        name,
+        "counter",
+        "Creates that took a sandbox out of a warm pool, or found it empty.",
+    );
+    for pool in &all {
+        for (outcome, count) in [("taken", pool.taken.0), ("empty", pool.taken.1)] {
+            text.sample(
+                name,
+                &[("template", &pool.template), ("outcome", &outcome)],
+                count,
+            );
+        }
+    }
 }
 
 fn requests(text: &mut Text, gateway: &Gateway) {

@@ -32,6 +32,8 @@ struct Pool {
     ready: Vec<Ready>,
     /// Being made.
     making: usize,
+    /// Creates that took one, and that found none.
+    taken: (u64, u64),
     /// Counts changes of the template: what was begun before one is thrown away.
     generation: u64,
     failures: u32,
@@ -59,6 +61,8 @@ pub(crate) struct State {
     pub(crate) making: usize,
     /// Why the last could not be made.
     pub(crate) error: Option<String>,
+    /// Creates that took one, and creates that would have and found none.
+    pub(crate) taken: (u64, u64),
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +115,7 @@ impl WarmPools {
                 ready: pool.ready.len(),
                 making: pool.making,
                 error: pool.error.clone(),
+                taken: pool.taken,
             })
             .collect()
     }
@@ -121,8 +126,12 @@ impl WarmPools {
         let pool = inner.pools.get_mut(template)?;
         // One that has ended stays until `surplus` sees to it.
         let alive = |ready: &Ready| !ready.sandbox.ended.is_cancelled();
-        let youngest = pool.ready.iter().rposition(alive)?;
+        let Some(youngest) = pool.ready.iter().rposition(alive) else {
+            pool.taken.1 += 1;
+            return None;
+        };
         let found = pool.ready.remove(youngest).sandbox;
+        pool.taken.0 += 1;
         inner.claimed = Some(Instant::now());
         drop(inner);
         self.wake.notify_one();

@@ -107,6 +107,14 @@ fn creates_take_what_is_ready_each_once() {
         assert!(fake.world().policies[&id]);
         assert_eq!(fake.inside(made, 49983, "GET", "/health", b"").status, 204);
     }
+    let metrics = fake.operator("GET", "/admin/metrics", b"").text();
+    for line in [
+        "warder_pool_creates_total{template=\"base\",outcome=\"taken\"} 3\n",
+        "warder_pool_creates_total{template=\"base\",outcome=\"empty\"} 2\n",
+        "warder_pool_sandboxes{template=\"base\",state=\"wanted\"} 3\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
     // Refilled behind them, with others.
     until("it is full again", || ready(&fake) == json!(3));
     assert_eq!(held(&fake).len(), 8);

@@ -30,7 +30,7 @@ def counted(make):
     pid = sandbox.commands.run(COUNTER).stdout.strip()
 
     def read():
-        text = sandbox.commands.run("until [ -s /tmp/n ]; do :; done; cat /tmp/n").stdout.strip()
+        text = sandbox.commands.run("until n=$(cat /tmp/n 2>/dev/null) && [ -n \"$n\" ]; do :; done; echo $n").stdout.strip()
         return int(text or 0)
 
     return sandbox, pid, read

@@ -145,6 +145,21 @@ def test_it_is_not_removed_while_mounted(mounted, make, until):
         with_it()
 
 
+def test_a_paused_sandbox_keeps_it(mounted, api):
+    one, with_it = mounted
+    sandbox = with_it()
+    sandbox.files.write("/mnt/data/file", "before")
+    for memory in (True, False):
+        assert api.post(f"/sandboxes/{sandbox.sandbox_id}/pause", json={"memory": memory}).status == 204
+        with pytest.raises(VolumeException, match="mounted"):
+            Volume.destroy(one.volume_id)
+        one.write_file("/file", f"meanwhile {memory}")
+        again = Sandbox.connect(sandbox.sandbox_id, timeout=120)
+        assert again.files.read("/mnt/data/file") == f"meanwhile {memory}"
+    sandbox.kill()
+    assert Volume.destroy(one.volume_id) is True
+
+
 def test_what_cannot_be_mounted_is_refused(fresh):
     one = fresh()
     for place in ("relative", "/", "/proc/x", "/a/../b"):
