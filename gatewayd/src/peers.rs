@@ -249,6 +249,16 @@ impl Peers {
             .await
     }
 
+    /// See [`gateway_priv::Ask::SnapshotAllow`].
+    pub(crate) async fn snapshot_allow(
+        &self,
+        sandbox: SandboxId,
+        template: TemplateName,
+    ) -> Result<(), AskError> {
+        let ask = gateway_priv::Ask::SnapshotAllow { sandbox, template };
+        self.privd_done(ask, ASK_TIMEOUT).await
+    }
+
     /// See [`gateway_priv::Ask::VolumeCreate`].
     pub(crate) async fn volume_create(&self, volume: VolumeId) -> Result<(), AskError> {
         self.privd_done(gateway_priv::Ask::VolumeCreate { volume }, ASK_TIMEOUT)

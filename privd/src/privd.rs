@@ -17,7 +17,8 @@ use warder_host::watch;
 use warder_ipc::{IpcError, Watchdog};
 use warder_wire::gateway_priv::Feature;
 use warder_wire::{
-    Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, gateway_priv, plugin_priv,
+    Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, TemplateName, gateway_priv,
+    plugin_priv,
 };
 
 use crate::claim::{Claim, ClaimError};
@@ -128,6 +129,8 @@ pub(crate) struct Live {
     pub cell: CellLife,
     /// It is being paused.
     pub pausing: Option<Pausing>,
+    /// The one template that its backend may make of it.
+    pub allowed: Option<TemplateName>,
     /// A snapshot of it is being taken.
     pub snapshot: Option<Snapshot>,
     /// Its operations, newest last.
@@ -143,6 +146,7 @@ impl Default for Live {
         Self {
             cell: CellLife::None,
             pausing: None,
+            allowed: None,
             snapshot: None,
             ops: Vec::new(),
             end_waiters: Vec::new(),

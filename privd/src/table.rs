@@ -80,6 +80,7 @@ pub(crate) enum Verb {
     StorageDestroy,
     CellStat,
     CellList,
+    SnapshotAllow,
     VolumeCreate,
     VolumeRemove,
     VolumeList,
@@ -115,7 +116,7 @@ const fn row(verb: Verb, from: Sender, phases: Phases, fds: usize, rate: (u32, u
 }
 
 /// The policy.
-pub(crate) const TABLE: [Row; 24] = [
+pub(crate) const TABLE: [Row; 25] = [
     row(Verb::LeaseOpen, Sender::Gateway, ABSENT, 0, (2000, 1000)),
     row(Verb::LeaseSet, Sender::Gateway, LIVE, 0, (4000, 2000)),
     row(
@@ -151,6 +152,13 @@ pub(crate) const TABLE: [Row; 24] = [
     ),
     row(Verb::CellStat, Sender::Plugin, RUNNING, 0, (4000, 2000)),
     row(Verb::CellList, Sender::Plugin, NONE, 0, (100, 50)),
+    row(
+        Verb::SnapshotAllow,
+        Sender::Gateway,
+        STORED.or(RUNNING).or(FROZEN),
+        0,
+        (200, 50),
+    ),
     row(Verb::VolumeCreate, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::VolumeRemove, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::VolumeList, Sender::Gateway, NONE, 0, (100, 50)),
@@ -204,6 +212,7 @@ pub(crate) fn of_gateway(ask: &gateway_priv::Ask) -> Request<'_> {
         Ask::TemplateRemove { .. } => (Verb::TemplateRemove, None),
         Ask::HostReport => (Verb::HostReport, None),
         Ask::Usage { sandbox } => (Verb::Usage, Some(sandbox)),
+        Ask::SnapshotAllow { sandbox, .. } => (Verb::SnapshotAllow, Some(sandbox)),
         Ask::VolumeCreate { .. } => (Verb::VolumeCreate, None),
         Ask::VolumeRemove { .. } => (Verb::VolumeRemove, None),
         Ask::VolumeList { .. } => (Verb::VolumeList, None),
@@ -359,6 +368,7 @@ pub(crate) fn gateway(
         Ask::TemplateRemove { template } => d.template_remove(&to, &template),
         Ask::HostReport => d.host_report(&to),
         Ask::Usage { sandbox } => d.usage(&to, &sandbox),
+        Ask::SnapshotAllow { sandbox, template } => d.snapshot_allow(&to, &sandbox, template),
         Ask::VolumeCreate { volume } => d.volume_create(to, &volume),
         Ask::VolumeRemove { volume } => d.volume_remove(to, &volume),
         Ask::VolumeList { after } => d.volume_list(&to, after.as_ref()),
@@ -514,7 +524,13 @@ mod tests {
             Ask::TemplateImport {
                 template: template.clone(),
             },
-            Ask::TemplateRemove { template },
+            Ask::TemplateRemove {
+                template: template.clone(),
+            },
+            Ask::SnapshotAllow {
+                sandbox: id(),
+                template,
+            },
             Ask::HostReport,
             Ask::Usage { sandbox: id() },
             Ask::VolumeCreate { volume: volume() },

@@ -105,10 +105,12 @@ pub(super) async fn take(
         template: record.template.clone(),
     };
     // What privd makes to last must be found again after a loss of power, if only to be removed.
-    let (answer, synced) = tokio::join!(
-        gateway.peers.plugin(ask, limits::STATE_TIMEOUT),
-        gateway.registry.synced()
-    );
+    let (id, template) = (sandbox.id.clone(), record.template.clone());
+    let made = async {
+        gateway.peers.snapshot_allow(id, template).await?;
+        gateway.peers.plugin(ask, limits::STATE_TIMEOUT).await
+    };
+    let (answer, synced) = tokio::join!(made, gateway.registry.synced());
     if let Err(error) = synced {
         clear_away(gateway, record);
         return Err(not_written(&error));

@@ -79,6 +79,8 @@ pub(crate) struct World {
     pub(crate) snapshot_hangs: bool,
     /// Snapshots, in order of name.
     pub(crate) snapshots: BTreeMap<String, SandboxId>,
+    /// The snapshot that may be taken.
+    pub(crate) allowed: Option<(SandboxId, TemplateName)>,
     /// Bytes of templates imported, by name.
     pub(crate) imported: BTreeMap<String, usize>,
     /// Chains and keys of the TLS listener in PEM; where one is empty, privd cannot open it.
@@ -529,6 +531,10 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             );
             (Ok(Answer::Done), none)
         }
+        Ask::SnapshotAllow { sandbox, template } => {
+            world.allowed = Some((sandbox, template));
+            (Ok(Answer::Done), none)
+        }
         Ask::VolumeCreate { volume } => {
             world.log.push("VolumeCreate".into());
             world.volumes.insert(volume);
@@ -753,6 +759,9 @@ fn plugin(shared: &Shared, ask: gateway_plugin::Ask) -> Answered<gateway_plugin:
             world.log.push("Snapshot".into());
             if let Some(code) = world.state_fault {
                 return Some(fault(code));
+            }
+            if world.allowed.take() != Some((sandbox.clone(), template.clone())) {
+                return Some(fault(FaultCode::Refused));
             }
             world.snapshots.insert(template.to_string(), sandbox);
             if std::mem::take(&mut world.snapshot_hangs) {

@@ -6,7 +6,7 @@
 use warder_host::HostError;
 use warder_host::storage::Draft;
 use warder_wire::plugin_priv::Answer;
-use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName};
+use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, gateway_priv};
 
 use super::pause::{FREEZE_MS, LONGEST_LOOK_MS};
 use crate::jobs::Asker;
@@ -29,6 +29,17 @@ pub(crate) struct Snapshot {
 }
 
 impl Privd {
+    /// `SnapshotAllow`. Forgotten with this process: who asked is told then that there is no snapshot.
+    pub(crate) fn snapshot_allow(
+        &mut self,
+        to: &ReplyTo,
+        sandbox: &SandboxId,
+        template: TemplateName,
+    ) {
+        self.live.entry(sandbox.clone()).or_default().allowed = Some(template);
+        self.answer_gateway(to, Ok(gateway_priv::Answer::Done), Vec::new());
+    }
+
     /// `StorageSnapshot`. Answered when the template would survive a loss of power.
     pub(crate) fn storage_snapshot(
         &mut self,
@@ -57,6 +68,18 @@ impl Privd {
         sandbox: &SandboxId,
         template: &TemplateName,
     ) -> Result<Draft, Fault> {
+        // Templates are for everybody whom the gateway lets use them: no backend names one, or chooses what is in it.
+        let live = self.live.get_mut(sandbox);
+        if live
+            .and_then(|live| live.allowed.take_if(|one| one == template))
+            .is_none()
+        {
+            self.log.audit(format_args!(
+                "the backend of {sandbox} makes template {template} of it, which the gateway has not allowed"
+            ));
+            let detail = "the gateway has not allowed this template";
+            return Err(Fault::new(FaultCode::Refused, detail));
+        }
         self.check_new(template)?;
         let waits = |live: &&Live| live.snapshot.as_ref().is_some_and(|s| s.draft.is_some());
         if self.live.values().filter(waits).count() + self.snapshots_under_way() >= MOST {

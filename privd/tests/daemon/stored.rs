@@ -116,6 +116,22 @@ fn snapshot(n: u8, sandbox: &SandboxId, name: &str) -> P {
     }
 }
 
+/// Begins to take a snapshot that the gateway has allowed.
+fn take(stage: &mut Instance, n: u8, sandbox: &SandboxId, name: &str) -> u64 {
+    let allow = Ask::SnapshotAllow {
+        sandbox: sandbox.clone(),
+        template: template(name),
+    };
+    let _ = gateway(stage, allow);
+    stage.post_plugin(snapshot(n, sandbox, name))
+}
+
+fn taken(stage: &mut Instance, n: u8, sandbox: &SandboxId, name: &str) -> Result<(), FaultCode> {
+    let seq = take(stage, n, sandbox, name);
+    let result = stage.plugin_answer(seq);
+    result.map(drop).map_err(|fault| fault.code)
+}
+
 fn templates(stage: &mut Instance) -> Vec<String> {
     match gateway(stage, Ask::TemplateList { after: None }) {
         Ok((Answer::Templates(page), _)) => page
@@ -163,19 +179,34 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
         assert!(result.is_ok(), "{result:?}\n{}", stage.log());
     };
     let code = |stage: &mut Instance, ask| plugin(stage, ask).expect_err("refused").code;
+    // No backend makes a template of its own accord, or another one than it was allowed, or of another sandbox.
+    let unasked = snapshot(9, &a, "one");
+    assert_eq!(code(&mut stage, unasked), FaultCode::Refused);
+    let c = id(3);
+    stage.create(&c);
+    let allow = |sandbox: &SandboxId, name: &str| Ask::SnapshotAllow {
+        sandbox: sandbox.clone(),
+        template: template(name),
+    };
+    gateway(&mut stage, allow(&a, "one")).expect("allowed");
+    for (n, sandbox, name) in [(8, &a, "two"), (7, &c, "one")] {
+        assert_eq!(
+            code(&mut stage, snapshot(n, sandbox, name)),
+            FaultCode::Refused
+        );
+    }
+    assert!(gateway(&mut stage, allow(&id(9), "one")).is_err());
+    assert!(templates(&mut stage).is_empty());
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: c }).expect("ends");
     ok(&mut stage, snapshot(10, &a, "one"));
     // Again is the same one; under another number it is taken, as are privd's own.
     ok(&mut stage, snapshot(10, &a, "one"));
     for name in ["one", "base", "bare"] {
-        assert_eq!(
-            code(&mut stage, snapshot(11, &a, name)),
-            FaultCode::Conflict
-        );
+        let told = taken(&mut stage, 11, &a, name);
+        assert_eq!(told, Err(FaultCode::Conflict));
     }
-    assert_eq!(
-        code(&mut stage, snapshot(12, &id(9), "two")),
-        FaultCode::NotFound
-    );
+    let absent = taken(&mut stage, 12, &id(9), "two");
+    assert_eq!(absent, Err(FaultCode::NotFound));
     stage.greet(&a);
 
     let freeze = P::CellFreeze {
@@ -183,7 +214,7 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
         sandbox: a.clone(),
     };
     ok(&mut stage, freeze);
-    ok(&mut stage, snapshot(14, &a, "frozen"));
+    assert_eq!(taken(&mut stage, 14, &a, "frozen"), Ok(()));
     assert_eq!(
         code(
             &mut stage,
@@ -202,7 +233,7 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
             sandbox: a.clone(),
         },
     );
-    ok(&mut stage, snapshot(17, &a, "stored"));
+    assert_eq!(taken(&mut stage, 17, &a, "stored"), Ok(()));
     assert_eq!(templates(&mut stage), ["frozen", "one", "stored"]);
     assert_eq!(layers(&stage), before + 3);
 
@@ -229,7 +260,7 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
     stage.start_privd();
     assert_eq!(layers(&stage), before + 1);
     stage.greet(&b);
-    ok(&mut stage, snapshot(10, &b, "again"));
+    assert_eq!(taken(&mut stage, 10, &b, "again"), Ok(()));
     gateway(&mut stage, Ask::LeaseEnd { sandbox: b }).expect("ends");
     assert_eq!(layers(&stage), before + 2);
     assert_eq!(remove_template(&mut stage, "again"), Ok(()));
@@ -246,7 +277,7 @@ pub(crate) fn a_snapshot_is_whole_or_absent() {
     for round in 0..8_u8 {
         // At another moment each time, from before the copy to after the answer.
         let name = format!("s{round}");
-        stage.post_plugin(snapshot(20 + round, &a, &name));
+        take(&mut stage, 20 + round, &a, &name);
         std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 12));
         stage.kill_privd();
         stage.start_privd();
@@ -271,7 +302,7 @@ pub(crate) fn a_snapshot_is_whole_or_absent() {
         stage.create(&sandbox);
         change(&stage, &sandbox, 400, 20_000);
         let name = format!("t{round}");
-        let seq = stage.post_plugin(snapshot(40, &sandbox, &name));
+        let seq = take(&mut stage, 40, &sandbox, &name);
         stage.until("it has begun", |stage| {
             let all = std::fs::read_dir(stage.state().join("layers")).expect("there");
             let mut all = all

@@ -89,6 +89,14 @@ pub enum Ask {
         /// Only ids greater than this one.
         after: Option<VolumeId>,
     },
+    /// Lets the sandbox's backend make one template of its storage, of this name and no other. Answer:
+    /// [`Answer::Done`].
+    SnapshotAllow {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The template to be.
+        template: TemplateName,
+    },
     /// Opens the log file, certificates and keys that the configuration names anew, as SIGHUP to privd does.
     /// Certificates come as events before the answer. Answer: [`Answer::Reloaded`].
     Reload,

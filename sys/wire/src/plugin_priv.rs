@@ -81,7 +81,7 @@ pub enum Ask {
         op: OpId,
         /// The sandbox.
         sandbox: SandboxId,
-        /// The template to be, not taken yet.
+        /// The template to be, not taken yet, as the gateway has allowed it.
         template: TemplateName,
     },
 }
