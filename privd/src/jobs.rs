@@ -21,7 +21,8 @@ const IMPORT_MS: u64 = 30 * 60 * 1000;
 const COPY_MS: u64 = 5 * 60 * 1000;
 /// How nice the workers are that empty the trash and count.
 const NICE: i32 = 10;
-/// What sandboxes have written is counted this often.
+/// What sandboxes have written is counted this often at most, and for a tenth of the time: guests say how much there
+/// is to count.
 const MEASURE_MS: u64 = 15_000;
 
 /// A worker.
@@ -55,8 +56,8 @@ enum Work {
     Sync,
     /// Pushes a paused sandbox's memory out.
     Reclaim(SandboxId),
-    /// Counts what sandboxes have written.
-    Measure,
+    /// Counts what sandboxes have written, since then.
+    Measure(u64),
     /// Has it last that a volume was made, or one removed.
     Volume {
         to: ReplyTo,
@@ -88,9 +89,11 @@ impl Work {
             | Self::Import { draft, .. }
             | Self::Copy { draft, .. }
             | Self::Keep { draft, .. } => Some(draft),
-            Self::Trash | Self::Sync | Self::Reclaim(_) | Self::Measure | Self::Volume { .. } => {
-                None
-            }
+            Self::Trash
+            | Self::Sync
+            | Self::Reclaim(_)
+            | Self::Measure(_)
+            | Self::Volume { .. } => None,
         }
     }
 }
@@ -170,10 +173,9 @@ impl Privd {
 
     /// Starts counting what sandboxes have written, if there are any, and plans the next time.
     pub(crate) fn measure(&mut self) {
-        self.timers.set(self.now.mono + MEASURE_MS, Timer::Measure);
-        let counts = |job: &Job| matches!(job.work, Work::Measure);
-        if self.ledger.book().is_empty() || self.stopping() || self.jobs.iter().any(counts) {
-            return;
+        let now = self.now.mono;
+        if self.ledger.book().is_empty() || self.stopping() {
+            return self.timers.set(now + MEASURE_MS, Timer::Measure);
         }
         let store = &self.store;
         let job = || {
@@ -182,11 +184,13 @@ impl Privd {
         };
         match Process::worker(&[store.as_fd(), self.lock.as_fd()], job) {
             Ok(process) => {
-                self.add_job(process, Work::Measure, u64::MAX);
+                self.add_job(process, Work::Measure(now), u64::MAX);
             }
-            Err(e) => self
-                .log
-                .own(format_args!("cannot count what is used: {}", chain(&e))),
+            Err(e) => {
+                self.log
+                    .own(format_args!("cannot count what is used: {}", chain(&e)));
+                self.timers.set(now + MEASURE_MS, Timer::Measure);
+            }
         }
     }
 
@@ -477,7 +481,12 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim(_) | Work::Measure => {}
+            Work::Reclaim(_) => {}
+            Work::Measure(begun) => {
+                let now = self.now.mono;
+                let pause = MEASURE_MS.max(now.saturating_sub(begun).saturating_mul(9));
+                self.timers.set(now + pause, Timer::Measure);
+            }
             Work::Volume { to, made } => {
                 let failed =
                     || Fault::new(FaultCode::System, "the volumes could not be written out");
