@@ -93,12 +93,13 @@ impl Link {
         Ok(stream)
     }
 
-    /// Sends on what is queued; only needed when the agent was slow.
+    /// Sends on what is queued; only needed when the agent was slow. One that reads nothing ends its link, and
+    /// with it the descriptors that wait there.
     pub(crate) async fn flushed(&self) {
-        if let Ok(channel) = self.channel()
-            && channel.flushed().await.is_err()
-        {
-            self.end();
+        let Ok(channel) = self.channel() else { return };
+        match tokio::time::timeout(LINK_TIMEOUT, channel.flushed()).await {
+            Ok(Ok(())) => {}
+            _ => self.end(),
         }
     }
 
@@ -241,4 +242,22 @@ async fn read(link: Arc<Link>) {
     link.end();
     // Dropping the senders wakes every waiting question with `Broken`.
     link.tickets().clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_reads_nothing_ends_its_link() {
+        let (ours, _theirs) = Channel::pair().expect("socketpair");
+        let reaper = Reaper::start().expect("thread");
+        let link = Link::new(ours.into_fd(), &reaper).expect("a channel");
+        // More than the kernel keeps for it.
+        let streams: Vec<_> = (0..500).map(|_| link.api(Role::Client)).collect();
+        assert!(streams.iter().all(Result::is_ok));
+        let flushed = tokio::time::timeout(LINK_TIMEOUT * 2, link.flushed());
+        flushed.await.expect("in time");
+        assert!(link.is_over());
+    }
 }

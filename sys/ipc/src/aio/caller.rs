@@ -106,14 +106,13 @@ where
             seq,
         };
         let ask = Request { seq, body: ask };
-        if let Err(error) = self.shared.channel.send(&ask, fds).await {
-            return Err(CallError::Ipc(error));
-        }
-        let answer = match tokio::time::timeout(timeout, receiver).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CallError::Closed),
-            Err(_) => Err(CallError::TimedOut),
-        };
+        // A peer that reads nothing takes no question either.
+        let answer = tokio::time::timeout(timeout, async {
+            let sent = self.shared.channel.send(&ask, fds).await;
+            sent.map_err(CallError::Ipc)?;
+            receiver.await.unwrap_or(Err(CallError::Closed))
+        });
+        let answer = answer.await.unwrap_or(Err(CallError::TimedOut));
         drop(forget);
         answer
     }
@@ -236,6 +235,18 @@ mod tests {
             caller.call(3, Vec::new(), SOON).await,
             Err(CallError::Closed | CallError::Ipc(_))
         ));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_holds_nobody_up() {
+        let (a, _b) = Channel::pair().expect("socketpair");
+        let (caller, _events) = Caller::<u32, u32>::new::<u8>(a).expect("epoll");
+        // More than the kernel keeps for it.
+        for _ in 0..2000 {
+            let asked = caller.call(1, Vec::new(), Duration::ZERO);
+            let answer = tokio::time::timeout(SOON, asked).await.expect("in time");
+            assert!(matches!(answer, Err(CallError::TimedOut)));
+        }
     }
 
     #[tokio::test]
