@@ -2,8 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -11,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
 use crate::error::ApiError;
@@ -27,6 +29,7 @@ pub(crate) type Request = http::Request<ClientBody>;
 pub(crate) struct Body {
     source: Source,
     half: Option<Half>,
+    offered: Option<Arc<Offered>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Body {
         Self {
             source: Source::Own(body),
             half: None,
+            offered: None,
         }
     }
 
@@ -68,6 +72,7 @@ impl Body {
         Self {
             source: Source::Parts(parts),
             half: None,
+            offered: None,
         }
     }
 
@@ -76,6 +81,7 @@ impl Body {
         Self {
             source: Source::Guest(Box::new(body)),
             half: None,
+            offered: None,
         }
     }
 
@@ -89,6 +95,46 @@ impl Body {
         self.half = Some(half);
         self
     }
+
+    /// The same, noting how long the client takes nothing of it.
+    pub(crate) fn noting(mut self, offered: Arc<Offered>) -> Self {
+        self.offered = Some(offered);
+        self
+    }
+}
+
+/// For how long a client has taken nothing of an answer that is there for it.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    begun: Instant,
+    /// Milliseconds since then and one more; zero while more is waited for.
+    since: AtomicU64,
+}
+
+impl Default for Offered {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            since: AtomicU64::new(1),
+        }
+    }
+}
+
+impl Offered {
+    fn note(&self, waits: bool) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        self.since
+            .store(if waits { since } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// For how long.
+    pub(crate) fn time(&self) -> Duration {
+        let since = self.since.load(Ordering::Relaxed).checked_sub(1);
+        since.map_or(Duration::ZERO, |since| {
+            let elapsed = self.begun.elapsed();
+            elapsed.saturating_sub(Duration::from_millis(since))
+        })
+    }
 }
 
 impl http_body::Body for Body {
@@ -99,7 +145,8 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.get_mut().source {
+        let body = self.get_mut();
+        let frame = match &mut body.source {
             Source::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
@@ -107,7 +154,11 @@ impl http_body::Body for Body {
                 .poll_recv(cx)
                 .map(|part| part.map(|p| Ok(Frame::data(p)))),
             Source::Guest(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let Some(offered) = &body.offered {
+            offered.note(frame.is_ready());
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

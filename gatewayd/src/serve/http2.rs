@@ -6,13 +6,13 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,7 +22,7 @@ use super::serve;
 use crate::client_body::ClientBody;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::http_io::{self, Half, Request};
+use crate::http_io::{self, Answer, Half, Offered, Request};
 use crate::limits;
 use crate::proxy::Sender;
 
@@ -33,6 +33,8 @@ struct Activity {
     halves: Arc<AtomicUsize>,
     /// Requests begun.
     begun: AtomicU64,
+    /// What is there for the client.
+    offered: Mutex<Vec<Weak<Offered>>>,
 }
 
 impl Activity {
@@ -46,6 +48,39 @@ impl Activity {
             wait = limits::IDLE_CLIENT;
             let now = self.begun.load(Ordering::Acquire);
             if now == before && self.halves.load(Ordering::Acquire) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// An answer the client gets.
+    fn offer(&self) -> Arc<Offered> {
+        let offered = Arc::default();
+        let mut all = self.lock();
+        if all.len() > 2 * limits::STREAMS as usize {
+            all.retain(|other| other.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&offered));
+        offered
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Offered>>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when the client has taken nothing of an answer for [`limits::IDLE_CLIENT`]. The kernel sees only that
+    /// the connection is alive: in HTTP/2 each stream has a window of its own.
+    async fn stuck(&self) {
+        loop {
+            sleep(limits::IDLE_CLIENT / 20).await;
+            let mut stuck = false;
+            self.lock().retain(|offered| {
+                let offered = offered.upgrade();
+                let time = offered.as_ref().map(|offered| offered.time());
+                stuck |= time.is_some_and(|time| time >= limits::IDLE_CLIENT);
+                time.is_some()
+            });
+            if stuck {
                 return;
             }
         }
@@ -68,16 +103,26 @@ pub(super) async fn connection<S>(
         seen.begun.fetch_add(1, Ordering::AcqRel);
         let (mut head, body) = request.into_parts();
         let body = ClientBody::new(body, &head.headers, Half::begin(&seen.halves));
-        let half = Half::begin(&seen.halves);
+        let (half, offered) = (Half::begin(&seen.halves), seen.offer());
         let gateway = Arc::clone(&gateway);
         async move {
             let answer = match adapt(&mut head) {
                 Ok(()) => serve(&gateway, sender, Request::from_parts(head, body)).await,
                 Err(error) => http_io::error(&error),
             };
-            Ok::<_, Infallible>(answer.map(|body| body.of(half)))
+            Ok::<_, Infallible>(answer.map(|body| body.of(half).noting(offered)))
         }
     });
+    drive(stream, &activity, service).await;
+}
+
+/// Until the client goes, is quiet, or is stuck.
+async fn drive<S, H>(stream: S, activity: &Activity, service: H)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    H: Service<http::Request<Incoming>, Response = Answer, Error = Infallible>,
+    H::Future: Send + 'static,
+{
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -94,6 +139,7 @@ pub(super) async fn connection<S>(
     tokio::select! {
         // Errors are the client's: it broke off, or broke the protocol's rules and was told so.
         _ = served.as_mut() => return,
+        () = activity.stuck() => return,
         () = activity.quiet() => served.as_mut().graceful_shutdown(),
     }
     // What came at this very moment is still answered.
@@ -182,6 +228,48 @@ mod tests {
         ] {
             assert!(adapt(&mut { bad }).is_err());
         }
+    }
+
+    /// Whether a client with such a window, who asks for one answer and reads nothing of it, is still served after
+    /// it may be stuck.
+    async fn lasts(window: u32) -> bool {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let activity = Arc::new(Activity::default());
+        let seen = Arc::clone(&activity);
+        let (parts, all) = tokio::sync::mpsc::channel(2);
+        for _ in 0..2 {
+            let part = bytes::Bytes::from_static(&[0; 100]);
+            parts.try_send(part).expect("room");
+        }
+        let all = Mutex::new(Some(all));
+        let service = service_fn(move |_| {
+            seen.begun.fetch_add(1, Ordering::AcqRel);
+            let all = all.lock().expect("no panic").take().expect("one request");
+            let body = http_io::Body::parts(all).of(Half::begin(&seen.halves));
+            let body = body.noting(seen.offer());
+            async move { Ok(Answer::new(body)) }
+        });
+        let serving = tokio::spawn(async move { drive(server, &activity, service).await });
+        let (mut sender, connection) =
+            hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(window)
+                .handshake::<_, http_body_util::Empty<bytes::Bytes>>(TokioIo::new(client))
+                .await
+                .expect("HTTP/2");
+        tokio::spawn(connection);
+        let answer = sender.send_request(http::Request::default()).await;
+        let answer = answer.expect("a head");
+        sleep(limits::IDLE_CLIENT + limits::IDLE_CLIENT / 10).await;
+        let lasts = !serving.is_finished();
+        drop((answer, sender, parts));
+        lasts
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_cut_off() {
+        assert!(!lasts(10).await);
+        // Who waits for more is not stuck.
+        assert!(lasts(1000).await);
     }
 
     #[tokio::test(start_paused = true)]
