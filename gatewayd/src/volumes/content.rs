@@ -59,6 +59,13 @@ impl Contents {
         Arc::clone(self.lock().entry(id.clone()).or_insert_with(new))
     }
 
+    /// Whether this is the volume's slot still.
+    fn has(&self, id: &VolumeId, slot: &Arc<Slot>) -> bool {
+        self.lock()
+            .get(id)
+            .is_some_and(|now| Arc::ptr_eq(now, slot))
+    }
+
     /// One that nobody uses now: the one unused for longest.
     fn idlest(&self) -> Option<(VolumeId, Arc<Slot>)> {
         let all = self.lock();
@@ -82,26 +89,34 @@ fn is_idle(sandbox: &Sandbox) -> bool {
 /// # Errors
 /// 404 when the volume is gone, or why it could not be made.
 pub(crate) async fn open(gateway: &Arc<Gateway>, id: &VolumeId) -> Result<Arc<Sandbox>, ApiError> {
-    let slot = gateway.volumes.contents.slot(id);
-    *slot.used() = Instant::now();
     let (gateway, id) = (Arc::clone(gateway), id.clone());
     // On a task of its own: what is begun is finished also when the client goes away.
     let opening = tokio::spawn(async move {
-        let mut held = slot.sandbox.lock().await;
-        *slot.used() = Instant::now();
-        if let Some(sandbox) = held.as_ref().filter(|s| !s.ended.is_cancelled()) {
-            return Ok(Arc::clone(sandbox));
+        loop {
+            let contents = &gateway.volumes.contents;
+            let slot = contents.slot(&id);
+            *slot.used() = Instant::now();
+            let mut held = slot.sandbox.lock().await;
+            // One that was taken out meanwhile is nobody's to find, and so nobody's to fill.
+            if !contents.has(&id, &slot) {
+                continue;
+            }
+            *slot.used() = Instant::now();
+            if let Some(sandbox) = held.as_ref().filter(|s| !s.ended.is_cancelled()) {
+                return Ok(Arc::clone(sandbox));
+            }
+            // Whoever removes the volume has said so before it waits for this lock.
+            if gateway.volumes.get(&id).is_none() {
+                contents.lock().remove(&id);
+                return Err(no_volume(id.as_str()));
+            }
+            let sandbox = make(&gateway, &id).await?;
+            *slot.used() = Instant::now();
+            *held = Some(Arc::clone(&sandbox));
+            let kept = (Arc::clone(&slot), Arc::clone(&sandbox));
+            tokio::spawn(keep(Arc::clone(&gateway), id.clone(), kept.0, kept.1));
+            return Ok(sandbox);
         }
-        // Whoever removes the volume has said so before it waits for this lock.
-        if gateway.volumes.get(&id).is_none() {
-            gateway.volumes.contents.lock().remove(&id);
-            return Err(no_volume(id.as_str()));
-        }
-        let sandbox = make(&gateway, &id).await?;
-        *slot.used() = Instant::now();
-        *held = Some(Arc::clone(&sandbox));
-        tokio::spawn(keep(gateway, id, Arc::clone(&slot), Arc::clone(&sandbox)));
-        Ok(sandbox)
     });
     opening
         .await

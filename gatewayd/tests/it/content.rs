@@ -166,6 +166,30 @@ fn nobody_gets_there_without_the_token() {
     );
 }
 
+/// Whoever asks while the agent dies finds the next one or makes it, and that is the one that goes with the volume.
+#[test]
+fn there_is_one_whoever_asks_while_it_dies() {
+    let fake = Fake::start();
+    for n in 0..30 {
+        let data = volume(&fake, &format!("v{n}"));
+        assert_eq!(ask(&fake, &data, "GET", "dir?path=/", b"").status, 200);
+        let dying = hidden(&fake).pop().expect("one").0;
+        std::thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| {
+                    for _ in 0..3 {
+                        ask(&fake, &data, "GET", "dir?path=/", b"");
+                    }
+                });
+            }
+            fake.ended(dying.as_str(), EndReason::GuestEnded);
+        });
+        let path = format!("/volumes/{}", data.id);
+        assert_eq!(fake.api("DELETE", &path, Value::Null).status, 204, "{n}");
+        assert_eq!(hidden(&fake).len(), 0, "{n}");
+    }
+}
+
 #[test]
 fn it_makes_room_for_users_and_outlives_no_gateway() {
     let mut fake = Fake::start();
