@@ -95,6 +95,13 @@ pub(super) async fn put_to_sleep(
         Ok(Some(lease)) => match lease.state {
             LeaseState::Paused { memory } => Ok(Kept::of(memory)),
             LeaseState::Ending => Err(ApiError::being_killed(&sandbox.id)),
+            // Not 409, which the SDKs take for "paused already".
+            LeaseState::Open | LeaseState::Running
+                if error.fault() == Some(FaultCode::Conflict) =>
+            {
+                let busy = http::StatusCode::SERVICE_UNAVAILABLE;
+                Err(ApiError::new(busy, error.to_string()).retry(true))
+            }
             LeaseState::Open | LeaseState::Running => Err(error.into()),
         },
         Ok(None) => Err(ApiError::no_sandbox(sandbox.id.as_str())),

@@ -378,6 +378,10 @@ fn a_pause_that_fails_changes_nothing() {
     let id = id(&made);
     fake.world().state_fault = Some(FaultCode::System);
     post(&fake, &id, "pause", json!({})).is_error(500);
+    // Something else is done with it: 409 would be "paused already" to the SDKs.
+    fake.world().state_fault = Some(FaultCode::Conflict);
+    let busy = post(&fake, &id, "pause", json!({}));
+    assert_eq!(busy.is_error(503).header("should-retry"), Some("true"));
     fake.world().state_fault = None;
     assert_eq!(detail(&fake, &id)["state"], "running");
     assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
