@@ -78,6 +78,10 @@ impl Privd {
                 "the template is the instance's own",
             ));
         }
+        // Nor is it to come later.
+        for live in self.live.values_mut() {
+            live.allowed.take_if(|one| one == template);
+        }
         // Being made, or just made and not reported yet.
         if self.store.is_drafted(template) {
             self.end_snapshots(Some(template));

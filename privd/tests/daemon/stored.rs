@@ -196,6 +196,12 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
         );
     }
     assert!(gateway(&mut stage, allow(&id(9), "one")).is_err());
+    // What is given up is not made later.
+    gateway(&mut stage, allow(&c, "late")).expect("allowed");
+    let given_up = remove_template(&mut stage, "late");
+    assert_eq!(given_up, Err(FaultCode::NotFound));
+    let late = snapshot(6, &c, "late");
+    assert_eq!(code(&mut stage, late), FaultCode::Refused);
     assert!(templates(&mut stage).is_empty());
     gateway(&mut stage, Ask::LeaseEnd { sandbox: c }).expect("ends");
     ok(&mut stage, snapshot(10, &a, "one"));
