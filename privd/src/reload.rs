@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open as open_file};
+use rustix::fs::{FileType, Mode, OFlags, fstat, lstat, open as open_file};
 use rustix::io::Errno;
 use warder_wire::gateway_priv::{Answer, Event};
 use warder_wire::{Fault, FaultCode};
@@ -85,6 +85,11 @@ fn open_one(path: &Path, forbidden: Mode, what: &str) -> Result<OwnedFd, Fault> 
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(refused("is not a regular file"));
     }
+    // Or whoever renews certificates without being root could show the gateway any file of the host.
+    let name = lstat(path).map_err(failed)?;
+    if name.st_uid != 0 && name.st_uid != stat.st_uid {
+        return Err(refused("is named by a link whose owner does not own it"));
+    }
     if stat.st_size > MOST_BYTES {
         return Err(refused("is too long"));
     }
@@ -137,6 +142,14 @@ mod tests {
             let fault = open(&(bad.clone(), key.clone())).expect_err("refused");
             assert!(fault.detail.starts_with("its chain "), "{fault}");
             assert!(!fault.detail.contains('/'), "no path: {fault}");
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&chain, &link).expect("links");
+        assert!(open(&(link.clone(), key.clone())).is_ok());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(12_345), None).expect("root");
+            let fault = open(&(link, key.clone())).expect_err("refused");
+            assert!(fault.detail.contains("owner"), "{fault}");
         }
         for mode in [0o644, 0o660] {
             let fault = open(&(chain.clone(), at("open", mode))).expect_err("refused");
