@@ -25,7 +25,8 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const REST_BYTES: usize = 32 * 1024 * 1024;
 /// And for how long.
 pub(crate) const REST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most client connections, also bounded by a third of the descriptors this process may have.
+/// Most client connections, also bounded by a third of the descriptors this process may have. One client may have
+/// half of them.
 pub(crate) const CONNECTIONS: usize = 16 * 1024;
 /// Most requests and upgraded streams at once towards one sandbox; beyond it 429.
 pub(crate) const EXCHANGES_PER_SANDBOX: usize = 1024;

@@ -29,6 +29,7 @@ mod random;
 mod registry;
 mod sandbox;
 mod serve;
+mod shares;
 mod start;
 mod stats;
 mod text;

@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::peers::Peers;
 use crate::registry::{Events, Registry, Store, StoreError};
 use crate::serve;
+use crate::shares::Shares;
 use crate::tls::Tls;
 use crate::volumes::Volumes;
 use crate::warm::{self, WarmPools};
@@ -229,6 +230,7 @@ fn listen(
     room: usize,
 ) -> Result<(), StartError> {
     let failed = |e| StartError::System("a listener", e);
+    let shares = Arc::new(Shares::new(room, (room / 2).max(1)));
     let room = Arc::new(Semaphore::new(room));
     let tls = Arc::new(Tls::new(Arc::clone(&gateway.certificates)).map_err(StartError::Tls)?);
     let plain = tcp.len() - of_tls;
@@ -237,7 +239,7 @@ fn listen(
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let tls = (n >= plain).then(|| Arc::clone(&tls));
-        let room = Arc::clone(&room);
+        let room = (Arc::clone(&room), Arc::clone(&shares));
         tokio::spawn(serve::tcp(Arc::clone(gateway), listener, tls, room));
     }
     let listener = UnixListener::from(admin);

@@ -15,10 +15,9 @@ use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::serve;
+use super::{Held, serve};
 use crate::client_body::ClientBody;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -88,12 +87,8 @@ impl Activity {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn connection<S>(
-    gateway: Arc<Gateway>,
-    stream: S,
-    sender: Sender,
-    _permit: Option<OwnedSemaphorePermit>,
-) where
+pub(super) async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Sender, _held: Held)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let _open = gateway.stats.connected(sender == Sender::Operator);

@@ -30,6 +30,7 @@ use crate::http_io::{self, Answer, Half, Request};
 use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
+use crate::shares::{Share, Shares};
 use crate::stats::{self, Class};
 use crate::tls::{Accepted, Tls};
 use client_io::ClientIo;
@@ -37,12 +38,15 @@ use client_io::ClientIo;
 /// Pause after an accept that failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Serves a TCP listener for ever, with TLS if it speaks that.
+/// What a connection keeps others from having while it is open.
+type Held = (Option<OwnedSemaphorePermit>, Option<Share>);
+
+/// Serves a TCP listener for ever, with TLS if it speaks that. A client with its share of connections gets no more.
 pub(crate) async fn tcp(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    room: Arc<Semaphore>,
+    (room, shares): (Arc<Semaphore>, Arc<Shares>),
 ) {
     if tls.is_some() {
         // Clients wait in the listener's queue until there is something to show them.
@@ -52,6 +56,10 @@ pub(crate) async fn tcp(
         let permit = admit(&room).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(share) = shares.begin(peer.ip()) else {
+                    continue;
+                };
+                let held = (permit, Some(share));
                 let _ = stream.set_nodelay(true);
                 // With user timeout: a client that stays away for ever keeps nothing for ever.
                 let (silence, pause) = (limits::KEEPALIVE, limits::KEEPALIVE_PAUSE);
@@ -59,11 +67,11 @@ pub(crate) async fn tcp(
                 let (gateway, client) = (Arc::clone(&gateway), peer.ip());
                 match &tls {
                     Some(tls) => {
-                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, client, permit));
+                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, client, held));
                     }
                     None => {
                         let sender = Sender::Network { client, tls: false };
-                        tokio::spawn(connection(gateway, stream, sender, permit));
+                        tokio::spawn(connection(gateway, stream, sender, held));
                     }
                 }
             }
@@ -91,7 +99,7 @@ pub(crate) async fn unix(
                         Arc::clone(&gateway),
                         stream,
                         Sender::Operator,
-                        permit,
+                        (permit, None),
                     ));
                 }
                 Ok(peer) => {
@@ -121,20 +129,20 @@ async fn secure(
     tls: Arc<Tls>,
     stream: TcpStream,
     client: IpAddr,
-    permit: Option<OwnedSemaphorePermit>,
+    held: Held,
 ) {
     let sender = Sender::Network { client, tls: true };
     match tls.accept(stream, client).await {
-        Ok(Accepted::Http1(stream)) => connection(gateway, stream, sender, permit).await,
-        Ok(Accepted::Http2(stream)) => http2::connection(gateway, stream, sender, permit).await,
-        Ok(Accepted::Plain(stream)) => plain(stream, permit).await,
+        Ok(Accepted::Http1(stream)) => connection(gateway, stream, sender, held).await,
+        Ok(Accepted::Http2(stream)) => http2::connection(gateway, stream, sender, held).await,
+        Ok(Accepted::Plain(stream)) => plain(stream, held).await,
         // The client's doing; the library has told it what TLS has a word for.
         Err(_) => {}
     }
 }
 
 /// Somebody speaks HTTP where HTTPS is spoken: told so, whatever is asked.
-async fn plain(stream: TcpStream, _permit: Option<OwnedSemaphorePermit>) {
+async fn plain(stream: TcpStream, _held: Held) {
     let service = service_fn(|_| async {
         let error = ApiError::bad("this port speaks HTTPS: write https:// instead of http://");
         let mut answer = http_io::error(&error);
@@ -150,12 +158,8 @@ async fn plain(stream: TcpStream, _permit: Option<OwnedSemaphorePermit>) {
         .await;
 }
 
-async fn connection<S>(
-    gateway: Arc<Gateway>,
-    stream: S,
-    sender: Sender,
-    _permit: Option<OwnedSemaphorePermit>,
-) where
+async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Sender, _held: Held)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let _open = gateway.stats.connected(sender == Sender::Operator);

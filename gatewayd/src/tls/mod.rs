@@ -3,7 +3,6 @@
 //! Keys are held in memory only. Whoever speaks TLS says by ALPN which HTTP follows; without ALPN it is HTTP/1.1.
 
 mod certificates;
-mod handshakes;
 mod validity;
 
 use std::io;
@@ -21,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 pub(crate) use certificates::Certificates;
 
 use crate::limits;
-use handshakes::Handshakes;
+use crate::shares::Shares;
 
 /// ALPN names, the preferred one first.
 const H2: &[u8] = b"h2";
@@ -30,7 +29,7 @@ const HTTP11: &[u8] = b"http/1.1";
 /// What every TLS listener shares.
 pub(crate) struct Tls {
     acceptor: TlsAcceptor,
-    handshakes: Handshakes,
+    handshakes: Shares,
 }
 
 /// What came of a connection to a TLS listener.
@@ -58,7 +57,7 @@ impl Tls {
         config.ticketer = ring::Ticketer::new()?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            handshakes: Handshakes::default(),
+            handshakes: Shares::new(limits::HANDSHAKES, limits::HANDSHAKES_PER_CLIENT),
         })
     }
 

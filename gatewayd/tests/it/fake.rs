@@ -113,6 +113,8 @@ pub(crate) struct Fake {
     orders: Option<Sender<Order>>,
     /// How it said it is confined.
     pub(crate) confinement: String,
+    /// How many descriptors it may have, if fewer than usual.
+    pub(crate) files: Option<u32>,
 }
 
 impl Drop for Fake {
@@ -155,6 +157,7 @@ impl Fake {
             process: None,
             orders: None,
             confinement: String::new(),
+            files: None,
         };
         fake.world().certificates = certificates;
         fake.spawn();
@@ -171,9 +174,13 @@ impl Fake {
         let process = Command::new("/bin/sh")
             .args([
                 "-c",
-                "exec \"$0\" 3<&0 0</dev/null",
+                "${FILES:+ulimit -n $FILES} && exec \"$0\" 3<&0 0</dev/null",
                 env!("CARGO_BIN_EXE_gatewayd"),
             ])
+            .env(
+                "FILES",
+                self.files.map(|n| n.to_string()).unwrap_or_default(),
+            )
             .stdin(Stdio::from(theirs.into_fd()))
             .spawn()
             .expect("starts");

@@ -1,11 +1,14 @@
 //! Clients and guests that mean harm.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::fake::Fake;
 use super::guest::Manner;
+use super::http::SOON;
 
 fn id(sandbox: &Value) -> &str {
     sandbox["sandboxID"].as_str().expect("id")
@@ -189,7 +192,7 @@ fn a_create_outlives_the_death_of_the_plugin_host() {
     );
     let begun = Instant::now();
     while creates(&fake) < 2 {
-        assert!(begun.elapsed() < super::http::SOON);
+        assert!(begun.elapsed() < SOON);
         std::thread::sleep(Duration::from_millis(2));
     }
     others_are_served(&mut fake, &other);
@@ -215,17 +218,46 @@ fn a_client_that_leaves_leaves_nothing() {
     );
     let begun = Instant::now();
     while fake.world().held.is_empty() {
-        assert!(begun.elapsed() < super::http::SOON);
+        assert!(begun.elapsed() < SOON);
         std::thread::sleep(Duration::from_millis(2));
     }
     drop(client);
     fake.plugin();
     while !fake.world().held.is_empty() {
-        assert!(
-            begun.elapsed() < super::http::SOON,
-            "nobody knows its id and it lives"
-        );
+        assert!(begun.elapsed() < SOON, "nobody knows its id and it lives");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(fake.world().log.contains(&"LeaseEnd".to_owned()));
+}
+
+/// A connection from an address of loopback, with a request on it. Whether it is answered.
+fn asked(from: Ipv4Addr, to: SocketAddr) -> (TcpStream, bool) {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).expect("room");
+    bind(&fd, &SocketAddr::from((from, 0))).expect("loopback");
+    connect(&fd, &to).expect("listens");
+    let mut stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(SOON)).expect("set");
+    let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answered = stream.read(&mut [0; 1000]).is_ok_and(|n| n > 0);
+    (stream, answered)
+}
+
+/// A third of its descriptors is for clients, and half of that for one of them.
+#[test]
+fn one_client_cannot_have_all_connections() {
+    let mut fake = Fake::start();
+    fake.kill();
+    fake.files = Some(300);
+    fake.spawn();
+    let from = |n: u8| asked(Ipv4Addr::new(127, 0, 0, n), fake.address);
+    let mut all: Vec<_> = (0..50).map(|_| from(1)).collect();
+    assert!(all.iter().all(|(_, answered)| *answered));
+    assert!(!from(1).1, "it has its share");
+    assert!(from(2).1, "and others have theirs");
+    all.pop();
+    let begun = Instant::now();
+    while !from(1).1 {
+        assert!(begun.elapsed() < SOON, "its place is free again");
+    }
 }
