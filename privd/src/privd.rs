@@ -150,9 +150,15 @@ impl Default for Live {
             snapshot: None,
             ops: Vec::new(),
             end_waiters: Vec::new(),
-            links: Bucket::new(16, 4),
+            links: new_links(),
         }
     }
+}
+
+/// How often links to a sandbox may be opened that was just made or has woken.
+#[must_use]
+pub(crate) fn new_links() -> Bucket {
+    Bucket::new(16, 4)
 }
 
 /// Kernel objects that a dead cell left, being removed.

@@ -335,6 +335,10 @@ impl Privd {
             self.record(Record::Woken {
                 sandbox: sandbox.clone(),
             });
+            // A pause ends every link, however often there is one.
+            if let Some(live) = self.live.get_mut(sandbox) {
+                live.links = crate::privd::new_links();
+            }
         }
         self.timers.set(deadline, Timer::Lease(sandbox.clone()));
     }

@@ -41,7 +41,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 22] = [
+    let tests: [(&str, fn()); 23] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -82,6 +82,7 @@ fn main() {
             "paused_sandboxes_outlive_privd",
             pause::paused_sandboxes_outlive_privd,
         ),
+        ("each_wake_has_its_link", pause::each_wake_has_its_link),
         (
             "freezing_and_thawing_in_turns_gains_no_time",
             pause::freezing_and_thawing_in_turns_gains_no_time,

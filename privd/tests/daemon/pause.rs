@@ -122,6 +122,20 @@ pub(crate) fn a_paused_sandbox_wakes() {
     stage.stop_clean();
 }
 
+/// Each pause ends the link there is, so each wake has one more to open than the rate of links would let it.
+pub(crate) fn each_wake_has_its_link() {
+    let mut stage = Instance::start("on_stop remove");
+    let a = id(1);
+    stage.create(&a);
+    for turn in 0..24 {
+        done(&mut stage, freeze(100 + 2 * turn, &a));
+        set(&mut stage, &a, 60_000);
+        done(&mut stage, thaw(101 + 2 * turn, &a));
+        let link = gateway(&mut stage, Ask::LinkOpen { sandbox: a.clone() });
+        assert!(link.is_ok(), "{turn}: {link:?}");
+    }
+}
+
 pub(crate) fn deadlines_pause() {
     let mut stage = Instance::start("on_stop remove");
     let (a, b) = (id(1), id(2));
