@@ -98,26 +98,34 @@ where
         seen.begun.fetch_add(1, Ordering::AcqRel);
         let (mut head, body) = request.into_parts();
         let body = ClientBody::new(body, &head.headers, Half::begin(&seen.halves));
-        let (half, offered) = (Half::begin(&seen.halves), seen.offer());
+        let half = Half::begin(&seen.halves);
         let gateway = Arc::clone(&gateway);
         async move {
             let answer = match adapt(&mut head) {
                 Ok(()) => serve(&gateway, sender, Request::from_parts(head, body)).await,
                 Err(error) => http_io::error(&error),
             };
-            Ok::<_, Infallible>(answer.map(|body| body.of(half).noting(offered)))
+            Ok::<_, Infallible>(answer.map(|body| body.of(half)))
         }
     });
     drive(stream, &activity, service).await;
 }
 
 /// Until the client goes, is quiet, or is stuck.
-async fn drive<S, H>(stream: S, activity: &Activity, service: H)
+async fn drive<S, H>(stream: S, activity: &Arc<Activity>, service: H)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Service<http::Request<Incoming>, Response = Answer, Error = Infallible>,
     H::Future: Send + 'static,
 {
+    let service = service_fn(|request| {
+        let (answer, activity) = (service.call(request), Arc::clone(activity));
+        async move {
+            // Offered from here on: until now it was waited for.
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| body.noting(activity.offer())))
+        }
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -225,9 +233,9 @@ mod tests {
         }
     }
 
-    /// Whether a client with such a window, who asks for one answer and reads nothing of it, is still served after
-    /// it may be stuck.
-    async fn lasts(window: u32) -> bool {
+    /// Whether a client with such a window, who asks for one answer, gets it after a while and reads nothing of it, is
+    /// still served after it may be stuck.
+    async fn lasts(window: u32, wait: std::time::Duration) -> bool {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let activity = Arc::new(Activity::default());
         let seen = Arc::clone(&activity);
@@ -241,8 +249,10 @@ mod tests {
             seen.begun.fetch_add(1, Ordering::AcqRel);
             let all = all.lock().expect("no panic").take().expect("one request");
             let body = http_io::Body::parts(all).of(Half::begin(&seen.halves));
-            let body = body.noting(seen.offer());
-            async move { Ok(Answer::new(body)) }
+            async move {
+                sleep(wait).await;
+                Ok(Answer::new(body))
+            }
         });
         let serving = tokio::spawn(async move { drive(server, &activity, service).await });
         let (mut sender, connection) =
@@ -262,9 +272,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_of_an_answer_is_cut_off() {
-        assert!(!lasts(10).await);
-        // Who waits for more is not stuck.
-        assert!(lasts(1000).await);
+        let no_time = std::time::Duration::ZERO;
+        assert!(!lasts(10, no_time).await);
+        // Who waits for more is not stuck, nor who waits for the first.
+        assert!(lasts(1000, no_time).await);
+        assert!(lasts(1000, limits::IDLE_CLIENT * 2).await);
     }
 
     #[tokio::test(start_paused = true)]
