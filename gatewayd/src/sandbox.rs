@@ -1,5 +1,6 @@
 //! A live sandbox as the gateway holds it: its record, its link, its connections.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -8,6 +9,7 @@ use warder_ipc::aio::{GuestStream, Reaper};
 use warder_wire::link::Role;
 use warder_wire::{FaultCode, SandboxId};
 
+use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::limits;
 use crate::link::{Link, LinkError};
@@ -70,6 +72,8 @@ pub(crate) struct Sandbox {
     /// One permit for each request that waits until it is woken.
     pub(crate) waiting: Arc<Semaphore>,
     now: Mutex<Now>,
+    // The time its agent was told last.
+    told: AtomicU64,
     // Cancelled when it has ended or is paused: every stream to it is dropped.
     streams: Mutex<CancellationToken>,
     peers: Arc<Peers>,
@@ -102,6 +106,7 @@ impl Sandbox {
             waiting: Arc::new(Semaphore::new(limits::WAITING_PER_SANDBOX)),
             agent_lines: AgentLines::default(),
             series: Mutex::default(),
+            told: AtomicU64::new(0),
             now: Mutex::new(Now {
                 record,
                 phase,
@@ -122,6 +127,18 @@ impl Sandbox {
     /// The record as it is.
     pub(crate) fn record(&self) -> SandboxRecord {
         self.now().record.clone()
+    }
+
+    /// A time to tell its agent, later than any before: it ignores what seems older than what it has, and the host's
+    /// clock may be set back.
+    pub(crate) fn later(&self) -> Micros {
+        let now = Micros::now().0;
+        let before = self
+            .told
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                Some(now.max(before.saturating_add(1)))
+            });
+        Micros(now.max(before.unwrap_or(0).saturating_add(1)))
     }
 
     /// Whether it runs.
@@ -231,5 +248,26 @@ impl Sandbox {
         }
         *slot = Some(Arc::clone(&link));
         Ok(link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warm::tests::record;
+
+    #[tokio::test]
+    async fn an_agent_is_told_a_later_time_whatever_the_clock_does() {
+        let (ours, _privd) = warder_ipc::Channel::pair().expect("socketpair");
+        let (peers, _events) = Peers::new(ours).expect("watched");
+        let reaper = Reaper::start().expect("thread");
+        let one = Sandbox::new(record(), Phase::Creating, &Arc::new(peers), &reaper);
+        let first = one.later();
+        assert!(first.0.abs_diff(Micros::now().0) < 3_600_000_000);
+        // As if the clock had been a year ahead then.
+        let ahead = first.0 + 365 * 24 * 3_600_000_000;
+        one.told.store(ahead, Ordering::Relaxed);
+        assert_eq!(one.later(), Micros(ahead + 1));
+        assert_eq!(one.later(), Micros(ahead + 2));
     }
 }

@@ -308,7 +308,7 @@ pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
         let body = Init {
             env_vars: &variables,
             access_token: &sandbox.envd_token,
-            timestamp: Micros::now().rfc3339(),
+            timestamp: sandbox.later().rfc3339(),
         };
         let body =
             serde_json::to_vec(&body).map_err(|_| ApiError::internal("variables are no JSON"))?;

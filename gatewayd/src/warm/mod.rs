@@ -270,7 +270,7 @@ async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbo
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use warder_ipc::Channel;
@@ -281,7 +281,8 @@ mod tests {
     use super::*;
     use crate::registry::record::SandboxRecord;
 
-    fn record() -> SandboxRecord {
+    /// A record that says little.
+    pub(crate) fn record() -> SandboxRecord {
         SandboxRecord {
             id: SandboxId::from_random(&[1; 20]),
             template: TemplateName::new("base").expect("name"),
