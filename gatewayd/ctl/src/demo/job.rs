@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::api::{Api, Sandbox};
+use crate::demo::keep;
 use crate::demo::leaks::Traces;
 use crate::demo::server::Server;
 use crate::demo::steps::Steps;
@@ -17,6 +18,7 @@ use crate::process::{Agent, Start, exit_code};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const FILE: &str = "/home/user/note.txt";
+const TEXT: &str = "written through the gateway\n";
 const WEB_PORT: u16 = 8000;
 
 pub(crate) async fn run(
@@ -47,7 +49,31 @@ pub(crate) async fn run(
         .step("reach it through the gateway", reach(&agent))
         .await?;
     steps
+        .step("a port where nothing listens says so", closed(&agent))
+        .await?;
+    steps
         .step("open a terminal and echo", terminal(&agent))
+        .await?;
+    steps
+        .step("pause it with its processes", keep::pause(api, &first))
+        .await?;
+    steps
+        .step("a request to its server wakes it", reach(&agent))
+        .await?;
+    let snapshot = steps
+        .step("take a snapshot of it", keep::snapshot(api, &first))
+        .await?;
+    steps
+        .step(
+            "create a third from the snapshot, and kill it",
+            keep::from_snapshot(api, &snapshot, FILE, TEXT),
+        )
+        .await?;
+    steps
+        .step(
+            "fork it three times, and kill the forks",
+            keep::forks(api, &first, FILE, TEXT),
+        )
         .await?;
     steps.step("list", listed(api, &first, true)).await?;
     let second = steps.step("create another sandbox", create(api)).await?;
@@ -66,12 +92,12 @@ pub(crate) async fn run(
         .await
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = |_| Error::Failed(format!("took longer than {} s", PATIENCE.as_secs()));
     timeout(PATIENCE, work).await.map_err(late)?
 }
 
-fn want(holds: bool, otherwise: impl Into<String>) -> Result<(), Error> {
+pub(super) fn want(holds: bool, otherwise: impl Into<String>) -> Result<(), Error> {
     if holds {
         Ok(())
     } else {
@@ -80,8 +106,7 @@ fn want(holds: bool, otherwise: impl Into<String>) -> Result<(), Error> {
 }
 
 async fn create(api: &Api) -> Result<Sandbox, Error> {
-    let request =
-        json!({ "templateID": "base", "timeout": 120, "metadata": { "made-by": "demo" } });
+    let request = json!({ "templateID": "base", "timeout": 120, "metadata": { "made-by": "demo" }, "autoResume": { "enabled": true } });
     Ok(within(api.create(&request)).await?.0)
 }
 
@@ -118,7 +143,7 @@ async fn output(agent: &Agent, script: &str) -> Result<(String, u8), Error> {
     .await
 }
 
-async fn says(agent: &Agent, script: &str, wanted: &str) -> Result<(), Error> {
+pub(super) async fn says(agent: &Agent, script: &str, wanted: &str) -> Result<(), Error> {
     let (text, code) = output(agent, script).await?;
     want(
         text == wanted && code == 0,
@@ -156,7 +181,6 @@ async fn streams(agent: &Agent) -> Result<(), Error> {
 
 async fn files(agent: &Agent) -> Result<(), Error> {
     use http_body_util::BodyExt as _;
-    const TEXT: &str = "written through the gateway\n";
     within(async {
         agent.write_file(FILE, None, full(TEXT)).await?;
         let (_connection, body) = agent.read_file(FILE, None).await?;
@@ -186,7 +210,11 @@ async fn reach(agent: &Agent) -> Result<(), Error> {
     want(
         status == 200 && text == "served\n",
         format!("{status}: {text}"),
-    )?;
+    )
+}
+
+/// The gateway waits a second for a port that may just be opening.
+async fn closed(agent: &Agent) -> Result<(), Error> {
     let (status, body) = within(agent.get(WEB_PORT + 1, "/")).await?;
     let text = String::from_utf8_lossy(&body);
     want(

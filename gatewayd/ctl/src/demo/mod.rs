@@ -1,6 +1,7 @@
 //! `demo`: a server of its own, the whole job as an SDK does it, and proof that nothing is left.
 
 mod job;
+mod keep;
 mod leaks;
 mod server;
 mod steps;
