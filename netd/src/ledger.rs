@@ -55,15 +55,17 @@ pub enum Record {
         /// The sandbox.
         sandbox: SandboxId,
     },
-    /// Intent: slot and policy go.
+    /// Intent: the slot goes, and the policy with it. The sandbox may take another meanwhile.
     Release {
         /// The sandbox.
         sandbox: SandboxId,
     },
-    /// Result: they are gone.
+    /// Result: this slot is gone, or what there is of a sandbox that has none.
     Released {
         /// The sandbox.
         sandbox: SandboxId,
+        /// The slot's counter.
+        counter: Option<u32>,
     },
 }
 
@@ -89,8 +91,6 @@ pub struct Kept {
     pub slot: Option<SlotRecord>,
     /// Whether the last intent has its result.
     pub settled: bool,
-    /// Whether it was being released.
-    pub releasing: bool,
 }
 
 /// What the records say in all.
@@ -98,6 +98,8 @@ pub struct Kept {
 pub struct Replay {
     /// Of each sandbox.
     pub sandboxes: BTreeMap<SandboxId, Kept>,
+    /// Slots whose release is not finished, by counter.
+    pub releasing: BTreeMap<u32, (SandboxId, SlotRecord)>,
     /// Counters below this may have been used.
     pub counters: u32,
 }
@@ -126,13 +128,21 @@ impl Replay {
                 }
             }
             Record::Release { sandbox } => {
-                if let Some(kept) = self.sandboxes.get_mut(&sandbox) {
-                    (kept.releasing, kept.settled) = (true, false);
+                if let Some(slot) = self.sandboxes.remove(&sandbox).and_then(|kept| kept.slot) {
+                    self.releasing.insert(slot.counter, (sandbox, slot));
                 }
             }
-            Record::Released { sandbox } => {
-                self.sandboxes.remove(&sandbox);
+            Record::Released {
+                sandbox,
+                counter: Some(counter),
+            } => {
+                self.releasing.remove(&counter);
+                let of = |kept: &Kept| kept.slot.is_some_and(|slot| slot.counter == counter);
+                if self.sandboxes.get(&sandbox).is_some_and(of) {
+                    self.sandboxes.remove(&sandbox);
+                }
             }
+            Record::Released { sandbox, .. } => drop(self.sandboxes.remove(&sandbox)),
         }
     }
 
@@ -143,6 +153,14 @@ impl Replay {
             Record::Boot(boot.to_owned()),
             Record::Counters(self.counters),
         ];
+        for (sandbox, slot) in self.releasing.values() {
+            let (sandbox, slot) = (sandbox.clone(), *slot);
+            all.push(Record::Take {
+                sandbox: sandbox.clone(),
+                slot,
+            });
+            all.push(Record::Release { sandbox });
+        }
         for (sandbox, kept) in &self.sandboxes {
             let sandbox = || sandbox.clone();
             if kept.generation > 0 || kept.slot.is_none() {
@@ -165,9 +183,6 @@ impl Replay {
                     slot,
                 });
                 all.push(Record::Taken { sandbox: sandbox() });
-            }
-            if kept.releasing {
-                all.push(Record::Release { sandbox: sandbox() });
             }
         }
         all
@@ -352,7 +367,8 @@ mod tests {
             sandbox
                 .clone()
                 .prop_map(|sandbox| Record::Release { sandbox }),
-            sandbox.prop_map(|sandbox| Record::Released { sandbox }),
+            (sandbox, any::<Option<u32>>())
+                .prop_map(|(sandbox, counter)| Record::Released { sandbox, counter }),
         ]
     }
 
@@ -412,6 +428,41 @@ mod tests {
                 kept.open &= kept.generation > 0 || kept.slot.is_none();
             }
             prop_assert_eq!(got, state);
+        }
+    }
+
+    #[test]
+    fn a_slot_taken_while_the_last_one_goes_is_kept() {
+        let sandbox = || id(1);
+        let slot = |counter| SlotRecord {
+            index: counter,
+            counter,
+            inode: 7,
+        };
+        let mut state = Replay::default();
+        for record in [
+            Record::Take {
+                sandbox: sandbox(),
+                slot: slot(1),
+            },
+            Record::Release { sandbox: sandbox() },
+            Record::Take {
+                sandbox: sandbox(),
+                slot: slot(2),
+            },
+        ] {
+            state.take(record);
+        }
+        for gone in [false, true] {
+            if gone {
+                state.take(Record::Released {
+                    sandbox: sandbox(),
+                    counter: Some(1),
+                });
+            }
+            assert_eq!(state.sandboxes[&sandbox()].slot, Some(slot(2)));
+            let left: Vec<u32> = state.releasing.keys().copied().collect();
+            assert_eq!(left, if gone { vec![] } else { vec![1] });
         }
     }
 

@@ -85,7 +85,7 @@ impl Entry {
     #[must_use]
     pub fn kept(kept: &Kept) -> Self {
         let policy = Policy {
-            internet: kept.open && !kept.releasing,
+            internet: kept.open,
         };
         let standing = Standing {
             generation: kept.generation,
@@ -155,17 +155,6 @@ mod tests {
         assert_eq!(now.judge(5, Policy::CLOSED), Verdict::Stale);
         assert_eq!(now.judge(4, OPEN), Verdict::Stale);
         assert_eq!(Standing::NONE.judge(0, Policy::CLOSED), Verdict::Stale);
-    }
-
-    #[test]
-    fn what_was_being_released_is_not_opened_again() {
-        let kept = Kept {
-            generation: 3,
-            open: true,
-            releasing: true,
-            ..Kept::default()
-        };
-        assert_eq!(Entry::kept(&kept).standing.policy, Policy::CLOSED);
     }
 
     proptest! {

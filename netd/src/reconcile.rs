@@ -144,10 +144,10 @@ fn check(config: &NetStart) -> Result<(), StartError> {
 /// Splits what the ledger kept into the book, and the indices of slots whose release was not finished. Their
 /// rules are not rendered again, which is the release's first half.
 fn remembered(replay: Replay, config: &NetStart) -> (Book, Vec<(SandboxId, SlotRecord)>) {
-    let (mut book, mut leftovers) = (Book::new(), Vec::new());
+    let (mut book, mut leftovers) = (Book::new(), Vec::from_iter(replay.releasing.into_values()));
     for (sandbox, kept) in replay.sandboxes {
         match kept.slot {
-            Some(slot) if kept.releasing || slot.index >= config.slots => {
+            Some(slot) if slot.index >= config.slots => {
                 leftovers.push((sandbox, slot));
             }
             _ => {
@@ -239,6 +239,7 @@ impl Daemon {
         } else {
             self.note(&Record::Released {
                 sandbox: sandbox.clone(),
+                counter: None,
             });
         }
     }

@@ -124,9 +124,9 @@ impl Daemon {
         self.draining = left;
         for Draining { sandbox, slot, .. } in gone {
             self.note(&Record::Released {
-                sandbox: sandbox.clone(),
+                sandbox,
+                counter: Some(slot.counter),
             });
-            self.remember(&sandbox);
             self.pool.cooled(slot.index);
         }
         if !self.draining.is_empty() {

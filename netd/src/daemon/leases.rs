@@ -31,6 +31,7 @@ impl Daemon {
             None if entry.standing.generation > 0 => {
                 self.note(&Record::Released {
                     sandbox: sandbox.clone(),
+                    counter: None,
                 });
             }
             None => {}
@@ -136,6 +137,7 @@ impl Daemon {
         if let Err(fault) = added {
             self.note(&Record::Released {
                 sandbox: sandbox.clone(),
+                counter: None,
             });
             self.remember(sandbox);
             self.pool.cool();
@@ -168,6 +170,8 @@ impl Daemon {
         self.note(&Record::Release {
             sandbox: sandbox.clone(),
         });
+        // Of a lease that lives on, the policy is for its next slot.
+        self.remember(sandbox);
         if let Some(port) = policy::port(self.config.block, &slot) {
             let gone = render::remove(self.tag, &port, entry.standing.policy.internet);
             if let Err(fault) = self.apply(&gone) {
