@@ -27,6 +27,13 @@ const MOST_DEPTH: usize = 4096;
 const BATCH: usize = 4096;
 /// Longest list of names, and value, of extended attributes; see xattr(7).
 const MOST_XATTR: usize = 65_536;
+/// The first names the file in another layer that this was copied up from, and means something in an upper only. By the
+/// others XFS shows access control lists once more, with the ids as they lie on disk.
+const NOT_COPIED: [&CStr; 3] = [
+    c"trusted.overlay.origin",
+    c"trusted.SGI_ACL_FILE",
+    c"trusted.SGI_ACL_DEFAULT",
+];
 /// Room on the file system is looked at whenever so much was copied.
 const STEP: u64 = 64 << 20;
 /// What an entry costs beside its content, roughly.
@@ -368,8 +375,7 @@ impl Copy<'_> {
         for name in self.names[..length].split_inclusive(|byte| *byte == 0) {
             let name = CStr::from_bytes_with_nul(name)
                 .map_err(|_| HostError::Invalid("an attribute's name without end"))?;
-            // Names the file in another layer that this was copied up from; means something in an upper only.
-            if name == c"trusted.overlay.origin" {
+            if NOT_COPIED.contains(&name) {
                 continue;
             }
             let length = rustix::fs::getxattr(&from, name, &mut self.value[..])

@@ -55,7 +55,7 @@ for root in [b'/etc', b'/home', b'/srv', b'/var', b'/opt', b'/root', b'/usr/loca
             s = os.lstat(path); d = stat.S_ISDIR(s.st_mode)
             line = [path, s.st_mode, s.st_uid, s.st_gid]
             if path not in (b'/etc/.',b'/etc'): line += [s.st_mtime_ns]
-            if not d: line += [s.st_size, s.st_nlink, first.setdefault(s.st_ino, path)]
+            if not d: line += [s.st_size, s.st_nlink, first.setdefault((s.st_dev, s.st_ino), path)]
             if stat.S_ISLNK(s.st_mode): line += [os.readlink(path)]
             if stat.S_ISREG(s.st_mode): line += [hashlib.file_digest(open(path,'rb'), 'md5').hexdigest()]
             line += [(x, os.getxattr(path, x, follow_symlinks=False)) for x in sorted(os.listxattr(path, follow_symlinks=False))]
