@@ -436,6 +436,12 @@ impl Privd {
         }
     }
 
+    /// Whether there is a cell of a sandbox, in whatever state.
+    pub(crate) fn has_cell(&self, sandbox: &SandboxId) -> bool {
+        let cell = self.live.get(sandbox).map(|live| &live.cell);
+        !matches!(cell, None | Some(CellLife::None))
+    }
+
     /// Number of the backend that a sandbox's lease names.
     pub(crate) fn owner_of(&self, sandbox: &SandboxId) -> Option<u8> {
         self.ledger

@@ -11,7 +11,7 @@ use warder_wire::{Fault, OpId, SandboxId};
 
 use crate::leases::Timer;
 use crate::ledger::{Entry, Part, Record};
-use crate::privd::{CellLife, Cleanup, Live, Op, OpState, Privd};
+use crate::privd::{CellLife, Live, Op, OpState, Privd};
 use crate::supervise::chain;
 use crate::table::Verb;
 
@@ -71,10 +71,8 @@ impl Privd {
         self.end_strays(&entries)?;
         let known = |id: &SandboxId| entries.iter().any(|(known, _)| known == id);
         for sandbox in self.controllers.leftovers()? {
-            if !known(&sandbox) {
-                self.cleanups.insert(sandbox.clone(), Cleanup::default());
-                self.clean(&sandbox);
-            }
+            // Of a sandbox that is known, too, its last cell may have been in the midst of being removed.
+            self.clean_first(&sandbox, self.has_cell(&sandbox));
         }
         for sandbox in stored.iter().filter(|id| !known(id)) {
             self.log.own(format_args!(
@@ -159,11 +157,7 @@ impl Privd {
     fn end_strays(&mut self, entries: &[(SandboxId, Entry)]) -> warder_host::Result<()> {
         let mut all = self.claim.range(0);
         all.count *= crate::claim::SANDBOXES;
-        let runs = |id| {
-            let cell = self.live.get(id).map(|live| &live.cell);
-            !matches!(cell, None | Some(CellLife::None))
-        };
-        let kept = entries.iter().filter(|(id, _)| runs(id));
+        let kept = entries.iter().filter(|(id, _)| self.has_cell(id));
         let kept: Vec<IdRange> = kept
             .map(|(_, entry)| self.claim.range(entry.range))
             .collect();
@@ -201,7 +195,7 @@ impl Privd {
 
     fn clean_first(&mut self, sandbox: &SandboxId, has_cell: bool) {
         if !has_cell {
-            self.cleanups.insert(sandbox.clone(), Cleanup::default());
+            self.cleanups.entry(sandbox.clone()).or_default();
             self.clean(sandbox);
         }
     }

@@ -330,11 +330,7 @@ impl Privd {
         let removed = Fault::new(FaultCode::Conflict, "the cell was removed meanwhile");
         self.pause_given_up(sandbox, removed.clone());
         self.end_cell(sandbox, removed);
-        if self
-            .live
-            .get(sandbox)
-            .is_none_or(|live| matches!(live.cell, CellLife::None))
-        {
+        if !self.has_cell(sandbox) {
             self.finish_op(sandbox, Verb::CellRemove, op, Ok(Answer::Done));
         }
     }

@@ -236,11 +236,7 @@ impl Privd {
             return;
         };
         let (stored, owner) = (entry.storage != Part::None, self.backend_number(entry));
-        if self
-            .live
-            .get(sandbox)
-            .is_some_and(|live| !matches!(live.cell, CellLife::None))
-        {
+        if self.has_cell(sandbox) {
             return;
         }
         if stored {

@@ -41,7 +41,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 23] = [
+    let tests: [(&str, fn()); 24] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -81,6 +81,10 @@ fn main() {
         (
             "paused_sandboxes_outlive_privd",
             pause::paused_sandboxes_outlive_privd,
+        ),
+        (
+            "what_a_removed_cell_left_goes_with_the_next_privd",
+            what_a_removed_cell_left_goes_with_the_next_privd,
         ),
         ("each_wake_has_its_link", pause::each_wake_has_its_link),
         (
@@ -461,6 +465,32 @@ fn a_killed_privd_loses_nothing() {
     assert!(leases.iter().all(|l| l.ttl_ms > 0 && l.ttl_ms <= 60_000));
     stage.tell_agent_to_die(&a);
     stage.expect_end(&a, EndReason::GuestEnded);
+    stage.stop_clean();
+}
+
+/// Its lease lives, cell and storage are gone, and privd dies before the groups are: the lease is whole, they are not.
+fn what_a_removed_cell_left_goes_with_the_next_privd() {
+    let mut stage = Instance::start("on_stop remove");
+    let (a, b) = (id(7), id(8));
+    stage.create(&a);
+    gateway(&mut stage, lease(&b, "namespace", "base", 60_000)).expect("opens");
+    let groups = stage.in_cgroups(a.as_str());
+    assert!(!groups.is_empty(), "this host has control groups");
+    stage.kill_privd();
+    let left: Vec<_> = groups
+        .iter()
+        .map(|group| group.with_file_name(b.as_str()))
+        .collect();
+    for group in &left {
+        std::fs::create_dir(group).expect("a group");
+    }
+    stage.start_privd();
+    stage.until("what is left of no cell is removed", |_| {
+        !left.iter().any(|group| group.exists())
+    });
+    assert!(groups.iter().all(|group| group.exists()));
+    let ended = gateway(&mut stage, Ask::LeaseEnd { sandbox: b });
+    assert!(matches!(ended, Ok((Answer::Done, _))));
     stage.stop_clean();
 }
 

@@ -599,13 +599,22 @@ impl Instance {
 
     /// Asks the kernel to freeze a cell, without anybody's knowing.
     pub(crate) fn write_freezer(&self, sandbox: &SandboxId) {
+        let found = self.in_cgroups(&format!("{sandbox}/cgroup.freeze"));
+        let [file] = found.as_slice() else {
+            panic!("cgroups version 2 can freeze: {found:?}");
+        };
+        std::fs::write(file, "1").expect("cgroups version 2 can freeze");
+    }
+
+    /// Paths in the mounted control groups that end so.
+    pub(crate) fn in_cgroups(&self, end: &str) -> Vec<PathBuf> {
         let found = Command::new("find")
             .args(["/sys/fs/cgroup", "-path"])
-            .arg(format!("*/{sandbox}/cgroup.freeze"))
+            .arg(format!("*/{end}"))
             .output()
             .expect("runs");
-        let path = String::from_utf8(found.stdout).expect("plain");
-        std::fs::write(path.trim(), "1").expect("cgroups version 2 can freeze");
+        let found = String::from_utf8(found.stdout).expect("plain");
+        found.lines().map(PathBuf::from).collect()
     }
 
     /// Has netd not answer when slots are to be taken back, or answer what it was asked.
