@@ -335,7 +335,7 @@ impl Peers {
         &self,
         sandbox: SandboxId,
         generation: u64,
-        policy: gateway_net::Policy,
+        policy: warder_wire::Policy,
         within: Duration,
     ) -> Result<(), AskError> {
         let ask = gateway_net::Ask::PolicySet {
@@ -344,7 +344,9 @@ impl Peers {
             policy,
         };
         match on_current("netd", &self.net, ask, within).await? {
-            gateway_net::Answer::InForce { generation: now } if now >= generation => Ok(()),
+            gateway_net::Answer::InForce {
+                generation: now, ..
+            } if now >= generation => Ok(()),
             _ => Err(AskError::Answer("netd")),
         }
     }

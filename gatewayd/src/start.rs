@@ -82,6 +82,7 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         domain,
         more_domains,
         backend,
+        trusted_hops: _,
     } = start.role
     else {
         return Err(StartError::Frame("another role"));

@@ -6,13 +6,12 @@ use std::net::Ipv4Addr;
 use warder_links::plan::{Pair, port_name};
 use warder_nft::model::IfName;
 use warder_nft::render::{Port, Sandbox};
-use warder_wire::SandboxId;
-use warder_wire::gateway_net::Policy;
+use warder_wire::{Policy, SandboxId};
 
 use crate::ledger::{Kept, SlotRecord};
 
 /// The last policy that was accepted for a sandbox.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Standing {
     /// Its generation, zero if none was set.
     pub generation: u64,
@@ -29,12 +28,12 @@ impl Standing {
 
     /// What becomes of a request for `policy` as generation `generation`.
     #[must_use]
-    pub fn judge(self, generation: u64, policy: Policy) -> Verdict {
+    pub fn judge(&self, generation: u64, policy: &Policy) -> Verdict {
         if generation > self.generation {
             Verdict::Put {
-                tightens: self.policy.internet && !policy.internet,
+                tightens: self.policy.is_open() && !policy.is_open(),
             }
-        } else if generation == self.generation && generation > 0 && policy == self.policy {
+        } else if generation == self.generation && generation > 0 && *policy == self.policy {
             Verdict::Again
         } else {
             Verdict::Stale
@@ -84,8 +83,10 @@ impl Entry {
     /// What the ledger kept; the lease lives once privd says so.
     #[must_use]
     pub fn kept(kept: &Kept) -> Self {
-        let policy = Policy {
-            internet: kept.open,
+        let policy = if kept.open {
+            Policy::OPEN
+        } else {
+            Policy::CLOSED
         };
         let standing = Standing {
             generation: kept.generation,
@@ -126,7 +127,7 @@ pub fn desired(book: &Book, block: Ipv4Addr) -> Vec<Sandbox> {
         let port = port(block, entry.slot.as_ref()?)?;
         Some(Sandbox {
             port,
-            open: entry.standing.policy.internet,
+            open: entry.standing.policy.is_open(),
         })
     };
     book.values().filter_map(view).collect()
@@ -138,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    const OPEN: Policy = Policy { internet: true };
+    const OPEN: Policy = Policy::OPEN;
 
     #[test]
     fn generations_rise() {
@@ -147,14 +148,14 @@ mod tests {
             policy: OPEN,
         };
         assert_eq!(
-            now.judge(6, Policy::CLOSED),
+            now.judge(6, &Policy::CLOSED),
             Verdict::Put { tightens: true }
         );
-        assert_eq!(now.judge(6, OPEN), Verdict::Put { tightens: false });
-        assert_eq!(now.judge(5, OPEN), Verdict::Again);
-        assert_eq!(now.judge(5, Policy::CLOSED), Verdict::Stale);
-        assert_eq!(now.judge(4, OPEN), Verdict::Stale);
-        assert_eq!(Standing::NONE.judge(0, Policy::CLOSED), Verdict::Stale);
+        assert_eq!(now.judge(6, &OPEN), Verdict::Put { tightens: false });
+        assert_eq!(now.judge(5, &OPEN), Verdict::Again);
+        assert_eq!(now.judge(5, &Policy::CLOSED), Verdict::Stale);
+        assert_eq!(now.judge(4, &OPEN), Verdict::Stale);
+        assert_eq!(Standing::NONE.judge(0, &Policy::CLOSED), Verdict::Stale);
     }
 
     proptest! {
@@ -162,11 +163,11 @@ mod tests {
         fn the_last_accepted_policy_stands(asked in proptest::collection::vec((0_u64..8, any::<bool>()), 0..40)) {
             let mut now = Standing::NONE;
             for (generation, internet) in asked {
-                let policy = Policy { internet };
-                match now.judge(generation, policy) {
+                let policy = if internet { OPEN } else { Policy::CLOSED };
+                match now.judge(generation, &policy) {
                     Verdict::Put { tightens } => {
                         prop_assert!(generation > now.generation);
-                        prop_assert_eq!(tightens, now.policy.internet && !internet);
+                        prop_assert_eq!(tightens, now.policy.is_open() && !internet);
                         now = Standing { generation, policy };
                     }
                     Verdict::Again => prop_assert_eq!(now, Standing { generation, policy }),

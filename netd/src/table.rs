@@ -55,6 +55,7 @@ pub fn from_privd(ask: &priv_net::Ask) -> Line {
         priv_net::Ask::SlotAdopt { .. } => line("SlotAdopt", EARLY, 1),
         priv_net::Ask::ReconcileEnd => line("ReconcileEnd", EARLY, 0),
         priv_net::Ask::GatewayChannel => line("GatewayChannel", ANY, 1),
+        priv_net::Ask::EgressChannel => line("EgressChannel", ANY, 1),
         priv_net::Ask::Purge => line("Purge", ANY, 0),
         priv_net::Ask::SlotReport => line("SlotReport", ANY, 0),
     }
@@ -128,7 +129,7 @@ pub fn privd(
     check(from_privd(&body), daemon.phase(), &fds)?;
     let mut fds = fds.into_iter();
     match (body, fds.next()) {
-        (Ask::LeaseLive { sandbox }, _) => daemon.lease_live(sandbox),
+        (Ask::LeaseLive { sandbox, .. }, _) => daemon.lease_live(sandbox),
         (Ask::LeaseGone { sandbox }, _) => daemon.lease_gone(&sandbox),
         (Ask::SlotTake { sandbox }, _) => daemon.slot_take(seq, sandbox),
         (Ask::SlotAdopt { sandbox }, Some(ns)) => daemon.slot_adopt(seq, sandbox, ns),
@@ -142,6 +143,7 @@ pub fn privd(
         (Ask::ReconcileEnd, _) => daemon.reconcile_end(seq),
         (Ask::Purge, _) => daemon.purge(seq),
         (Ask::SlotReport, _) => daemon.slot_report(seq),
+        (Ask::EgressChannel, _) => {}
         // Not reached: their one descriptor was counted above.
         (Ask::SlotAdopt { .. } | Ask::GatewayChannel, None) => {}
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Instance, Netd, OPEN, PATIENCE, SERVER, dial, echoes, id, on_a_host, run_inside};
 use netd::ledger::{Replay, replay};
-use warder_wire::gateway_net::Policy;
+use warder_wire::Policy;
 use warder_wire::{FaultCode, SandboxId};
 
 /// SplitMix64: enough to choose with, and a printed seed repeats it.

@@ -11,7 +11,8 @@ use common::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use warder_ipc::Channel;
-use warder_wire::gateway_net::{self, Policy};
+use warder_wire::Policy;
+use warder_wire::gateway_net;
 use warder_wire::{FaultCode, Message, Request, priv_net};
 
 #[test]

@@ -12,7 +12,7 @@ use common::{
     on_a_host, pings, run, run_inside,
 };
 use warder_wire::FaultCode;
-use warder_wire::gateway_net::Policy;
+use warder_wire::Policy;
 
 #[test]
 fn an_open_sandbox_reaches_the_internet_through_nat_and_nothing_denied() {

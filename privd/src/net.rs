@@ -107,6 +107,7 @@ impl Privd {
         for sandbox in &sandboxes {
             self.post_net(
                 Ask::LeaseLive {
+                    bounds: warder_wire::Bounds::DEFAULT,
                     sandbox: sandbox.clone(),
                 },
                 Vec::new(),

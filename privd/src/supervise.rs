@@ -203,6 +203,8 @@ impl Privd {
                     ready: self.config.ready_slots.min(self.capacity),
                     first_id: range.first,
                     ids: self.capacity * range.count,
+                    never: Vec::new(),
+                    resolvers: Vec::new(),
                 };
                 make_private_dir(&state("netd"), 0, 0, 0o700)?;
                 (
@@ -237,6 +239,7 @@ impl Privd {
                     domain: self.config.domains[0].clone(),
                     more_domains: self.config.domains[1..].to_vec(),
                     backend: self.config.backends[0].clone(),
+                    trusted_hops: 0,
                 };
                 (role, fds, None)
             }

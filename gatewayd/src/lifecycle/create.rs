@@ -13,7 +13,7 @@ use http::{Method, header};
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use tokio::time::Instant;
-use warder_wire::gateway_net::Policy;
+use warder_wire::Policy;
 use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
 
@@ -239,18 +239,13 @@ pub(super) async fn policy(
     record: &SandboxRecord,
     within: Duration,
 ) -> Result<(), AskError> {
-    let policy = Policy {
-        internet: record.internet != Some(false),
-    };
-    match policy {
-        Policy::CLOSED => Ok(()),
-        open => {
-            gateway
-                .peers
-                .policy_set(record.id.clone(), record.generation, open, within)
-                .await
-        }
+    if record.internet == Some(false) {
+        return Ok(());
     }
+    gateway
+        .peers
+        .policy_set(record.id.clone(), record.generation, Policy::OPEN, within)
+        .await
 }
 
 /// Has the backend make what the lease allows.

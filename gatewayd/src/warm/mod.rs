@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Semaphore;
-use warder_wire::gateway_net::Policy;
+use warder_wire::Policy;
 use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{FaultCode, TemplateName};
 
@@ -256,7 +256,7 @@ async fn fill(gateway: &Gateway, place: &Place) {
 async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbox>, ApiError> {
     let (limits, ttl) = (limits::SANDBOX, limits::HIDDEN_TTL);
     let sandbox = hidden::make(gateway, template, limits, Vec::new(), ttl).await?;
-    let open = Policy { internet: true };
+    let open = Policy::OPEN;
     let outside = policy(gateway, &sandbox, FIRST, open);
     // Its connections wait for the create and for the client's first request.
     let inside = init(&sandbox);

@@ -186,6 +186,7 @@ impl Fake {
             .expect("starts");
         self.process = Some(process);
         let role = Role::Gateway {
+            trusted_hops: 0,
             ids: IDS,
             tcp_listeners: u8::try_from(self.listeners.len()).expect("few"),
             tls_listeners: u8::from(self.tls.is_some()),
@@ -681,9 +682,12 @@ fn net(world: &Shared, ask: gateway_net::Ask) -> Answered<gateway_net::Answer> {
             generation,
             policy,
         } => {
-            world.log.push(format!("PolicySet {}", policy.internet));
-            world.policies.insert(sandbox, policy.internet);
-            Ok(gateway_net::Answer::InForce { generation })
+            world.log.push(format!("PolicySet {}", !policy.airgap));
+            world.policies.insert(sandbox, !policy.airgap);
+            Ok(gateway_net::Answer::InForce {
+                generation,
+                airgap: policy.airgap,
+            })
         }
         gateway_net::Ask::PolicyGet { .. } => fault(FaultCode::NotFound),
     })

@@ -231,7 +231,10 @@ impl Daemon {
                     });
                 }
                 if epoch == self.epoch {
-                    let answer = gateway_net::Answer::InForce { generation };
+                    let answer = gateway_net::Answer::InForce {
+                        generation,
+                        airgap: false,
+                    };
                     self.answer_gateway(seq, result.map(|()| answer));
                 }
             }

@@ -161,7 +161,7 @@ impl Daemon {
             .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
         Ok(render::Sandbox {
             port,
-            open: entry.standing.policy.internet,
+            open: entry.standing.policy.is_open(),
         })
     }
 
@@ -173,7 +173,7 @@ impl Daemon {
         // Of a lease that lives on, the policy is for its next slot.
         self.remember(sandbox);
         if let Some(port) = policy::port(self.config.block, &slot) {
-            let gone = render::remove(self.tag, &port, entry.standing.policy.internet);
+            let gone = render::remove(self.tag, &port, entry.standing.policy.is_open());
             if let Err(fault) = self.apply(&gone) {
                 log::line(format_args!("rules of {sandbox}: {fault}"));
                 self.seal(&slot);

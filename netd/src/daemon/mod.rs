@@ -228,9 +228,9 @@ impl Daemon {
         let Some(entry) = self.book.get(sandbox).cloned() else {
             return;
         };
-        let Standing { generation, policy } = entry.standing;
+        let generation = entry.standing.generation;
         if generation > 0 {
-            let (sandbox, open) = (sandbox.clone(), policy.internet);
+            let (sandbox, open) = (sandbox.clone(), entry.standing.policy.is_open());
             self.note(&Record::Policy {
                 sandbox: sandbox.clone(),
                 generation,

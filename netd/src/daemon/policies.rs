@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use warder_nft::render;
-use warder_wire::gateway_net::{self, Policy};
-use warder_wire::{Fault, FaultCode, SandboxId};
+use warder_wire::gateway_net;
+use warder_wire::{Fault, FaultCode, Policy, SandboxId};
 
 use super::{Daemon, Pending, no_lease};
 use crate::ledger::{Record, SlotRecord};
@@ -25,7 +25,9 @@ impl Daemon {
                 ..
             }) => Ok(gateway_net::Answer::Policy {
                 generation: standing.generation,
-                policy: standing.policy,
+                policy: standing.policy.clone(),
+                airgap: standing.policy.airgap,
+                sealed: false,
             }),
             _ => Err(no_lease(sandbox)),
         };
@@ -39,6 +41,10 @@ impl Daemon {
         generation: u64,
         policy: Policy,
     ) {
+        if !policy.is_open() && policy != Policy::CLOSED {
+            let fault = Fault::new(FaultCode::Unsupported, "lists of addresses and names");
+            return self.answer_gateway(seq, Err(fault));
+        }
         match self.put_policy(sandbox, generation, policy) {
             // Flows may be there that it forbids: the answer waits for their end.
             Ok(Some(slot)) => {
@@ -57,7 +63,13 @@ impl Daemon {
                     sandbox: sandbox.clone(),
                     generation,
                 });
-                self.answer_gateway(seq, Ok(gateway_net::Answer::InForce { generation }));
+                self.answer_gateway(
+                    seq,
+                    Ok(gateway_net::Answer::InForce {
+                        generation,
+                        airgap: false,
+                    }),
+                );
             }
             Err(fault) => self.answer_gateway(seq, Err(fault)),
         }
@@ -74,10 +86,10 @@ impl Daemon {
             Some(entry) if entry.live => entry.clone(),
             _ => return Err(no_lease(sandbox)),
         };
-        let tightens = match entry.standing.judge(generation, policy) {
+        let tightens = match entry.standing.judge(generation, &policy) {
             Verdict::Put { tightens } => tightens,
             // Perhaps the answer to the first try got lost before its flows were gone.
-            Verdict::Again => return Ok(entry.slot.filter(|_| !policy.internet)),
+            Verdict::Again => return Ok(entry.slot.filter(|_| !policy.is_open())),
             Verdict::Stale => {
                 let detail = format!("generation {} was accepted", entry.standing.generation);
                 return Err(Fault::new(FaultCode::Conflict, detail));
@@ -86,8 +98,9 @@ impl Daemon {
         self.record(&Record::Policy {
             sandbox: sandbox.clone(),
             generation,
-            open: policy.internet,
+            open: policy.is_open(),
         })?;
+        let open = policy.is_open();
         let standing = Standing { generation, policy };
         let Some(slot) = entry.slot else {
             self.stand(sandbox, standing);
@@ -95,11 +108,8 @@ impl Daemon {
         };
         let port = policy::port(self.config.block, &slot)
             .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
-        let view = render::Sandbox {
-            port,
-            open: policy.internet,
-        };
-        let change = render::change(self.tag, &view, entry.standing.policy.internet);
+        let view = render::Sandbox { port, open };
+        let change = render::change(self.tag, &view, entry.standing.policy.is_open());
         if let Err(fault) = self.apply(&change) {
             // Rules still say the old policy. Nothing may pass by it if the new one forbids it.
             if tightens {

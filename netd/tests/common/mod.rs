@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::de::DeserializeOwned;
 use warder_ipc::Channel;
-use warder_wire::gateway_net::{self, Policy};
+use warder_wire::Policy;
+use warder_wire::gateway_net;
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, Request, SandboxId, priv_net};
 
@@ -38,7 +39,7 @@ pub const DENIED: [Ipv4Addr; 7] = [
     Ipv4Addr::new(192, 168, 7, 7),
     Ipv4Addr::new(198, 18, 0, 9),
 ];
-pub const OPEN: Policy = Policy { internet: true };
+pub const OPEN: Policy = Policy::OPEN;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Datagrams that the host itself heard.
 pub static HEARD: AtomicUsize = AtomicUsize::new(0);

@@ -180,7 +180,13 @@ impl Privd {
         // The slot goes back; the lease lives on.
         let id = || sandbox.clone();
         self.post_net(priv_net::Ask::LeaseGone { sandbox: id() }, Vec::new());
-        self.post_net(priv_net::Ask::LeaseLive { sandbox: id() }, Vec::new());
+        self.post_net(
+            priv_net::Ask::LeaseLive {
+                sandbox: id(),
+                bounds: warder_wire::Bounds::DEFAULT,
+            },
+            Vec::new(),
+        );
         self.write_out(sandbox);
         true
     }

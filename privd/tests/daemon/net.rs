@@ -48,7 +48,7 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
         let mut slots = held(slots, adopts);
         let mut sent = Vec::new();
         let result = match request.body {
-            priv_net::Ask::LeaseLive { sandbox } => {
+            priv_net::Ask::LeaseLive { sandbox, .. } => {
                 if !slots.leases.contains(&sandbox) {
                     slots.leases.push(sandbox);
                 }
@@ -62,6 +62,7 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
                 }
                 continue;
             }
+            priv_net::Ask::EgressChannel => unreachable!("privd does not start it yet"),
             priv_net::Ask::GatewayChannel => continue,
             priv_net::Ask::SlotTake { sandbox } => {
                 let pid = slots.holders.entry(sandbox).or_insert_with(holder).id();

@@ -240,6 +240,7 @@ impl Instance {
                 assert_eq!(fds.len(), 2);
                 Part::Plugin
             }
+            Role::Egress { .. } => unreachable!("privd does not start it yet"),
         };
         (
             part,

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::SandboxId;
+use crate::{Policy, SandboxId};
 
 /// What the gateway may ask of netd.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Ask {
     /// Sandbox `sandbox` has policy `policy`, generation `generation`. In force when answered; before the cell
     /// has a slot it is kept and put in force with the slot. A generation not above the last one is refused
-    /// with `Conflict`. Answer: [`Answer::InForce`].
+    /// with `Conflict`; the same one again is not. Answer: [`Answer::InForce`].
     PolicySet {
         /// The sandbox; its lease must live.
         sandbox: SandboxId,
@@ -25,32 +25,26 @@ pub enum Ask {
     },
 }
 
-/// Egress policy of one sandbox. The whole language comes later; what is here is all there is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Policy {
-    /// Whether addresses outside the always-denied ranges are reachable.
-    pub internet: bool,
-}
-
-impl Policy {
-    /// Nothing leaves. What holds when no policy was set.
-    pub const CLOSED: Self = Self { internet: false };
-}
-
 /// What netd answers.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Answer {
-    /// In force, no flow it forbids is left.
+    /// In force, no flow it forbids is left, in the kernel and in egressd.
     InForce {
         /// The generation now in force.
         generation: u64,
+        /// Whether nothing leaves: the policy says so, or the operator does.
+        airgap: bool,
     },
     /// The policy.
     Policy {
         /// Its generation; zero if none was set.
         generation: u64,
-        /// What holds.
+        /// What was asked for last.
         policy: Policy,
+        /// Whether nothing leaves: the policy says so, or the operator does, or it could not be put in force.
+        airgap: bool,
+        /// Whether it could not be put in force, so that everything is closed until the next one.
+        sealed: bool,
     },
 }
 

@@ -277,6 +277,9 @@ pub enum Event {
         /// Why it was not opened.
         fault: Option<Fault>,
     },
+    /// A new channel from egressd rides along (egressd was started or restarted); what comes on it is
+    /// [`crate::egress_gateway::Event`].
+    EgressChannel,
 }
 
 /// Why a sandbox is paused, or its memory gone.

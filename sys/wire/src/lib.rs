@@ -9,6 +9,7 @@
 //! variant is never edited. All daemons ship together, so versions are compared, never negotiated.
 #![forbid(unsafe_code)]
 
+pub mod egress_gateway;
 pub mod fault;
 pub mod frame;
 pub mod gateway_net;
@@ -17,7 +18,9 @@ pub mod gateway_priv;
 pub mod id;
 pub mod limits;
 pub mod link;
+pub mod net_egress;
 pub mod plugin_priv;
+pub mod policy;
 pub mod priv_net;
 pub mod start;
 
@@ -27,3 +30,4 @@ pub use id::{
     BackendName, GuestPath, IdError, InstanceTag, OpId, SandboxId, TemplateName, VolumeId,
 };
 pub use limits::{LimitState, Limits, LimitsInForce};
+pub use policy::{Bounds, Cidr, HostName, NamePattern, Policy, Proxy, ProxyHost, Rule};

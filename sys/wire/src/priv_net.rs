@@ -6,15 +6,18 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::SandboxId;
+use crate::{Bounds, SandboxId};
 
 /// What privd may ask of netd.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Ask {
-    /// A lease was opened: policy for this sandbox may be set from now on. Not answered.
+    /// A lease was opened: policy for this sandbox may be set from now on. Said again with other bounds, those hold
+    /// from the next policy or slot on. Not answered.
     LeaseLive {
         /// The sandbox.
         sandbox: SandboxId,
+        /// What the operator's configuration says of its template.
+        bounds: Bounds,
     },
     /// A lease has ended: its slot, policy and flows go. Not answered.
     LeaseGone {
@@ -38,6 +41,8 @@ pub enum Ask {
     ReconcileEnd,
     /// The gateway was started: its channel rides along, the old one is dead. Not answered.
     GatewayChannel,
+    /// egressd was started: its channel rides along, the old one is dead and every flow in it. Not answered.
+    EgressChannel,
     /// Removes every kernel object of this instance. Answer: [`Answer::Done`]; netd then exits.
     Purge,
     /// What the slots look like now, for reports and tests. Answer: [`Answer::Slots`].

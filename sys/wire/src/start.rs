@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendName, InstanceTag};
+use crate::{BackendName, Cidr, InstanceTag};
 
 /// The descriptor on which a started process finds its channel to privd.
 pub const CHANNEL_FD: i32 = 3;
@@ -41,6 +41,9 @@ pub enum Role {
         more_domains: Vec<String>,
         /// The backend that makes sandboxes.
         backend: BackendName,
+        /// How many proxies in front are the operator's: so many addresses at the end of `X-Forwarded-For` are
+        /// believed. Zero: the peer of the connection is the client.
+        trusted_hops: u8,
     },
     /// netd. Descriptors: its state directory.
     Net(NetStart),
@@ -50,6 +53,15 @@ pub enum Role {
         ids: (u32, u32),
         /// The backend; the file is `lib<name>.so` with `-` as `_`.
         backend: BackendName,
+    },
+    /// egressd. Descriptors: the channel to netd, the channel to the gateway.
+    Egress {
+        /// Numeric user and group to become.
+        ids: (u32, u32),
+        /// Ranges that no policy opens, beside [`crate::policy::ALWAYS_DENIED`].
+        never: Vec<Cidr>,
+        /// DNS servers for names that egressd itself has to resolve, in the order to ask them in.
+        resolvers: Vec<Ipv4Addr>,
     },
 }
 
@@ -68,6 +80,10 @@ pub struct NetStart {
     pub first_id: u32,
     /// How many ids.
     pub ids: u32,
+    /// Ranges that no policy opens, beside [`crate::policy::ALWAYS_DENIED`].
+    pub never: Vec<Cidr>,
+    /// The operator's DNS servers: egressd may ask them, wherever they are.
+    pub resolvers: Vec<Ipv4Addr>,
 }
 
 /// What a started process answers first.

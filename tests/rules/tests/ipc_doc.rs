@@ -5,13 +5,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-const BORDERS: [&str; 9] = [
+const BORDERS: [&str; 12] = [
     "start",
     "gateway_priv",
     "gateway_net",
     "gateway_plugin",
+    "net_egress",
+    "egress_gateway",
     "plugin_priv",
     "priv_net",
+    "policy",
     "link",
     "limits",
     "fault",

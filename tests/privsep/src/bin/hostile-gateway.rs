@@ -194,7 +194,7 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             with_plugin(privd, |plugin| raw(plugin, &bytes, 0))
         }
         "net-foreign" => with_net(privd, |net| {
-            let open = gateway_net::Policy { internet: true };
+            let open = warder_wire::Policy::OPEN;
             let set = gateway_net::Ask::PolicySet {
                 sandbox: sandbox(),
                 generation: 1,
