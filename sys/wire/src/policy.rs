@@ -323,12 +323,18 @@ impl Policy {
     /// Whether a packet to `to` may leave, names aside, and what decided. `never` are the operator's ranges.
     #[must_use]
     pub fn judge(&self, never: &[Cidr], to: Ipv4Addr) -> (bool, Rule) {
-        let of = |list: &[Cidr]| list.iter().copied().find(|cidr| cidr.contains(to));
         if self.airgap {
             (false, Rule::AirGap)
         } else if always_denied(never, to) {
             (false, Rule::AlwaysDenied)
-        } else if let Some(cidr) = of(&self.allow) {
+        } else {
+            self.lists(to)
+        }
+    }
+
+    fn lists(&self, to: Ipv4Addr) -> (bool, Rule) {
+        let of = |list: &[Cidr]| list.iter().copied().find(|cidr| cidr.contains(to));
+        if let Some(cidr) = of(&self.allow) {
             (true, Rule::Allow(cidr))
         } else if let Some(cidr) = of(&self.deny) {
             (false, Rule::Deny(cidr))
@@ -359,11 +365,20 @@ impl Policy {
             return false;
         }
         // The operator's own servers may lie in ranges that are closed to everything else.
-        let named = match &self.dns {
-            Some(own) => own.contains(&server) && !always_denied(never, server),
-            None => resolvers.contains(&server),
+        let (named, open) = match &self.dns {
+            Some(own) => (
+                own.contains(&server) && !always_denied(never, server),
+                self.judge(never, server).0,
+            ),
+            None => {
+                let own = resolvers.contains(&server);
+                (
+                    own,
+                    self.lists(server).0 && (own || !always_denied(never, server)),
+                )
+            }
         };
-        (named && !self.names.is_empty()) || self.judge(never, server).0
+        (named && !self.names.is_empty()) || open
     }
 
     /// Whether egressd may have a connection to `to` for the sandbox: an address of a name, its proxy, or one that
@@ -585,7 +600,8 @@ mod tests {
         };
         assert!(asks(&with(vec![other]), other) && !asks(&with(vec![other]), own));
         assert!(!asks(&with(vec![inner]), inner) && !asks(&with(vec![]), own));
-        assert!(asks(&Policy::OPEN, other) && !asks(&Policy::OPEN, inner));
+        assert!(asks(&Policy::OPEN, other) && asks(&Policy::OPEN, inner));
+        assert!(!Policy::OPEN.asks(&[], &[], inner) && asks(&with(vec![]), other).eq(&false));
         let denied = Policy {
             names: vec![],
             ..named
