@@ -170,7 +170,7 @@ mod tests {
                         prop_assert_eq!(tightens, now.policy.is_open() && !internet);
                         now = Standing { generation, policy };
                     }
-                    Verdict::Again => prop_assert_eq!(now, Standing { generation, policy }),
+                    Verdict::Again => prop_assert_eq!(&now, &Standing { generation, policy }),
                     Verdict::Stale => prop_assert!(generation <= now.generation),
                 }
             }

@@ -59,7 +59,7 @@ fn kernel_and_ledger_agree_after_every_crash() {
         let mut netd = instance.start();
         adopt(&mut netd, &mut owned);
         compare(&instance, &mut netd, &owned, rounds);
-        let open = owned.values().find(|o| o.ns.is_some() && o.sure.internet);
+        let open = owned.values().find(|o| o.ns.is_some() && o.sure.is_open());
         if let Some(ns) = open.and_then(|o| o.ns.as_ref()) {
             let (mut stream, _) = dial(ns, SERVER, 80).expect("open, and works");
             assert!(echoes(&mut stream));
@@ -111,8 +111,10 @@ fn step(
     let ids: Vec<SandboxId> = owned.keys().cloned().collect();
     let some = (!ids.is_empty())
         .then(|| ids[usize::try_from(random.below(ids.len() as u64)).expect("small")].clone());
-    let policy = Policy {
-        internet: random.below(2) == 0,
+    let policy = if random.below(2) == 0 {
+        Policy::OPEN
+    } else {
+        Policy::CLOSED
     };
     match (random.below(10), some) {
         (0..=2, Some(sandbox)) => {
@@ -123,8 +125,8 @@ fn step(
         (3..=5, Some(sandbox)) => {
             let it = owned.get_mut(&sandbox).expect("chosen from it");
             it.generation += 1;
-            it.maybe = Some(policy);
-            match netd.set(&sandbox, it.generation, policy) {
+            it.maybe = Some(policy.clone());
+            match netd.set(&sandbox, it.generation, policy.clone()) {
                 Ok(()) => (it.sure, it.maybe) = (policy, None),
                 // The lease goes over the other channel and may be behind.
                 Err(fault) if fault.code == FaultCode::NotFound => it.maybe = None,
@@ -220,7 +222,8 @@ fn difference(
             return Some(format!("{sandbox} has a slot: {kept:?}"));
         }
         assert!(
-            kept.open == it.sure.internet || it.maybe.is_some_and(|p| p.internet == kept.open),
+            kept.open == it.sure.is_open()
+                || it.maybe.as_ref().is_some_and(|p| p.is_open() == kept.open),
             "{sandbox}: the ledger has {kept:?}"
         );
         expected += 1;
@@ -275,8 +278,10 @@ fn a_thousand_slots_are_adopted_quickly() {
             netd.set(
                 &id(7),
                 generation,
-                Policy {
-                    internet: generation % 2 == 0,
+                if generation % 2 == 0 {
+                    Policy::OPEN
+                } else {
+                    Policy::CLOSED
                 },
             )
             .expect("in force");

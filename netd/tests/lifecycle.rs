@@ -235,7 +235,10 @@ fn a_policy_finds_the_lease_that_was_opened_before_it() {
             answer,
             Message::Reply {
                 seq: 1,
-                result: Ok(gateway_net::Answer::InForce { generation: 1 })
+                result: Ok(gateway_net::Answer::InForce {
+                    generation: 1,
+                    airgap: false,
+                })
             }
         );
         netd.purge();

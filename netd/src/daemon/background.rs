@@ -223,6 +223,7 @@ impl Daemon {
                 seq,
                 sandbox,
                 generation,
+                airgap,
             }) => {
                 if result.is_ok() {
                     self.note(&Record::InForce {
@@ -231,10 +232,7 @@ impl Daemon {
                     });
                 }
                 if epoch == self.epoch {
-                    let answer = gateway_net::Answer::InForce {
-                        generation,
-                        airgap: false,
-                    };
+                    let answer = gateway_net::Answer::InForce { generation, airgap };
                     self.answer_gateway(seq, result.map(|()| answer));
                 }
             }

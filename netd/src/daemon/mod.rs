@@ -19,7 +19,7 @@ use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
 
 use crate::ledger::{Ledger, Record, SlotRecord};
 use crate::log;
-use crate::policy::{Book, Standing};
+use crate::policy::Book;
 use crate::slots::Pool;
 use crate::table::{Budget, Phase};
 use crate::worker::{Job, Worker};
@@ -50,6 +50,7 @@ enum Pending {
         seq: u64,
         sandbox: SandboxId,
         generation: u64,
+        airgap: bool,
     },
     /// An index that is free afterwards.
     Release {

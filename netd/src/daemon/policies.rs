@@ -45,6 +45,7 @@ impl Daemon {
             let fault = Fault::new(FaultCode::Unsupported, "lists of addresses and names");
             return self.answer_gateway(seq, Err(fault));
         }
+        let airgap = policy.airgap;
         match self.put_policy(sandbox, generation, policy) {
             // Flows may be there that it forbids: the answer waits for their end.
             Ok(Some(slot)) => {
@@ -55,6 +56,7 @@ impl Daemon {
                     seq,
                     sandbox,
                     generation,
+                    airgap,
                 };
                 self.end_flows(slot.index, pending);
             }
@@ -63,13 +65,7 @@ impl Daemon {
                     sandbox: sandbox.clone(),
                     generation,
                 });
-                self.answer_gateway(
-                    seq,
-                    Ok(gateway_net::Answer::InForce {
-                        generation,
-                        airgap: false,
-                    }),
-                );
+                self.answer_gateway(seq, Ok(gateway_net::Answer::InForce { generation, airgap }));
             }
             Err(fault) => self.answer_gateway(seq, Err(fault)),
         }

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::de::DeserializeOwned;
 use warder_ipc::Channel;
-use warder_wire::Policy;
 use warder_wire::gateway_net;
 use warder_wire::start::{NetStart, Ready, Role, Start};
-use warder_wire::{Fault, FaultCode, InstanceTag, Message, Request, SandboxId, priv_net};
+use warder_wire::{
+    Bounds, Fault, FaultCode, InstanceTag, Message, Policy, Request, SandboxId, priv_net,
+};
 
 /// The host's way out.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
@@ -281,6 +282,8 @@ impl Instance {
             ready,
             first_id: 1_000_000,
             ids: 65_536,
+            never: Vec::new(),
+            resolvers: Vec::new(),
         };
         Self { dir, tag, config }
     }
@@ -409,6 +412,7 @@ impl Netd {
         self.post(
             priv_net::Ask::LeaseLive {
                 sandbox: sandbox.clone(),
+                bounds: Bounds::DEFAULT,
             },
             Vec::new(),
         );
@@ -453,13 +457,14 @@ impl Netd {
         policy: Policy,
     ) -> Result<(), Fault> {
         let sandbox = sandbox.clone();
+        let airgap = policy.airgap;
         let ask = gateway_net::Ask::PolicySet {
             sandbox,
             generation,
             policy,
         };
         let answer = self.ask_gateway(ask)?;
-        assert_eq!(answer, gateway_net::Answer::InForce { generation });
+        assert_eq!(answer, gateway_net::Answer::InForce { generation, airgap });
         Ok(())
     }
 
