@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use warder_ipc::aio::{CallError, Caller};
 use warder_ipc::{Channel, IpcError};
-use warder_wire::gateway_priv::{HostReport, Lease, Template, Usage, VolumeMount};
+use warder_wire::gateway_priv::{AtDeadline, HostReport, Lease, Template, Usage, VolumeMount};
 use warder_wire::{SandboxId, TemplateName, VolumeId, gateway_net, gateway_plugin, gateway_priv};
 
 use crate::error::AskError;
@@ -153,8 +153,22 @@ impl Peers {
 
     /// See [`gateway_priv::Ask::LeaseSet`].
     pub(crate) async fn lease_set(&self, sandbox: SandboxId, ttl_ms: u64) -> Result<(), AskError> {
-        self.privd_done(gateway_priv::Ask::LeaseSet { sandbox, ttl_ms }, ASK_TIMEOUT)
-            .await
+        self.lease_turn(sandbox, ttl_ms, None).await
+    }
+
+    /// The same, and perhaps what happens at the deadline.
+    pub(crate) async fn lease_turn(
+        &self,
+        sandbox: SandboxId,
+        ttl_ms: u64,
+        at_deadline: Option<AtDeadline>,
+    ) -> Result<(), AskError> {
+        let ask = gateway_priv::Ask::LeaseSet {
+            sandbox,
+            ttl_ms,
+            at_deadline,
+        };
+        self.privd_done(ask, ASK_TIMEOUT).await
     }
 
     /// See [`gateway_priv::Ask::LeaseEnd`].

@@ -80,6 +80,11 @@ pub(crate) enum Record {
     Paused { sandbox: SandboxId, memory: bool },
     /// It runs again; its deadline counts.
     Woken { sandbox: SandboxId },
+    /// Something else happens at its deadline than before.
+    Turned {
+        sandbox: SandboxId,
+        at_deadline: AtDeadline,
+    },
 }
 
 /// What the gateway permitted.
@@ -385,6 +390,10 @@ fn apply(book: &mut Book, record: &Record) {
         }
         Record::Paused { sandbox, memory } => with(sandbox, &mut |e| e.paused = Some(*memory)),
         Record::Woken { sandbox } => with(sandbox, &mut |e| e.paused = None),
+        Record::Turned {
+            sandbox,
+            at_deadline,
+        } => with(sandbox, &mut |e| e.lease.at_deadline = *at_deadline),
     }
 }
 

@@ -359,7 +359,11 @@ pub(crate) fn gateway(
             };
             d.lease_open(&to, sandbox, lease, ttl_ms);
         }
-        Ask::LeaseSet { sandbox, ttl_ms } => d.lease_set(to, sandbox, ttl_ms),
+        Ask::LeaseSet {
+            sandbox,
+            ttl_ms,
+            at_deadline,
+        } => d.lease_set(to, sandbox, ttl_ms, at_deadline),
         Ask::LeaseEnd { sandbox } => d.lease_end(to, &sandbox),
         Ask::LeaseList { after } => d.lease_list(&to, after.as_ref()),
         Ask::LinkOpen { sandbox } => d.link_open(&to, &sandbox),
@@ -516,6 +520,7 @@ mod tests {
             Ask::LeaseSet {
                 sandbox: id(),
                 ttl_ms: 0,
+                at_deadline: None,
             },
             Ask::LeaseEnd { sandbox: id() },
             Ask::LeaseList { after: None },

@@ -73,6 +73,7 @@ pub(super) async fn connect(
         seconds: seconds(timeout, u64::from(least))?,
         memory: asked.memory != Some(false),
         or_running: true,
+        at_deadline: None,
     };
     let woken = lifecycle::resume(gateway, &sandbox, wish, caller).await?;
     let status = if woken {
@@ -100,16 +101,14 @@ pub(super) async fn resume(
 ) -> Result<Answer, ApiError> {
     let asked: ResumeBody = optional_body(request).await?;
     let sandbox = find(gateway, id)?;
-    // A lease keeps what was said when it was made. To pause one that should end harms less than the reverse.
-    if asked.auto_pause == Some(true) && sandbox.now().record.at_deadline == AtDeadline::Destroy {
-        return Err(ApiError::bad(
-            "autoPause cannot be turned on when resuming; say it when creating the sandbox",
-        ));
-    }
+    // One that pauses goes on to: to pause one that should end harms less than the reverse.
+    let turn =
+        asked.auto_pause == Some(true) && sandbox.now().record.at_deadline == AtDeadline::Destroy;
     let wish = Wish {
         seconds: seconds(asked.timeout.unwrap_or(15), 1)?,
         memory: asked.memory != Some(false),
         or_running: false,
+        at_deadline: turn.then_some(AtDeadline::Pause { memory: true }),
     };
     lifecycle::resume(gateway, &sandbox, wish, caller).await?;
     let record = sandbox.record();

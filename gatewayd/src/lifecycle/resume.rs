@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
-use warder_wire::gateway_priv::LeaseState;
+use warder_wire::gateway_priv::{AtDeadline, LeaseState};
 use warder_wire::{FaultCode, OpId, gateway_plugin};
 
 use super::create::{init, policy};
@@ -28,6 +28,8 @@ pub(crate) struct Wish {
     pub(crate) memory: bool,
     /// Whether one that runs will do: its end is then moved, never to sooner.
     pub(crate) or_running: bool,
+    /// What happens at its end from now on; as before if absent.
+    pub(crate) at_deadline: Option<AtDeadline>,
 }
 
 /// Wakes the sandbox. True: it was paused; false: it ran already.
@@ -122,6 +124,7 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
             seconds: limits::WAKE_LIFE_S,
             memory: true,
             or_running: true,
+            at_deadline: None,
         };
         wake(&gateway, &sandbox, wish, "traffic")
             .await
@@ -211,15 +214,16 @@ async fn start(
     kept: &mut Kept,
 ) -> Result<bool, ApiError> {
     let memory = wish.memory && kept.memory();
-    match gateway
-        .peers
-        .lease_set(sandbox.id.clone(), wish.seconds.saturating_mul(1000))
-        .await
-    {
+    let ttl_ms = wish.seconds.saturating_mul(1000);
+    let (id, at_deadline) = (sandbox.id.clone(), wish.at_deadline);
+    match gateway.peers.lease_turn(id, ttl_ms, at_deadline).await {
         Err(error) if error.fault() == Some(FaultCode::NotFound) => {
             return Err(ApiError::no_sandbox(sandbox.id.as_str()));
         }
         other => other?,
+    }
+    if let Some(at_deadline) = at_deadline {
+        sandbox.now().record.at_deadline = at_deadline;
     }
     let ask = gateway_plugin::Ask::Resume {
         op: OpId(random::bytes()?),

@@ -154,40 +154,56 @@ pub(crate) async fn create(
     let (gateway, who) = (Arc::clone(gateway), caller.name().to_owned());
     let making = tokio::spawn(async move {
         let made = make(&gateway, record.clone()).await;
-        match &made {
+        match made {
             Ok(record) => {
                 let (id, name) = (record.id.as_str(), record.name.as_str());
                 gateway.registry.audit(&who, "volume.create", id, name);
+                Ok(record)
             }
-            Err(_) => gone(&gateway, &record.id),
+            Err((error, true)) => {
+                gone(&gateway, &record.id);
+                Err(error)
+            }
+            // As written down, "making", the next start asks privd and takes it back.
+            Err((error, false)) => {
+                gateway.volumes.forget(&record.id);
+                Err(error)
+            }
         }
-        made
     });
     making
         .await
         .map_err(|_| ApiError::internal("the volume's making was lost"))?
 }
 
-async fn make(gateway: &Gateway, mut record: VolumeRecord) -> Result<VolumeRecord, ApiError> {
+/// With an error comes whether it is certain that there is none.
+async fn make(
+    gateway: &Gateway,
+    mut record: VolumeRecord,
+) -> Result<VolumeRecord, (ApiError, bool)> {
     let registry = &gateway.registry;
     let written = registry.keep(Change::Volume(record.clone())).await;
-    written.map_err(|error| not_written(&error))?;
+    written.map_err(|error| (not_written(&error), true))?;
     match gateway.peers.volume_create(record.id.clone()).await {
         Ok(()) => {}
         // privd said no: there is none. Any other end leaves that open.
-        Err(error @ AskError::Fault(_)) => return Err(error.into()),
-        Err(error) => {
-            let _ = gateway.peers.volume_remove(record.id).await;
-            return Err(error.into());
-        }
+        Err(error @ AskError::Fault(_)) => return Err((error.into(), true)),
+        Err(error) => return Err((error.into(), taken_back(gateway, &record.id).await)),
     }
     record.state = VolumeState::Ready;
     if let Err(error) = registry.keep(Change::Volume(record.clone())).await {
-        let _ = gateway.peers.volume_remove(record.id).await;
-        return Err(not_written(&error));
+        return Err((not_written(&error), taken_back(gateway, &record.id).await));
     }
     gateway.volumes.set(record.clone());
     Ok(record)
+}
+
+/// Removes what may have been made; whether privd says that it is gone.
+async fn taken_back(gateway: &Gateway, id: &VolumeId) -> bool {
+    match gateway.peers.volume_remove(id.clone()).await {
+        Ok(()) => true,
+        Err(error) => error.fault() == Some(FaultCode::NotFound),
+    }
 }
 
 /// Forgets a volume that is not there (any more). If that cannot be written down, the next start does it.

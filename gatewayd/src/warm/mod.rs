@@ -95,7 +95,7 @@ pub(crate) async fn claim(
     caller: &Caller,
     new: &NewSandbox,
 ) -> Option<Arc<Sandbox>> {
-    if !new.volumes.is_empty() || new.at_deadline != AtDeadline::Destroy {
+    if !new.volumes.is_empty() {
         return None;
     }
     let sandbox = gateway.warm.take(&new.from)?;
@@ -132,6 +132,7 @@ async fn adopt(
         record.end = started.plus_seconds(new.timeout).into();
         record.template.clone_from(&new.template);
         record.alias.clone_from(&new.alias);
+        record.at_deadline = new.at_deadline;
         record.auto_resume = new.auto_resume;
         record.metadata.clone_from(&new.metadata);
         record.variables.clone_from(&new.variables);
@@ -146,8 +147,9 @@ async fn adopt(
     }
     let lease = async {
         let ttl_ms = new.timeout.saturating_mul(1000);
-        let moved = gateway.peers.lease_set(sandbox.id.clone(), ttl_ms).await;
-        moved.map_err(ApiError::from)
+        let at = (new.at_deadline != AtDeadline::Destroy).then_some(new.at_deadline);
+        let moved = gateway.peers.lease_turn(sandbox.id.clone(), ttl_ms, at);
+        moved.await.map_err(ApiError::from)
     };
     let policy = async {
         if closed {

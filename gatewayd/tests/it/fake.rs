@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) volumes: BTreeSet<VolumeId>,
     /// What VolumeCreate answers instead, after making it; `None` inside is no answer at all.
     pub(crate) volume_fault: Option<FaultCode>,
+    /// Whether privd dies of the next VolumeCreate, after making it.
+    pub(crate) volume_ends_privd: bool,
     /// What Pause, Resume and Snapshot answer instead.
     pub(crate) state_fault: Option<FaultCode>,
     /// Creates that succeed before `create_fault` begins, if it is set.
@@ -433,6 +435,13 @@ fn privd(mut channel: Channel, world: Shared, orders: &Receiver<Order>) {
             Err(IpcError::TimedOut) => continue,
             Err(_) => return,
         };
+        if let Ask::VolumeCreate { volume } = &ask.body {
+            let mut world = world.lock().expect("lock");
+            if std::mem::take(&mut world.volume_ends_privd) {
+                world.volumes.insert(volume.clone());
+                return;
+            }
+        }
         if ask.body == Ask::Reload {
             let events = certificates(&mut world.lock().expect("lock"));
             for (event, fds) in events {
@@ -571,8 +580,13 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                 .filter(|id| after.as_ref().is_none_or(|after| *id > after));
             (Ok(Answer::Volumes(page.take(500).cloned().collect())), none)
         }
-        Ask::LeaseSet { sandbox, ttl_ms } => {
-            world.log.push(format!("LeaseSet {ttl_ms}"));
+        Ask::LeaseSet {
+            sandbox,
+            ttl_ms,
+            at_deadline,
+        } => {
+            let turned = at_deadline.map_or_else(String::new, |at| format!(" {at:?}"));
+            world.log.push(format!("LeaseSet {ttl_ms}{turned}"));
             match world.held.get_mut(&sandbox) {
                 Some(held) => {
                     held.lease.ttl_ms = ttl_ms;

@@ -557,9 +557,10 @@ fn what_is_asked_is_checked() {
     pause(&fake, &id, json!({}));
     connect(&fake, &id, json!({"timeout": 0})).is_error(400);
     post(&fake, &id, "connect", json!({"timeout": 0})).is_error(400);
-    post(&fake, &id, "resume", json!({"autoPause": true})).is_error(400);
-    assert_eq!(post(&fake, &id, "resume", json!({})).status, 201);
-    assert_eq!(fake.asked("LeaseSet 15000"), 1);
+    let woken = post(&fake, &id, "resume", json!({"autoPause": true}));
+    assert_eq!(woken.status, 201);
+    assert_eq!(fake.asked("LeaseSet 15000 Pause { memory: true }"), 1);
+    assert_eq!(detail(&fake, &id)["lifecycle"]["onTimeout"], "pause");
 }
 
 #[test]

@@ -131,7 +131,9 @@ fn what_is_asked_for_is_given_also_from_a_pool() {
     let pool = filled(&fake, 1);
     let made = fake.create(json!({
         "envVars": {"K": "v"}, "allow_internet_access": false, "network": {"allowPublicTraffic": false},
+        "autoPause": true, "timeout": 77,
     }));
+    assert_eq!(fake.asked("LeaseSet 77000 Pause { memory: true }"), 1);
     assert!(pool.contains(&id_of(&made)), "from the pool");
     let told = told(&fake, &made);
     assert_eq!(

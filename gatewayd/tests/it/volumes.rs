@@ -165,3 +165,25 @@ fn kill_minus_nine_loses_none_and_leaks_none() {
     );
     volume(&fake, "failed");
 }
+
+/// The gateway hears that privd is gone, not that the volume was made.
+#[test]
+fn one_that_was_made_as_privd_died_is_taken_back() {
+    let mut fake = Fake::start();
+    fake.world().volume_ends_privd = true;
+    let body = json!({"name": "doubtful"}).to_string();
+    let key = [("X-API-KEY", fake.key.as_str())];
+    fake.client()
+        .send("POST", "/volumes", &key, body.as_bytes());
+    let begun = Instant::now();
+    while fake.runs() {
+        assert!(begun.elapsed() < SOON, "a gateway without privd ends");
+    }
+    assert_eq!(fake.world().volumes.len(), 1);
+    fake.kill();
+    fake.spawn();
+    while !fake.world().volumes.is_empty() {
+        assert!(begun.elapsed() < SOON, "it is still there");
+    }
+    volume(&fake, "doubtful");
+}

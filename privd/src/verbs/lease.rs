@@ -117,7 +117,13 @@ impl Privd {
     }
 
     /// `LeaseSet`.
-    pub(crate) fn lease_set(&mut self, to: ReplyTo, sandbox: SandboxId, ttl_ms: u64) {
+    pub(crate) fn lease_set(
+        &mut self,
+        to: ReplyTo,
+        sandbox: SandboxId,
+        ttl_ms: u64,
+        at_deadline: Option<AtDeadline>,
+    ) {
         if ttl_ms == 0 {
             return self.begin_end(&sandbox, EndReason::Removed, Some(to));
         }
@@ -129,11 +135,19 @@ impl Privd {
         } else {
             let before = self.ledger.get(&sandbox).map(|entry| entry.deadline);
             let deadline = Deadline::after(self.now, ttl_ms);
-            self.record_new(Record::Moved {
-                sandbox: sandbox.clone(),
-                deadline,
-            })
-            .map(|()| {
+            let turned = at_deadline.map_or(Ok(()), |at_deadline| {
+                self.record_new(Record::Turned {
+                    sandbox: sandbox.clone(),
+                    at_deadline,
+                })
+            });
+            let moved = turned.and_then(|()| {
+                self.record_new(Record::Moved {
+                    sandbox: sandbox.clone(),
+                    deadline,
+                })
+            });
+            moved.map(|()| {
                 if let Some(before) = before {
                     self.timers
                         .clear(before.mono, Timer::Lease(sandbox.clone()));

@@ -392,6 +392,7 @@ fn deadlines_hold_without_a_gateway() {
         Ask::LeaseSet {
             sandbox: a.clone(),
             ttl_ms: 300,
+            at_deadline: None,
         },
     )
     .expect("moves");
@@ -400,6 +401,7 @@ fn deadlines_hold_without_a_gateway() {
         Ask::LeaseSet {
             sandbox: b.clone(),
             ttl_ms: 1,
+            at_deadline: None,
         },
     )
     .expect("moves");
@@ -408,6 +410,7 @@ fn deadlines_hold_without_a_gateway() {
         Ask::LeaseSet {
             sandbox: b.clone(),
             ttl_ms: 60_000,
+            at_deadline: None,
         },
     )
     .map_or_else(
@@ -429,6 +432,7 @@ fn deadlines_hold_without_a_gateway() {
         Ask::LeaseSet {
             sandbox: b.clone(),
             ttl_ms: 0,
+            at_deadline: None,
         },
     );
     assert!(ended.is_ok() || ended.is_err_and(|fault| fault.code == FaultCode::NotFound));
@@ -625,6 +629,7 @@ fn a_full_disk_stops_new_work_only() {
         Ask::LeaseSet {
             sandbox: a.clone(),
             ttl_ms: 50_000,
+            at_deadline: None,
         },
     )
     .expect("needs no room");

@@ -72,7 +72,15 @@ fn told(stage: &mut Instance, of: &SandboxId, with: bool, reason: PauseReason) {
 
 fn set(stage: &mut Instance, sandbox: &SandboxId, ttl_ms: u64) {
     let sandbox = sandbox.clone();
-    gateway(stage, Ask::LeaseSet { sandbox, ttl_ms }).expect("moves");
+    gateway(
+        stage,
+        Ask::LeaseSet {
+            sandbox,
+            ttl_ms,
+            at_deadline: None,
+        },
+    )
+    .expect("moves");
 }
 
 pub(crate) fn a_paused_sandbox_wakes() {
@@ -147,6 +155,20 @@ pub(crate) fn deadlines_pause() {
         gateway(&mut stage, open).expect("opens");
         stage.create_leased(sandbox);
     }
+    // One of a pool was made for nobody; what its owner wants at the end outlives privd too.
+    let c = id(3);
+    stage.create(&c);
+    let turn = Ask::LeaseSet {
+        sandbox: c.clone(),
+        ttl_ms: 60_000,
+        at_deadline: Some(AtDeadline::Pause { memory: false }),
+    };
+    gateway(&mut stage, turn).expect("turns");
+    stage.kill_privd();
+    stage.start_privd();
+    set(&mut stage, &c, 1);
+    told(&mut stage, &c, false, PauseReason::Expired);
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: c }).expect("ends");
     let agent = stage.agent_pid(&a);
     set(&mut stage, &a, 1);
     told(&mut stage, &a, true, PauseReason::Expired);

@@ -35,6 +35,8 @@ pub enum Ask {
         sandbox: SandboxId,
         /// Milliseconds from now.
         ttl_ms: u64,
+        /// What happens then from now on; as before if absent.
+        at_deadline: Option<AtDeadline>,
     },
     /// Ends a lease and, if its backend has not removed the sandbox yet, the sandbox. Answer: [`Answer::Done`].
     LeaseEnd {

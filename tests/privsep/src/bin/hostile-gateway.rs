@@ -94,6 +94,7 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             Ask::LeaseSet {
                 sandbox: sandbox(),
                 ttl_ms: 1,
+                at_deadline: None,
             },
             Vec::new(),
         ),
@@ -116,6 +117,7 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
                 Ask::LeaseSet {
                     sandbox: sandbox(),
                     ttl_ms: u64::MAX / 2,
+                    at_deadline: None,
                 },
                 Vec::new(),
             );
