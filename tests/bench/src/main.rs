@@ -33,7 +33,7 @@ use crate::stats::Samples;
 use crate::warder::Server;
 
 /// What one part of the benchmark may fail with: whatever, it is printed and the next part runs.
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,6 +1,6 @@
 //! One sandbox at a time: create, first output, command, kill.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::stats::Samples;
@@ -24,8 +24,26 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     commands(server, samples, "shell", SHELL_ECHO)
 }
 
-/// Create, run, kill. The sandbox is reached over a connection of its own, as an SDK would.
 fn cycle(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {
+    let took = create_run_kill(server, program)?;
+    samples.time("warder create", took.created);
+    samples.time(&format!("warder first output {name} at 1"), took.output);
+    samples.time("warder kill", took.killed);
+    Ok(())
+}
+
+/// What the steps took.
+pub(crate) struct Took {
+    /// Until the create was answered.
+    pub(crate) created: Duration,
+    /// From the same start to the program's first output.
+    pub(crate) output: Duration,
+    /// Until the kill was answered, by itself.
+    pub(crate) killed: Duration,
+}
+
+/// The sandbox is reached over a connection of its own, as an SDK would.
+pub(crate) fn create_run_kill(server: &Server, program: Program<'_>) -> Outcome<Took> {
     let mut api = server.connect()?;
     let start = Instant::now();
     let sandbox = server.create(&mut api)?;
@@ -33,15 +51,13 @@ fn cycle(server: &Server, samples: &mut Samples, name: &str, program: Program<'_
     let mut edge = server.connect_edge()?;
     let connected = start.elapsed();
     let ran = sandbox.run(&mut edge, program)?;
-    samples.time("warder create", created);
-    samples.time(
-        &format!("warder first output {name} at 1"),
-        connected + ran.output,
-    );
     let start = Instant::now();
     server.kill(&mut api, &sandbox)?;
-    samples.time("warder kill", start.elapsed());
-    Ok(())
+    Ok(Took {
+        created,
+        output: connected + ran.output,
+        killed: start.elapsed(),
+    })
 }
 
 fn commands(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {

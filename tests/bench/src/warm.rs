@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::one::create_run_kill;
 use crate::stats::Samples;
 use crate::warder::{ECHO, Program, SHELL_ECHO, Server};
 
@@ -78,16 +79,8 @@ fn rounds(server: &Server, samples: &mut Samples) -> Outcome {
 
 /// As for one that is made when asked for.
 fn cycle(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {
-    let mut api = server.connect()?;
-    let start = Instant::now();
-    let sandbox = server.create(&mut api)?;
-    let created = start.elapsed();
-    let mut edge = server.connect_edge()?;
-    let connected = start.elapsed();
-    let ran = sandbox.run(&mut edge, program)?;
-    samples.time("warder create warm", created);
-    let series = format!("warder first output {name} warm");
-    samples.time(&series, connected + ran.output);
-    server.kill(&mut api, &sandbox)?;
+    let took = create_run_kill(server, program)?;
+    samples.time("warder create warm", took.created);
+    samples.time(&format!("warder first output {name} warm"), took.output);
     Ok(())
 }

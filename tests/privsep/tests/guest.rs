@@ -40,15 +40,7 @@ fn every_trick_on_the_link_costs_only_the_guest() {
         instance.log_text()
     );
     // None of the thousands it was sent stays open.
-    let end = Instant::now() + Duration::from_secs(20);
-    while descriptors(gateway) > before + 4 {
-        assert!(
-            Instant::now() < end,
-            "{before} descriptors before, {} after",
-            descriptors(gateway)
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_descriptors(gateway, before);
     instance.finish();
 }
 
@@ -67,15 +59,7 @@ fn sockets_hidden_in_the_queues_of_others_hold_up_nothing() {
         let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
-    let end = Instant::now() + Duration::from_secs(20);
-    while descriptors(gateway) > before + 4 {
-        assert!(
-            Instant::now() < end,
-            "{before} descriptors before, {} after",
-            descriptors(gateway)
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_descriptors(gateway, before);
     assert_eq!(instance.daemon_pid("gatewayd"), Some(gateway));
     for sandbox in [&trap, &other] {
         instance.remove(sandbox);
@@ -208,6 +192,19 @@ fn endless_answers_stop_nobody_else() {
         instance.remove(sandbox);
     }
     instance.finish();
+}
+
+/// Waits until a process has hardly more descriptors than `before`.
+fn await_descriptors(pid: u32, before: usize) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while descriptors(pid) > before + 4 {
+        assert!(
+            Instant::now() < end,
+            "{before} descriptors before, {} after",
+            descriptors(pid)
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn descriptors(pid: u32) -> usize {
