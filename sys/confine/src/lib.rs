@@ -1,4 +1,4 @@
-//! Trust: linked into zones 1 and 2 (gatewayd, pluginhost); runs as root until it has taken that away.
+//! Trust: linked into zones 1 and 2 (gatewayd, egressd, pluginhost); runs as root until it has taken that away.
 //! Input: a fixed profile, numeric ids and descriptors chosen by privd; nothing foreign.
 //! May: namespaces, mounts in its own mount namespace, ids, limits, Landlock, seccomp, of this process only.
 //! Unsafe: `linux/raw.rs` only, for the calls that have no safe wrapper.
@@ -61,6 +61,7 @@ pub enum ConfineError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Gateway,
+    Egress,
     PluginHost,
 }
 
@@ -79,6 +80,16 @@ impl<'a> Profile<'a> {
         Self {
             kind: Kind::Gateway,
             open_files: 65_536,
+            directory: None,
+        }
+    }
+
+    /// egressd: an empty root and no file at all, from the start.
+    #[must_use]
+    pub fn egress() -> Self {
+        Self {
+            kind: Kind::Egress,
+            open_files: 262_144,
             directory: None,
         }
     }

@@ -17,6 +17,7 @@ pub(crate) fn enter_early(
     Err(ConfineError::Unsupported {
         operation: match profile.kind {
             crate::Kind::Gateway => "confining a gateway",
+            crate::Kind::Egress => "confining egressd",
             crate::Kind::PluginHost => "confining a plugin host",
         },
     })

@@ -27,6 +27,7 @@ pub(super) fn limits(profile: &Profile<'_>) -> Result<(), ConfineError> {
     ];
     match profile.kind {
         Kind::Gateway => limits.push((Resource::Fsize, STATE_FILE)),
+        Kind::Egress => limits.push((Resource::Fsize, 0)),
         Kind::PluginHost => limits.extend([(Resource::Fsize, 0), (Resource::Data, PLUGIN_MEMORY)]),
     }
     for (resource, most) in limits {

@@ -36,7 +36,7 @@ pub(crate) fn enter_early(
     }
     descriptors::exactly(keep)?;
     let plugin = match profile.kind {
-        Kind::Gateway => None,
+        Kind::Gateway | Kind::Egress => None,
         Kind::PluginHost => profile.directory,
     };
     root::enter(plugin)?;
@@ -56,7 +56,9 @@ pub(crate) use descriptors::open as open_descriptors;
 impl Early {
     pub(crate) fn before_load(&self) -> Result<(), ConfineError> {
         match self.kind {
-            Kind::Gateway => Err(ConfineError::Refused("a gateway loads nothing")),
+            Kind::Gateway | Kind::Egress => {
+                Err(ConfineError::Refused("only a plugin host loads anything"))
+            }
             Kind::PluginHost => filter::install(&tables::loading()),
         }
     }
@@ -64,13 +66,14 @@ impl Early {
     pub(crate) fn lock(self) -> Result<String, ConfineError> {
         filter::install(&match self.kind {
             Kind::Gateway => tables::gateway(),
+            Kind::Egress => tables::egress(),
             Kind::PluginHost => tables::plugin_host(),
         })?;
         let landlock = self
             .landlock
             .map_or_else(|| "no landlock".to_owned(), |abi| format!("landlock {abi}"));
         let root = match self.kind {
-            Kind::Gateway => "empty root",
+            Kind::Gateway | Kind::Egress => "empty root",
             Kind::PluginHost => "root with its plugin only",
         };
         Ok(format!(

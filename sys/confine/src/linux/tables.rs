@@ -81,6 +81,9 @@ const GATEWAY: &[libc::c_long] = &[
     libc::SYS_timer_settime,
 ];
 
+/// egressd's: accepting, and the timer of its watchdog.
+const EGRESS: &[libc::c_long] = &[libc::SYS_accept4, libc::SYS_timer_settime];
+
 /// Asked now and then by libraries that can live without an answer, or by code that should hear EPERM
 /// rather than die. None is allowed.
 const REFUSED: &[libc::c_long] = &[
@@ -153,7 +156,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vfork,
 ];
 
-/// Options the gateway may set on a connection.
+/// Options that who serves may set on a connection.
 const SOCKET_OPTIONS: &[(i32, i32)] = &[
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
     (libc::SOL_SOCKET, libc::SO_LINGER),
@@ -236,8 +239,19 @@ fn data_only() -> [Only; 2] {
 
 /// gatewayd while it serves.
 pub(super) fn gateway() -> Table {
+    serving(GATEWAY)
+}
+
+/// egressd while it serves: it may send to an address, but only on a socket that netd made, whose packets the
+/// rules judge.
+pub(super) fn egress() -> Table {
+    serving(EGRESS)
+}
+
+/// A process that serves connections, and calls `own` besides.
+fn serving(own: &[libc::c_long]) -> Table {
     let mut table = Table {
-        always: [COMMON, GATEWAY].concat(),
+        always: [COMMON, own].concat(),
         only: common_only(),
         refused: REFUSED.to_vec(),
         absent: Vec::new(),

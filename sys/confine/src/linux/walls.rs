@@ -40,7 +40,7 @@ pub(super) fn landlock(profile: &Profile<'_>) -> Result<Option<i32>, ConfineErro
                 .add_rule(PathBeneath::new(directory, state))
                 .map_err(|error| failed(&error))?;
         }
-        (Kind::Gateway, None) => {}
+        (Kind::Gateway, None) | (Kind::Egress, _) => {}
         (Kind::PluginHost, _) => {
             let root = PathFd::new("/").map_err(|error| failed(&error))?;
             rules = rules

@@ -23,7 +23,7 @@ const WALLED: &[End] = &[
     End::Code(libc::EACCES),
 ];
 
-/// What both profiles answer with EPERM once locked.
+/// What all profiles answer with EPERM once locked.
 const REFUSED: &[&str] = &[
     "socket-inet",
     "socket-inet6",
@@ -130,7 +130,7 @@ const REFUSED_LOADING: &[&str] = &[
 /// Profile, stage, probe, how it may end.
 pub(crate) fn all() -> Vec<(&'static str, &'static str, &'static str, &'static [End])> {
     let mut list = Vec::new();
-    for profile in ["gateway", "plugin"] {
+    for profile in ["gateway", "egress", "plugin"] {
         list.extend(REFUSED.iter().map(|name| (profile, "locked", *name, EPERM)));
         list.extend(DEADLY.iter().map(|name| (profile, "locked", *name, KILLED)));
         for name in ["socket-inet", "open-absolute", "clone"] {
@@ -161,6 +161,10 @@ pub(crate) fn all() -> Vec<(&'static str, &'static str, &'static str, &'static [
             .iter()
             .map(|name| ("plugin", "loading", *name, KILLED)),
     );
+    // egressd has no file, before the last filter either.
+    for name in ["open-in-directory", "create-in-directory"] {
+        list.push(("egress", "early", name, WALLED));
+    }
     list.extend([
         ("gateway", "locked", "works-async", WORKS),
         ("gateway", "early", "open-in-directory", WORKS),

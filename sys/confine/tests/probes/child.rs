@@ -27,9 +27,11 @@ pub(crate) fn run(profile: &str, stage: &str, name: &str) -> ! {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
     let keep = [directory.as_fd(), listener.as_fd(), client.as_fd()];
-    let (profile, gateway) = match profile {
-        "gateway" => (Profile::gateway().state_dir(directory.as_fd()), true),
-        "plugin" => (Profile::plugin_host(directory.as_fd()), false),
+    let (gateway, plugin) = (profile == "gateway", profile == "plugin");
+    let profile = match profile {
+        "gateway" => Profile::gateway().state_dir(directory.as_fd()),
+        "egress" => Profile::egress(),
+        "plugin" => Profile::plugin_host(directory.as_fd()),
         other => panic!("no profile {other}"),
     };
     let early = enter_early(&profile, IDS, &keep).unwrap_or_else(|error| {
@@ -46,7 +48,7 @@ pub(crate) fn run(profile: &str, stage: &str, name: &str) -> ! {
     match stage {
         "early" | "plain" => {}
         "loading" => early.before_load().expect("the first filter"),
-        _ => lock(early, gateway),
+        _ => lock(early, plugin),
     }
     if stage == "thread" {
         ask.send(name.to_owned()).expect("the thread waits");
@@ -83,8 +85,8 @@ fn directory(stage: &str) -> OwnedFd {
     open_tree(rustix::fs::CWD, ".", flags).expect("a mount of its own")
 }
 
-fn lock(early: Early, gateway: bool) {
-    if !gateway {
+fn lock(early: Early, plugin: bool) {
+    if plugin {
         early.before_load().expect("the first filter");
     }
     let words = early.lock().expect("the last filter");
