@@ -69,7 +69,7 @@ fn root_daemons_stay_small_and_plain() {
 
 #[test]
 fn nothing_depends_on_a_daemon() {
-    const DAEMONS: [&str; 5] = ["privd", "netd", "gatewayd", "pluginhost", "envd"];
+    const DAEMONS: [&str; 6] = ["privd", "netd", "egressd", "gatewayd", "pluginhost", "envd"];
     let mut wrong = Vec::new();
     for package in graph::packages() {
         for name in &package.dependencies {
@@ -95,8 +95,13 @@ fn the_exposed_side_does_not_link_the_privileged_one() {
     ];
     let mut wrong = Vec::new();
     for package in graph::packages() {
-        let exposed =
-            ["gatewayd", "gatewayd/connect", "plugins/host"].contains(&package.folder.as_str());
+        let exposed = [
+            "gatewayd",
+            "gatewayd/connect",
+            "netd/egress",
+            "plugins/host",
+        ]
+        .contains(&package.folder.as_str());
         for name in &package.dependencies {
             if exposed && PRIVILEGED.contains(&name.as_str()) {
                 wrong.push(format!("{} depends on {name}", package.name));

@@ -6,7 +6,7 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 30] = [
+const FOLDERS: [(&str, Option<u8>); 31] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/pf", Some(3)),
@@ -30,6 +30,7 @@ const FOLDERS: [(&str, Option<u8>); 30] = [
     ("sys/confine", None),
     ("sys/host", None),
     ("sys/guest", None),
+    ("sys/egress", None),
     ("sys/linux", None),
     ("sys/freebsd", None),
     ("sys/tool", None),

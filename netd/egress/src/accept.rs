@@ -1,0 +1,107 @@
+//! Where the traffic of sandboxes arrives.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use warder_ipc::check;
+use warder_wire::egress_gateway::Why;
+
+use crate::connection::Connection;
+use crate::egress::Egress;
+use crate::events::TCP;
+use crate::flow::{Flow, Kind, NoFlow};
+use crate::web;
+
+/// Pause after an accept that failed for want of descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections of addresses nobody knows yet that wait at once.
+const STRANGERS: usize = 256;
+
+/// netd's sockets for traffic are not what they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("netd's sockets: {0}")]
+pub struct TrafficError(pub(crate) &'static str);
+
+/// Takes over netd's sockets and serves what arrives.
+///
+/// # Errors
+/// [`TrafficError`].
+pub(crate) fn begin(egress: &Arc<Egress>, fds: Vec<OwnedFd>) -> Result<(), TrafficError> {
+    let mut fds = fds.into_iter();
+    let (Some(listener), Some(_datagrams), _log, None) =
+        (fds.next(), fds.next(), fds.next(), fds.next())
+    else {
+        return Err(TrafficError("too few or too many"));
+    };
+    check::tcp_listener(listener.as_fd()).map_err(|_| TrafficError("no TCP listener"))?;
+    let listener = TcpListener::from(listener);
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .map_err(|_| TrafficError("a TCP listener that cannot be watched"))?;
+    tokio::spawn(connections(Arc::clone(egress), listener));
+    Ok(())
+}
+
+async fn connections(egress: Arc<Egress>, listener: tokio::net::TcpListener) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => arrived(&egress, &strangers, stream, peer),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Begins to serve a connection. What is dropped here is reset.
+fn arrived(egress: &Arc<Egress>, strangers: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
+    let Ok(client) = Connection::new(stream) else {
+        return;
+    };
+    let (SocketAddr::V4(peer), Some(meant)) = (peer, client.meant()) else {
+        return;
+    };
+    let known = egress.sandboxes.at(*peer.ip());
+    let waiting = match &known {
+        Some(_) => None,
+        None => match Arc::clone(strangers).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => return,
+        },
+    };
+    let egress = Arc::clone(egress);
+    tokio::spawn(async move {
+        let sandbox = match known {
+            Some(sandbox) => sandbox,
+            None => match egress.sandboxes.soon_at(*peer.ip()).await {
+                Some(sandbox) => sandbox,
+                None => return,
+            },
+        };
+        drop(waiting);
+        let flow = match Flow::begin(&sandbox, Kind::Connection) {
+            Ok(flow) => flow,
+            Err(NoFlow::TooMany) => {
+                let events = &egress.events;
+                events.refused(&sandbox, TCP, meant, None, Why::TooMany);
+                return;
+            }
+            Err(NoFlow::Closed) => return,
+        };
+        serve(&egress, &flow, client, meant).await;
+    });
+}
+
+async fn serve(egress: &Egress, flow: &Flow, client: Connection, meant: SocketAddrV4) {
+    flow.unless_ended(web::serve(egress, flow, client, meant))
+        .await;
+}

@@ -1,0 +1,73 @@
+//! Connections that leave nothing behind.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+
+/// Asked of a silent peer after this long, then three times `PAUSE` apart.
+const SILENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(20);
+/// How long a peer may take nothing of what it is sent.
+const STUCK: Duration = Duration::from_secs(620);
+
+/// A TCP connection that is reset when it is dropped: whatever ends a flow, its peers hear of it at once and the
+/// kernel sends nothing more. [`Connection::finish`] is the other way to end one.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    reset: bool,
+}
+
+impl Connection {
+    /// Takes over a connection.
+    ///
+    /// # Errors
+    /// When the kernel refuses the options of one that is gone already.
+    pub(crate) fn new(stream: TcpStream) -> std::io::Result<Self> {
+        warder_ipc::aio::mind(&stream, SILENCE, PAUSE, STUCK)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            reset: true,
+        })
+    }
+
+    /// Closes it in order: what was sent still arrives, then the end.
+    pub(crate) fn finish(mut self) {
+        self.reset = false;
+    }
+
+    /// The address the peer meant, for one that was redirected here.
+    pub(crate) fn meant(&self) -> Option<std::net::SocketAddrV4> {
+        match self.stream.local_addr() {
+            Ok(SocketAddr::V4(address)) => Some(address),
+            _ => None,
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.reset {
+            // The only way it fails is a connection that is gone already.
+            let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What was refused, to the gateway: put together for a second, bounded, and counted where that loses some.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use warder_ipc::Channel;
+use warder_ipc::IpcError;
+use warder_ipc::aio::AsyncChannel;
+use warder_wire::egress_gateway::{Event, Refused, Why};
+use warder_wire::{HostName, SandboxId};
+
+use crate::sandboxes::Sandbox;
+
+/// Different refusals that wait, of all sandboxes and of one.
+const MOST: usize = 4096;
+const MOST_OF_ONE: usize = 128;
+/// How long equal ones are put together.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// IP protocol numbers.
+pub(crate) const TCP: u8 = 6;
+/// See [`TCP`].
+pub(crate) const UDP: u8 = 17;
+
+/// Refusals on their way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    some: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    of: HashMap<SandboxId, Vec<Refused>>,
+    count: usize,
+    dropped: u64,
+}
+
+impl Events {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection or question for `to` was refused.
+    pub(crate) fn refused(
+        &self,
+        sandbox: &Sandbox,
+        protocol: u8,
+        to: SocketAddrV4,
+        name: Option<&HostName>,
+        why: Why,
+    ) {
+        let generation = sandbox.flows.policy().0;
+        self.add(Refused {
+            sandbox: sandbox.id.clone(),
+            generation,
+            protocol,
+            address: *to.ip(),
+            port: to.port(),
+            name: name.cloned(),
+            why,
+            times: 1,
+        });
+    }
+
+    /// A packet for `address` was refused by the kernel.
+    pub(crate) fn packet(
+        &self,
+        sandbox: &Sandbox,
+        protocol: u8,
+        (address, port): (Ipv4Addr, u16),
+        why: Why,
+    ) {
+        self.refused(
+            sandbox,
+            protocol,
+            SocketAddrV4::new(address, port),
+            None,
+            why,
+        );
+    }
+
+    fn add(&self, one: Refused) {
+        let mut waiting = self.lock();
+        let Waiting { of, count, dropped } = &mut *waiting;
+        let list = of.entry(one.sandbox.clone()).or_default();
+        if let Some(equal) = list.iter_mut().find(|other| alike(other, &one)) {
+            equal.times = equal.times.saturating_add(one.times);
+            equal.generation = one.generation;
+        } else if list.len() < MOST_OF_ONE && *count < MOST {
+            list.push(one);
+            *count += 1;
+        } else {
+            *dropped = dropped.saturating_add(u64::from(one.times));
+        }
+        drop(waiting);
+        self.0.some.notify_one();
+    }
+
+    fn take(&self) -> Vec<Event> {
+        let Waiting { of, dropped, .. } = std::mem::take(&mut *self.lock());
+        let mut list: Vec<Event> = of.into_values().flatten().map(Event::Refused).collect();
+        if dropped > 0 {
+            list.push(Event::Dropped(dropped));
+        }
+        list
+    }
+
+    /// Sends what there is, at once and then every second, until the gateway's end of the channel is closed. While
+    /// the gateway takes nothing, what does not fit is counted.
+    pub(crate) async fn run(self, channel: Channel) -> IpcError {
+        let channel = match AsyncChannel::new(channel) {
+            Ok(channel) => channel,
+            Err(error) => return error,
+        };
+        loop {
+            self.0.some.notified().await;
+            for event in self.take() {
+                if let Err(error) = channel.send(&event, Vec::new()).await {
+                    return error;
+                }
+            }
+            tokio::time::sleep(TOGETHER).await;
+        }
+    }
+}
+
+fn alike(a: &Refused, b: &Refused) -> bool {
+    let what = |r: &Refused| (r.protocol, r.address, r.port, r.why);
+    what(a) == what(b) && a.name == b.name
+}

@@ -1,0 +1,287 @@
+//! A flow: something a sandbox has open here, counted, and ended by the first policy that forbids it.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use warder_wire::Policy;
+
+use crate::sandboxes::Sandbox;
+
+/// Questions a sandbox may have open at once, over UDP.
+const QUESTIONS: usize = 256;
+
+/// What a flow is, for its limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// A TCP connection: as many as the operator lets the sandbox have.
+    Connection,
+    /// A datagram that waits for an answer.
+    Question,
+}
+
+/// Whether a policy allows a flow. Pure: it is asked of each new policy.
+type Judge = Box<dyn Fn(&Policy) -> bool + Send>;
+
+/// How many flows there may be of all sandboxes.
+#[derive(Debug)]
+pub(crate) struct Room {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl Room {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            used: AtomicUsize::new(0),
+        })
+    }
+
+    /// A sandbox that has `own` flows may have another one while that many are free: one that takes all it can
+    /// gets half, two get a third each, and there is always some left for who comes next.
+    fn admits(&self, own: usize) -> bool {
+        own < self.most.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+}
+
+/// Why there is no further flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoFlow {
+    /// The sandbox has as many as it may have.
+    TooMany,
+    /// The sandbox is gone, or its air gap is closed.
+    Closed,
+}
+
+/// The flows of one sandbox, with the policy they live by.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    room: Arc<Room>,
+    inner: Mutex<Inner>,
+    left: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    generation: u64,
+    policy: Arc<Policy>,
+    most: usize,
+    gone: bool,
+    last: u64,
+    counts: [usize; 2],
+    entries: HashMap<u64, Entry>,
+}
+
+struct Entry {
+    kind: Kind,
+    judge: Option<Judge>,
+    end: Arc<End>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("kind", &self.kind)
+            .field("judged", &self.judge.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct End {
+    said: AtomicBool,
+    heard: Notify,
+}
+
+impl End {
+    fn say(&self) {
+        self.said.store(true, Ordering::Relaxed);
+        self.heard.notify_waiters();
+    }
+
+    async fn hear(&self) {
+        let mut heard = pin!(self.heard.notified());
+        heard.as_mut().enable();
+        if !self.said.load(Ordering::Relaxed) {
+            heard.await;
+        }
+    }
+}
+
+impl Flows {
+    pub(crate) fn new(room: Arc<Room>, generation: u64, policy: Policy, most: u32) -> Self {
+        Self {
+            room,
+            inner: Mutex::new(Inner {
+                generation,
+                policy: Arc::new(policy),
+                most: usize::try_from(most).unwrap_or(usize::MAX),
+                gone: false,
+                last: 0,
+                counts: [0; 2],
+                entries: HashMap::new(),
+            }),
+            left: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while it is held ends the process anyway (panic = "abort").
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policy in force and its generation.
+    pub(crate) fn policy(&self) -> (u64, Arc<Policy>) {
+        let inner = self.lock();
+        (inner.generation, Arc::clone(&inner.policy))
+    }
+
+    /// Puts a policy in force. Numbers of the flows that it ends; they are gone after [`Flows::settled`].
+    pub(crate) fn put(&self, generation: u64, policy: Policy, most: u32) -> Vec<u64> {
+        let mut inner = self.lock();
+        inner.generation = generation;
+        inner.policy = Arc::new(policy);
+        inner.most = usize::try_from(most).unwrap_or(usize::MAX);
+        inner.end_forbidden()
+    }
+
+    /// Ends all, for good.
+    pub(crate) fn close(&self) -> Vec<u64> {
+        let mut inner = self.lock();
+        inner.gone = true;
+        inner.end_forbidden()
+    }
+
+    /// Waits until none of `ended` is left.
+    pub(crate) async fn settled(&self, ended: &[u64]) {
+        loop {
+            let mut left = pin!(self.left.notified());
+            left.as_mut().enable();
+            let none = {
+                let inner = self.lock();
+                !ended.iter().any(|flow| inner.entries.contains_key(flow))
+            };
+            if none {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Inner {
+    fn end_forbidden(&self) -> Vec<u64> {
+        let closed = self.gone || self.policy.airgap;
+        let forbidden = |entry: &Entry| {
+            closed
+                || entry
+                    .judge
+                    .as_ref()
+                    .is_some_and(|judge| !judge(&self.policy))
+        };
+        let ended = self.entries.iter().filter(|(_, entry)| forbidden(entry));
+        ended
+            .map(|(number, entry)| {
+                entry.end.say();
+                *number
+            })
+            .collect()
+    }
+}
+
+/// One flow. It counts until it is dropped, so drop its sockets before.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    sandbox: Arc<Sandbox>,
+    number: u64,
+    kind: Kind,
+    end: Arc<End>,
+}
+
+impl Flow {
+    /// Another flow of `sandbox`.
+    ///
+    /// # Errors
+    /// [`NoFlow`].
+    pub(crate) fn begin(sandbox: &Arc<Sandbox>, kind: Kind) -> Result<Self, NoFlow> {
+        let flows = &sandbox.flows;
+        let mut inner = flows.lock();
+        if inner.gone || inner.policy.airgap {
+            return Err(NoFlow::Closed);
+        }
+        let most = match kind {
+            Kind::Connection => inner.most,
+            Kind::Question => QUESTIONS,
+        };
+        if inner.counts[kind as usize] >= most || !flows.room.admits(inner.entries.len()) {
+            return Err(NoFlow::TooMany);
+        }
+        inner.last += 1;
+        let number = inner.last;
+        let end = Arc::new(End::default());
+        let entry = Entry {
+            kind,
+            judge: None,
+            end: Arc::clone(&end),
+        };
+        inner.entries.insert(number, entry);
+        inner.counts[kind as usize] += 1;
+        flows.room.used.fetch_add(1, Ordering::Relaxed);
+        drop(inner);
+        Ok(Self {
+            sandbox: Arc::clone(sandbox),
+            number,
+            kind,
+            end,
+        })
+    }
+
+    /// Whose it is.
+    pub(crate) fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
+    }
+
+    /// From now on it lives as long as each new policy passes `judge`, which replaces the last one. Before the
+    /// first, only an air gap and the sandbox's end concern it. Whether the policy in force passes; if not, the flow
+    /// goes on as it was judged before, so that it can be told why.
+    pub(crate) fn judged(&self, judge: impl Fn(&Policy) -> bool + Send + 'static) -> bool {
+        let mut inner = self.sandbox.flows.lock();
+        let passes = !inner.gone && judge(&inner.policy);
+        if let Some(entry) = inner.entries.get_mut(&self.number)
+            && passes
+        {
+            entry.judge = Some(Box::new(judge));
+        }
+        passes
+    }
+
+    /// Whether a policy has ended it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.end.said.load(Ordering::Relaxed)
+    }
+
+    /// Does `work`, but no longer than a policy lets the flow live: then `work` is dropped where it is, with all its
+    /// sockets, and the result is `None`.
+    pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.end.hear() => None,
+            result = work => Some(result),
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let flows = &self.sandbox.flows;
+        let mut inner = flows.lock();
+        inner.entries.remove(&self.number);
+        inner.counts[self.kind as usize] -= 1;
+        drop(inner);
+        flows.room.used.fetch_sub(1, Ordering::Relaxed);
+        flows.left.notify_waiters();
+    }
+}
