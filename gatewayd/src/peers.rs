@@ -316,14 +316,19 @@ impl Peers {
         }
     }
 
-    /// See [`gateway_priv::Ask::Reload`]. The round of certificates, and why the log file is the old one.
-    pub(crate) async fn reload(&self) -> Result<(u32, Option<warder_wire::Fault>), AskError> {
+    /// See [`gateway_priv::Ask::Reload`]. The round of certificates, why the log file is the old one, and why what
+    /// templates may use of the network is.
+    pub(crate) async fn reload(&self) -> Result<(u32, [Option<warder_wire::Fault>; 2]), AskError> {
         match self
             .privd(gateway_priv::Ask::Reload, Vec::new(), ASK_TIMEOUT)
             .await?
             .0
         {
-            gateway_priv::Answer::Reloaded { round, log } => Ok((round, log)),
+            gateway_priv::Answer::Reloaded {
+                round,
+                log,
+                networks,
+            } => Ok((round, [log, networks])),
             _ => Err(AskError::Answer("privd")),
         }
     }

@@ -4,7 +4,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use warder_wire::{BackendName, InstanceTag};
+use warder_wire::{BackendName, Cidr, InstanceTag};
+
+use crate::bounds::TemplateBounds;
 
 /// Most TCP listeners; they ride with two more descriptors in one frame of at most 16.
 const MAX_LISTENERS: usize = 8;
@@ -16,6 +18,10 @@ const MAX_DOMAINS: usize = 8;
 const MAX_BACKENDS: usize = 8;
 /// Most resolvers that resolv.conf(5) takes.
 const MAX_RESOLVERS: usize = 3;
+/// Most DNS servers for names in policies.
+const MAX_DNS_SERVERS: usize = 8;
+/// Most ranges that no policy opens.
+const MAX_NEVER: usize = 256;
 /// Longest `run_dir` in bytes, so that `links/<id>` below it fits `sun_path` (unix(7): 108, unix(4): 104).
 const MAX_RUN_DIR: usize = 72;
 
@@ -59,8 +65,16 @@ pub(crate) struct Config {
     pub keep_on_stop: bool,
     /// Whether the memory of paused sandboxes is pushed out.
     pub pause_reclaim: bool,
-    /// What sandboxes resolve names with; none: those of the host that they can reach.
+    /// What sandboxes resolve names with; none: the operator's, or those of the host that they can reach.
     pub resolvers: Vec<Ipv4Addr>,
+    /// The operator's DNS servers: names in policies are resolved by them, wherever they are.
+    pub dns_servers: Vec<Ipv4Addr>,
+    /// Ranges that no policy opens.
+    pub network_never: Vec<Cidr>,
+    /// What sandboxes may use of the network.
+    pub template_networks: TemplateBounds,
+    /// So many proxies in front of the gateway are the operator's.
+    pub trusted_hops: u8,
     /// Where log lines go instead of standard error.
     pub log_file: Option<PathBuf>,
 }
@@ -144,6 +158,10 @@ struct Draft {
     keep_on_stop: Option<bool>,
     pause_reclaim: Option<bool>,
     resolvers: Vec<Ipv4Addr>,
+    dns_servers: Vec<Ipv4Addr>,
+    network_never: Vec<Cidr>,
+    template_networks: TemplateBounds,
+    trusted_hops: Option<u32>,
     log_file: Option<PathBuf>,
 }
 
@@ -180,12 +198,15 @@ impl Draft {
             },
             "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
             "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
-            "resolver" => {
-                let address = value
-                    .parse()
-                    .map_err(|_| format!("`{value}` is not an IPv4 address"))?;
-                many(&mut self.resolvers, address, MAX_RESOLVERS)
-            }
+            "resolver" => many(&mut self.resolvers, server(value)?, MAX_RESOLVERS),
+            "dns_servers" => each(value, |word| {
+                many(&mut self.dns_servers, server(word)?, MAX_DNS_SERVERS)
+            }),
+            "network_never" => each(value, |word| {
+                many(&mut self.network_never, network(word)?, MAX_NEVER)
+            }),
+            "template_network" => self.template_networks.add(value),
+            "trusted_hops" => once(&mut self.trusted_hops, number(value, 0, 16)?),
             "listen_fd" => many(&mut self.listen_fds, descriptor(value)?, MAX_LISTENERS),
             "tls_listen_fd" => many(&mut self.tls_listen_fds, descriptor(value)?, MAX_LISTENERS),
             "backend" => {
@@ -256,6 +277,13 @@ impl Draft {
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
             pause_reclaim: self.pause_reclaim.unwrap_or(false),
             resolvers: self.resolvers,
+            dns_servers: self.dns_servers,
+            network_never: self.network_never,
+            template_networks: self.template_networks,
+            trusted_hops: self
+                .trusted_hops
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or_default(),
             log_file: self.log_file,
         })
     }
@@ -277,6 +305,34 @@ fn many<T: PartialEq>(list: &mut Vec<T>, value: T, most: usize) -> Result<(), St
     }
     list.push(value);
     Ok(())
+}
+
+/// Every word of a value that is a list.
+fn each(value: &str, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
+    value.split_ascii_whitespace().try_for_each(&mut take)
+}
+
+fn server(value: &str) -> Result<Ipv4Addr, String> {
+    let plain = |address: &Ipv4Addr| {
+        !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+    };
+    value
+        .parse()
+        .ok()
+        .filter(plain)
+        .ok_or_else(|| format!("`{value}` is not an IPv4 address of a server"))
+}
+
+fn network(value: &str) -> Result<Cidr, String> {
+    let wrong = |_| format!("`{value}` is not an IPv4 network such as 192.0.2.0/24");
+    let network: Cidr = value.parse().map_err(wrong)?;
+    let address = value.split('/').next().unwrap_or_default();
+    // What is cleared without a word may be what was meant.
+    if network.range().0.to_string() == address {
+        Ok(network)
+    } else {
+        Err(format!("`{value}` has bits behind its prefix: {network}"))
+    }
 }
 
 fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
@@ -358,6 +414,45 @@ mod tests {
             let text = format!("{GOOD}{bad}\n");
             let error = Config::parse(&text).expect_err(bad).to_string();
             assert!(error.starts_with("line 11: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_configured() {
+        let text = format!(
+            "{GOOD}dns_servers 10.0.0.53 8.8.8.8\ndns_servers 9.9.9.9\nnetwork_never 203.0.113.0/24 192.0.2.1\n\
+             template_network closed airgap\ntemplate_network base upload 10M flows 100\ntrusted_hops 2\n"
+        );
+        let config = Config::parse(&text).expect("good");
+        assert_eq!(
+            config.dns_servers,
+            [[10, 0, 0, 53], [8, 8, 8, 8], [9, 9, 9, 9]].map(Ipv4Addr::from)
+        );
+        let never: Vec<String> = config.network_never.iter().map(Cidr::to_string).collect();
+        assert_eq!(never, ["203.0.113.0/24", "192.0.2.1/32"]);
+        assert_eq!(config.trusted_hops, 2);
+        for bad in [
+            "dns_servers",
+            "dns_servers 8.8.8.8 8.8.8.8",
+            "dns_servers dns.example",
+            "dns_servers 2001:db8::1",
+            "dns_servers 0.0.0.0",
+            "network_never 10.0.0.0/33",
+            "network_never 192.0.2.1/24",
+            "network_never 2001:db8::/32",
+            "network_never 192.0.2.0/24,198.51.100.0/24",
+            "template_network base",
+            "template_network base upload lots",
+            "template_network Base airgap",
+            "template_network a airgap\ntemplate_network a airgap",
+            "trusted_hops -1",
+            "trusted_hops 17",
+            "trusted_hops 1\ntrusted_hops 1",
+        ] {
+            let error = Config::parse(&format!("{GOOD}{bad}\n")).expect_err(bad);
+            let line = 10 + bad.lines().count();
+            let expected = format!("line {line}: ");
+            assert!(error.to_string().starts_with(&expected), "{bad}: {error}");
         }
     }
 

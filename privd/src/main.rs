@@ -7,6 +7,7 @@
 //! Read `table` first: it says who may ask for what.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod claim;
 mod config;
 mod jobs;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     if !rustix::process::geteuid().is_root() {
         return fail(1, "must be started by root");
     }
-    match setup::prepare(config) {
+    match setup::prepare(config, path) {
         Ok(mut privd) => ExitCode::from(privd.run()),
         Err(e) => fail(1, &supervise::chain(&e)),
     }

@@ -105,13 +105,7 @@ impl Privd {
     fn adopt_slots(&mut self) {
         let sandboxes: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
         for sandbox in &sandboxes {
-            self.post_net(
-                Ask::LeaseLive {
-                    bounds: warder_wire::Bounds::DEFAULT,
-                    sandbox: sandbox.clone(),
-                },
-                Vec::new(),
-            );
+            self.post_live(sandbox);
         }
         for sandbox in sandboxes {
             let netns = match self.live.get(&sandbox).map(|live| &live.cell) {

@@ -17,8 +17,8 @@ use warder_host::watch;
 use warder_ipc::{IpcError, Watchdog};
 use warder_wire::gateway_priv::Feature;
 use warder_wire::{
-    Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, TemplateName, gateway_priv,
-    plugin_priv,
+    Bounds, Fault, FaultCode, InstanceTag, Limits, Message, OpId, SandboxId, TemplateName,
+    gateway_priv, plugin_priv,
 };
 
 use crate::claim::{Claim, ClaimError};
@@ -127,6 +127,8 @@ pub(crate) enum OpState {
 pub(crate) struct Live {
     /// Its cell.
     pub cell: CellLife,
+    /// What netd was told that it may use of the network.
+    pub told: Option<Bounds>,
     /// It is being paused.
     pub pausing: Option<Pausing>,
     /// The one template that its backend may make of it.
@@ -145,6 +147,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             cell: CellLife::None,
+            told: None,
             pausing: None,
             allowed: None,
             snapshot: None,
@@ -175,6 +178,8 @@ pub(crate) struct Cleanup {
 #[allow(missing_docs, reason = "each is documented at its type")]
 pub(crate) struct Privd {
     pub config: Config,
+    /// Where it was read from.
+    pub config_file: PathBuf,
     /// On the state directory, for as long as this process or a worker of it lives.
     pub lock: File,
     pub tag: InstanceTag,

@@ -1,4 +1,5 @@
-//! What the configuration names and may be replaced while privd runs: the log file, certificates and their keys.
+//! What of the configuration may be replaced while privd runs: the log file, certificates and their keys, which it
+//! names, and what templates may use of the network.
 //! They are opened by the names in the configuration only, at start and again when told to.
 
 use std::os::fd::OwnedFd;
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, fstat, lstat, open as open_file};
 use rustix::io::Errno;
 use warder_wire::gateway_priv::{Answer, Event};
-use warder_wire::{Fault, FaultCode};
+use warder_wire::{Fault, FaultCode, SandboxId};
 
+use crate::config::Config;
 use crate::privd::Privd;
 use crate::supervise::ReplyTo;
 
@@ -25,12 +27,52 @@ impl Privd {
             self.log.own(format_args!("cannot open the log file: {e}"));
             Fault::new(FaultCode::System, format_args!("the log file: {e}"))
         });
+        let networks = self.reread().err().map(|why| {
+            self.log
+                .own(format_args!("the configuration stays as it was: {why}"));
+            // What stands in the file is not for the gateway to see.
+            let detail = "the configuration is wrong; privd's log says where";
+            Fault::new(FaultCode::Refused, detail)
+        });
         let round = self.hand_over_certificates();
         self.log.own(format_args!(
             "log file and {} certificates opened anew",
             self.config.certificates.len()
         ));
-        Answer::Reloaded { round, log }
+        Answer::Reloaded {
+            round,
+            log,
+            networks,
+        }
+    }
+
+    /// Reads the configuration again and takes over what templates may use of the network.
+    fn reread(&mut self) -> Result<(), String> {
+        let text = std::fs::read_to_string(&self.config_file).map_err(|e| e.to_string())?;
+        let mut fresh = Config::parse(&text).map_err(|e| e.to_string())?;
+        std::mem::swap(
+            &mut self.config.template_networks,
+            &mut fresh.template_networks,
+        );
+        let changed = fresh.template_networks != self.config.template_networks;
+        let all: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
+        for sandbox in &all {
+            self.post_change(sandbox);
+        }
+        if changed {
+            self.log.own(
+                "what templates may use of the network has changed: it holds from a sandbox's next policy on",
+            );
+        }
+        fresh
+            .template_networks
+            .clone_from(&self.config.template_networks);
+        if fresh != self.config {
+            self.log.own(
+                "what else has changed in the configuration holds from the next start of privd on",
+            );
+        }
+        Ok(())
     }
 
     /// `Reload`.

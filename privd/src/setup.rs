@@ -33,14 +33,15 @@ use crate::supervise::{Post, Role};
 const HOST_DIR: &str = "/run/warder";
 /// How long a privd that was killed may still hold its lock.
 const PREDECESSOR: Duration = Duration::from_secs(5);
-/// Resolvers of sandboxes where the host names none that they could reach.
-const RESOLVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)];
+/// What E2B's sandboxes resolve names with, and what may always be asked while names are in a policy: used where
+/// the operator names none.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
 
 /// Does everything that comes before the loop, in order.
 ///
 /// # Errors
 /// [`StartError`].
-pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
+pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
     let file = |what| move |e| StartError::File(what, e);
     let inherit = |fds: &[i32]| {
         fds.iter()
@@ -55,6 +56,8 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
     for line in undone {
         log.own(line);
     }
+
+    let config_file = std::path::absolute(path).map_err(file("finding the configuration"))?;
 
     private(&config.state_dir, 0o700)?;
     let state_dir = config
@@ -184,6 +187,7 @@ pub(crate) fn prepare(config: Config) -> Result<Privd, StartError> {
         more: false,
         round: 0,
         config,
+        config_file,
         state_dir,
         run_dir,
     };
@@ -238,10 +242,13 @@ pub(crate) fn trusted(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// What sandboxes find in their resolv.conf(5): the host's resolvers that a sandbox may reach at all.
+/// What sandboxes find in their resolv.conf(5): the operator's, or the host's that a sandbox may reach at all.
 fn resolvers(config: &Config) -> Vec<Ipv4Addr> {
     if !config.resolvers.is_empty() {
         return config.resolvers.clone();
+    }
+    if !config.dns_servers.is_empty() {
+        return config.dns_servers.iter().copied().take(3).collect();
     }
     let text = std::fs::read(OsStr::new("/etc/resolv.conf")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -254,10 +261,24 @@ fn resolvers(config: &Config) -> Vec<Ipv4Addr> {
     });
     let found: Vec<Ipv4Addr> = public.take(3).collect();
     if found.is_empty() {
-        RESOLVERS.to_vec()
+        vec![RESOLVER]
     } else {
         found
     }
+}
+
+/// The operator's DNS servers. Those that sandboxes find are among them, or nobody would find a name that a policy
+/// allows.
+#[must_use]
+pub(crate) fn dns_servers(config: &Config, resolvers: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let mut servers = config.dns_servers.clone();
+    servers.extend(resolvers);
+    if config.dns_servers.is_empty() {
+        servers.push(RESOLVER);
+    }
+    let mut seen = BTreeSet::new();
+    servers.retain(|server| seen.insert(*server));
+    servers
 }
 
 fn is_public(v4: Ipv4Addr) -> bool {

@@ -14,6 +14,7 @@ use warder_wire::{Message, Request, VERSION, gateway_priv, plugin_priv, priv_net
 use crate::leases::Timer;
 use crate::logs::LogPipe;
 use crate::privd::{Privd, StartError};
+use crate::setup::dns_servers;
 use crate::table;
 
 /// How long a process may take to confine itself and answer.
@@ -203,8 +204,8 @@ impl Privd {
                     ready: self.config.ready_slots.min(self.capacity),
                     first_id: range.first,
                     ids: self.capacity * range.count,
-                    never: Vec::new(),
-                    resolvers: Vec::new(),
+                    never: self.config.network_never.clone(),
+                    resolvers: dns_servers(&self.config, &self.resolvers),
                 };
                 make_private_dir(&state("netd"), 0, 0, 0o700)?;
                 (
@@ -239,7 +240,7 @@ impl Privd {
                     domain: self.config.domains[0].clone(),
                     more_domains: self.config.domains[1..].to_vec(),
                     backend: self.config.backends[0].clone(),
-                    trusted_hops: 0,
+                    trusted_hops: self.config.trusted_hops,
                 };
                 (role, fds, None)
             }

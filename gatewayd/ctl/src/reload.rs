@@ -1,4 +1,4 @@
-//! `reload`: log file and certificates, opened anew.
+//! `reload`: log file and certificates opened anew, what templates may use of the network read anew.
 
 use http::Method;
 use serde_json::Value;
@@ -20,9 +20,9 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result<u8, Error> {
         table(&["NAMES", "VALID UNTIL", "STATE"], &rows)
     };
     output.result(&answer, &text);
-    let log = answer["log"].as_str().map(str::to_owned);
+    let faults = ["log", "networks"].map(|part| answer[part].as_str().map(str::to_owned));
     let certificates = certificates.into_iter().flatten().filter_map(problem);
-    let problems: Vec<String> = log.into_iter().chain(certificates).collect();
+    let problems: Vec<String> = faults.into_iter().flatten().chain(certificates).collect();
     if problems.is_empty() {
         Ok(0)
     } else {

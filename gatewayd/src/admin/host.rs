@@ -53,14 +53,14 @@ pub(super) async fn certificates(gateway: &Gateway) -> Result<Answer, ApiError> 
 
 /// What was opened anew, and what stays as it was because it could not be.
 pub(super) async fn reload(gateway: &Gateway) -> Result<Answer, ApiError> {
-    let (round, log) = gateway.peers.reload().await?;
+    let (round, faults) = gateway.peers.reload().await?;
     complete(gateway, round).await?;
     gateway.registry.audit("operator", "reload", "", "");
     let certificates = gateway.certificates.report();
-    let log = log.map(|fault| fault.detail);
+    let [log, networks] = faults.map(|fault| fault.map(|f| f.detail));
     Ok(json(
         StatusCode::OK,
-        &value!({ "certificates": certificates, "log": log }),
+        &value!({ "certificates": certificates, "log": log, "networks": networks }),
     ))
 }
 

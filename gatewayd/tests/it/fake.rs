@@ -651,7 +651,12 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
         ),
         Ask::Reload => {
             let round = world.round;
-            (Ok(Answer::Reloaded { round, log: None }), none)
+            let answer = Answer::Reloaded {
+                round,
+                log: None,
+                networks: None,
+            };
+            (Ok(answer), none)
         }
         Ask::HostReport => (Ok(Answer::Host(Box::new(report()))), none),
         Ask::Usage { .. } => (

@@ -88,13 +88,7 @@ impl Privd {
             .insert(sandbox.clone(), crate::privd::Live::default());
         self.timers
             .set(deadline.mono, Timer::Lease(sandbox.clone()));
-        self.post_net(
-            priv_net::Ask::LeaseLive {
-                sandbox,
-                bounds: warder_wire::Bounds::DEFAULT,
-            },
-            Vec::new(),
-        );
+        self.post_live(&sandbox);
         Ok(())
     }
 

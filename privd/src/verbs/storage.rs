@@ -53,8 +53,10 @@ impl Privd {
                     sandbox: sandbox.clone(),
                 })
             });
-        if made.is_err() {
-            self.discard_storage(sandbox);
+        match made {
+            // The template may have become another one since the lease was opened. No slot is taken yet.
+            Ok(()) => self.post_change(sandbox),
+            Err(_) => self.discard_storage(sandbox),
         }
         made
     }

@@ -3,6 +3,7 @@
 //! Needs root; without it nothing is tested and the program says so.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod cast;
 mod net;
 mod pause;
@@ -41,7 +42,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 24] = [
+    let tests: [(&str, fn()); 26] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -119,6 +120,14 @@ fn main() {
         (
             "a_snapshot_is_whole_or_absent",
             stored::a_snapshot_is_whole_or_absent,
+        ),
+        (
+            "no_snapshot_leads_out_of_an_air_gap",
+            bounds::no_snapshot_leads_out_of_an_air_gap,
+        ),
+        (
+            "bounds_are_said_again_when_the_configuration_changes",
+            bounds::bounds_are_said_again_when_the_configuration_changes,
         ),
     ];
     for (name, test) in tests {

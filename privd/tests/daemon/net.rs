@@ -7,14 +7,17 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use warder_ipc::Channel;
-use warder_wire::{Fault, FaultCode, Message, Request, SandboxId, priv_net};
+use warder_wire::{Bounds, Fault, FaultCode, Message, Request, SandboxId, priv_net};
 
 use crate::stage::PATIENCE;
 
 #[derive(Default)]
 pub(crate) struct Slots {
     pub holders: BTreeMap<SandboxId, Child>,
-    pub leases: Vec<SandboxId>,
+    /// What was said last of each.
+    pub leases: BTreeMap<SandboxId, Bounds>,
+    /// Of those that have ended, too.
+    pub told: BTreeMap<SandboxId, Vec<Bounds>>,
     /// Slots are not taken back for as long as this says so.
     pub hold: bool,
     /// How many were to be.
@@ -48,14 +51,13 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
         let mut slots = held(slots, adopts);
         let mut sent = Vec::new();
         let result = match request.body {
-            priv_net::Ask::LeaseLive { sandbox, .. } => {
-                if !slots.leases.contains(&sandbox) {
-                    slots.leases.push(sandbox);
-                }
+            priv_net::Ask::LeaseLive { sandbox, bounds } => {
+                slots.leases.insert(sandbox.clone(), bounds);
+                slots.told.entry(sandbox).or_default().push(bounds);
                 continue;
             }
             priv_net::Ask::LeaseGone { sandbox } => {
-                slots.leases.retain(|id| *id != sandbox);
+                slots.leases.remove(&sandbox);
                 if let Some(mut holder) = slots.holders.remove(&sandbox) {
                     let _ = holder.kill();
                     let _ = holder.wait();

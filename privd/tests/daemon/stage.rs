@@ -16,7 +16,8 @@ use warder_ipc::{Channel, IpcError};
 use warder_wire::gateway_priv::{self, EndReason, Event};
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
-    Fault, FaultCode, InstanceTag, Message, Request, SandboxId, TemplateName, VERSION, plugin_priv,
+    Bounds, Fault, FaultCode, InstanceTag, Message, Request, SandboxId, TemplateName, VERSION,
+    plugin_priv,
 };
 
 use crate::net::{Slots, net};
@@ -481,6 +482,11 @@ impl Instance {
     /// What follows the lease.
     pub(crate) fn create_leased(&mut self, sandbox: &SandboxId) {
         self.clone_storage(sandbox, "base").expect("clones");
+        self.create_cell(sandbox);
+    }
+
+    /// What follows the storage.
+    pub(crate) fn create_cell(&mut self, sandbox: &SandboxId) {
         let cell = plugin_priv::Ask::CellCreate {
             op: crate::op(2),
             sandbox: sandbox.clone(),
@@ -621,6 +627,18 @@ impl Instance {
     /// Has netd not answer when slots are to be taken back, or answer what it was asked.
     pub(crate) fn hold_slots(&self, hold: bool) {
         self.slots.lock().expect("unpoisoned").hold = hold;
+    }
+
+    /// What netd was told last that a sandbox may use.
+    pub(crate) fn bounds(&self, sandbox: &SandboxId) -> Bounds {
+        let slots = self.slots.lock().expect("unpoisoned");
+        slots.leases.get(sandbox).copied().expect("its lease lives")
+    }
+
+    /// How often netd was told what a sandbox may use.
+    pub(crate) fn times_told(&self, sandbox: &SandboxId) -> usize {
+        let slots = self.slots.lock().expect("unpoisoned");
+        slots.told.get(sandbox).map_or(0, Vec::len)
     }
 
     /// How many slots netd was asked to take back.

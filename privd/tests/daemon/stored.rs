@@ -126,7 +126,12 @@ fn take(stage: &mut Instance, n: u8, sandbox: &SandboxId, name: &str) -> u64 {
     stage.post_plugin(snapshot(n, sandbox, name))
 }
 
-fn taken(stage: &mut Instance, n: u8, sandbox: &SandboxId, name: &str) -> Result<(), FaultCode> {
+pub(crate) fn taken(
+    stage: &mut Instance,
+    n: u8,
+    sandbox: &SandboxId,
+    name: &str,
+) -> Result<(), FaultCode> {
     let seq = take(stage, n, sandbox, name);
     let result = stage.plugin_answer(seq);
     result.map(drop).map_err(|fault| fault.code)
@@ -162,7 +167,7 @@ fn layers(stage: &Instance) -> usize {
         .count()
 }
 
-fn remove_template(stage: &mut Instance, name: &str) -> Result<(), FaultCode> {
+pub(crate) fn remove_template(stage: &mut Instance, name: &str) -> Result<(), FaultCode> {
     let template = template(name);
     let removed = gateway(stage, Ask::TemplateRemove { template });
     removed.map(drop).map_err(|fault| fault.code)

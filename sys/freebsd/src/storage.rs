@@ -138,6 +138,12 @@ impl Store {
         std::iter::empty()
     }
 
+    /// The templates that a sandbox's tree is made of, the topmost first; those of `template` before it has one.
+    #[must_use]
+    pub fn lineage(&self, _sandbox: &SandboxId, _template: &TemplateName) -> Vec<TemplateName> {
+        Vec::new()
+    }
+
     /// Whether a template of this name is there.
     #[must_use]
     pub fn has_template(&self, _template: &TemplateName) -> bool {

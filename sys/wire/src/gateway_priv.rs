@@ -99,8 +99,8 @@ pub enum Ask {
         /// The template to be.
         template: TemplateName,
     },
-    /// Opens the log file, certificates and keys that the configuration names anew, as SIGHUP to privd does.
-    /// Certificates come as events before the answer. Answer: [`Answer::Reloaded`].
+    /// Opens the log file, certificates and keys that the configuration names anew, and reads what templates may use of
+    /// the network, as SIGHUP to privd does. Certificates come as events before the answer. Answer: [`Answer::Reloaded`].
     Reload,
 }
 
@@ -157,6 +157,8 @@ pub enum Answer {
         round: u32,
         /// Why the log file stays the old one, if it does.
         log: Option<Fault>,
+        /// Why what templates may use of the network stays what it was, if it does.
+        networks: Option<Fault>,
     },
 }
 

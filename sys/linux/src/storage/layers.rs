@@ -241,6 +241,17 @@ impl Store {
         names.ok_or(HostError::Invalid("the sandbox has no tree"))
     }
 
+    /// The templates whose layers a sandbox's tree is made of, the topmost first; those of `template` before it has one.
+    /// Layers keep the name of the template they were made for, whatever becomes of it.
+    #[must_use]
+    pub fn lineage(&self, sandbox: &SandboxId, template: &TemplateName) -> Vec<TemplateName> {
+        let tree = self.manifests.cells.get(sandbox).cloned();
+        let names = tree.or_else(|| self.manifests.of_template(template).ok());
+        let made_for = |layer: &String| TemplateName::new(layer.split_once('.')?.0).ok();
+        let all = names.map(|names| names.iter().map(made_for).collect::<Option<_>>());
+        all.flatten().unwrap_or_default()
+    }
+
     /// Takes a template out of use; false if there is none. Sandboxes keep its layers.
     ///
     /// # Errors
