@@ -495,6 +495,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_sample_is_one_with_every_keyword() {
+        let sample = include_str!("../../docs/privd.conf.sample");
+        let config = Config::parse(sample).expect("good");
+        assert_eq!(config.template_networks, TemplateBounds::default());
+        let uncommented: String = sample
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(line) if !line.starts_with(' ') => format!("{line}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let config = Config::parse(&uncommented).expect("good");
+        assert_ne!(config.template_networks, TemplateBounds::default());
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in "(?s).{0,300}") {

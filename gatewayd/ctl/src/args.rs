@@ -106,6 +106,26 @@ pub(crate) struct Up {
     /// Push the memory of paused sandboxes out, as far as the host has swap.
     #[arg(long)]
     pub(crate) pause_reclaim: bool,
+    /// A line of privd's configuration about the network: dns_servers, network_never, resolver, template_network or
+    /// trusted_hops, as docs/network-modes.md has them. May be given several times.
+    #[arg(long, value_name = "KEYWORD VALUE", value_parser = network_line)]
+    pub(crate) network: Vec<String>,
+}
+
+/// What of privd's configuration `up` does not decide itself.
+fn network_line(text: &str) -> Result<String, String> {
+    let keywords = [
+        "dns_servers",
+        "network_never",
+        "resolver",
+        "template_network",
+        "trusted_hops",
+    ];
+    let keyword = text.split_ascii_whitespace().next().unwrap_or_default();
+    if text.contains(char::is_control) || !keywords.contains(&keyword) {
+        return Err(format!("not one line of {}", keywords.join(", ")));
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, clap::Args)]

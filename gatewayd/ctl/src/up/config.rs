@@ -79,6 +79,9 @@ fn render(
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{keyword} {value}");
     }
+    for line in &options.network {
+        let _ = writeln!(text, "{line}");
+    }
     Ok(text)
 }
 
