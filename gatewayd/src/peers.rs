@@ -268,8 +268,13 @@ impl Peers {
         &self,
         sandbox: SandboxId,
         template: TemplateName,
+        passing: bool,
     ) -> Result<(), AskError> {
-        let ask = gateway_priv::Ask::SnapshotAllow { sandbox, template };
+        let ask = gateway_priv::Ask::SnapshotAllow {
+            sandbox,
+            template,
+            passing,
+        };
         self.privd_done(ask, ASK_TIMEOUT).await
     }
 

@@ -132,7 +132,7 @@ pub(crate) struct Live {
     /// It is being paused.
     pub pausing: Option<Pausing>,
     /// The one template that its backend may make of it.
-    pub allowed: Option<TemplateName>,
+    pub allowed: Option<(TemplateName, bool)>,
     /// A snapshot of it is being taken.
     pub snapshot: Option<Snapshot>,
     /// Its operations, newest last.

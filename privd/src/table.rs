@@ -372,7 +372,11 @@ pub(crate) fn gateway(
         Ask::TemplateRemove { template } => d.template_remove(&to, &template),
         Ask::HostReport => d.host_report(&to),
         Ask::Usage { sandbox } => d.usage(&to, &sandbox),
-        Ask::SnapshotAllow { sandbox, template } => d.snapshot_allow(&to, &sandbox, template),
+        Ask::SnapshotAllow {
+            sandbox,
+            template,
+            passing,
+        } => d.snapshot_allow(&to, &sandbox, template, passing),
         Ask::VolumeCreate { volume } => d.volume_create(to, &volume),
         Ask::VolumeRemove { volume } => d.volume_remove(to, &volume),
         Ask::VolumeList { after } => d.volume_list(&to, after.as_ref()),
@@ -535,6 +539,7 @@ mod tests {
             Ask::SnapshotAllow {
                 sandbox: id(),
                 template,
+                passing: false,
             },
             Ask::HostReport,
             Ask::Usage { sandbox: id() },

@@ -50,7 +50,7 @@ async fn split(
     (count, seconds): (u64, u64),
     caller: &Caller,
 ) -> Result<Vec<Forked>, ApiError> {
-    let carrier = take(gateway, source, None, caller).await?;
+    let carrier = take(gateway, source, None, caller, true).await?;
     let record = source.record();
     let room = Arc::new(Semaphore::new(limits::FORKS_AT_ONCE));
     let mut making = JoinSet::new();

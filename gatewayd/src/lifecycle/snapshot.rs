@@ -36,7 +36,7 @@ pub(crate) async fn snapshot(
 ) -> Result<SnapshotRecord, ApiError> {
     let (gateway, sandbox, caller) = (Arc::clone(gateway), Arc::clone(sandbox), caller.clone());
     to_its_end(async move {
-        let mut record = take(&gateway, &sandbox, name, &caller).await?;
+        let mut record = take(&gateway, &sandbox, name, &caller, false).await?;
         record.ready = true;
         let written = match gateway.registry.snapshots.put(record.clone()) {
             Ok(()) => gateway.registry.synced().await,
@@ -62,7 +62,8 @@ pub(crate) async fn snapshot(
     .await
 }
 
-/// Takes one that is not ready yet: nobody sees it, and it is removed at the next start.
+/// Takes one that is not ready yet: nobody sees it, and it is removed at the next start. A `passing` one waits for no disk,
+/// and does not outlive this process.
 ///
 /// # Errors
 /// As [`snapshot`].
@@ -71,6 +72,7 @@ pub(super) async fn take(
     sandbox: &Arc<Sandbox>,
     name: Option<(String, String)>,
     caller: &Caller,
+    passing: bool,
 ) -> Result<SnapshotRecord, ApiError> {
     let _one = alone(sandbox).await;
     if settled(sandbox)? != Phase::Running {
@@ -107,10 +109,16 @@ pub(super) async fn take(
     // What privd makes to last must be found again after a loss of power, if only to be removed.
     let (id, template) = (sandbox.id.clone(), record.template.clone());
     let made = async {
-        gateway.peers.snapshot_allow(id, template).await?;
+        gateway.peers.snapshot_allow(id, template, passing).await?;
         gateway.peers.plugin(ask, limits::STATE_TIMEOUT).await
     };
-    let (answer, synced) = tokio::join!(made, gateway.registry.synced());
+    let synced = async {
+        match passing {
+            true => Ok(()),
+            false => gateway.registry.synced().await,
+        }
+    };
+    let (answer, synced) = tokio::join!(made, synced);
     if let Err(error) = synced {
         clear_away(gateway, record);
         return Err(not_written(&error));

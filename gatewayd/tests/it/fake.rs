@@ -548,7 +548,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             );
             (Ok(Answer::Done), none)
         }
-        Ask::SnapshotAllow { sandbox, template } => {
+        Ask::SnapshotAllow {
+            sandbox, template, ..
+        } => {
             world.allowed = Some((sandbox, template));
             (Ok(Answer::Done), none)
         }

@@ -35,12 +35,13 @@ impl Privd {
         to: &ReplyTo,
         sandbox: &SandboxId,
         template: TemplateName,
+        passing: bool,
     ) {
-        self.live.entry(sandbox.clone()).or_default().allowed = Some(template);
+        self.live.entry(sandbox.clone()).or_default().allowed = Some((template, passing));
         self.answer_gateway(to, Ok(gateway_priv::Answer::Done), Vec::new());
     }
 
-    /// `StorageSnapshot`. Answered when the template would survive a loss of power.
+    /// `StorageSnapshot`. Answered when the template would survive a loss of power, if it is to.
     pub(crate) fn storage_snapshot(
         &mut self,
         to: ReplyTo,
@@ -70,16 +71,14 @@ impl Privd {
     ) -> Result<Draft, Fault> {
         // Templates are for everybody whom the gateway lets use them: no backend names one, or chooses what is in it.
         let live = self.live.get_mut(sandbox);
-        if live
-            .and_then(|live| live.allowed.take_if(|one| one == template))
-            .is_none()
-        {
+        let allowed = live.and_then(|live| live.allowed.take_if(|(one, _)| one == template));
+        let Some((_, passing)) = allowed else {
             self.log.audit(format_args!(
                 "the backend of {sandbox} makes template {template} of it, which the gateway has not allowed"
             ));
             let detail = "the gateway has not allowed this template";
             return Err(Fault::new(FaultCode::Refused, detail));
-        }
+        };
         self.check_new(template)?;
         let waits = |live: &&Live| live.snapshot.as_ref().is_some_and(|s| s.draft.is_some());
         if self.live.values().filter(waits).count() + self.snapshots_under_way() >= MOST {
@@ -87,10 +86,11 @@ impl Privd {
             return Err(Fault::new(FaultCode::Exhausted, detail));
         }
         let draft = self.store.draft(template, Some(sandbox));
-        draft.map_err(|e| match e {
+        let draft = draft.map_err(|e| match e {
             HostError::Invalid(why) => Fault::new(FaultCode::Refused, why),
             e => host_fault(&e),
-        })
+        })?;
+        Ok(if passing { draft.passing() } else { draft })
     }
 
     /// Looks whether the processes stand still by now, and begins to copy when they do.

@@ -80,7 +80,7 @@ impl Privd {
         }
         // Nor is it to come later.
         for live in self.live.values_mut() {
-            live.allowed.take_if(|one| one == template);
+            live.allowed.take_if(|(one, _)| one == template);
         }
         // Being made, or just made and not reported yet.
         if self.store.is_drafted(template) {

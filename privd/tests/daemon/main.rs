@@ -42,7 +42,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 26] = [
+    let tests: [(&str, fn()); 27] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -116,6 +116,10 @@ fn main() {
         (
             "snapshots_of_what_runs_and_what_does_not",
             stored::snapshots_of_what_runs_and_what_does_not,
+        ),
+        (
+            "a_passing_snapshot_leaves_what_was_made_of_it",
+            stored::a_passing_snapshot_leaves_what_was_made_of_it,
         ),
         (
             "a_snapshot_is_whole_or_absent",

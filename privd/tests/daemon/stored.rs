@@ -121,6 +121,7 @@ fn take(stage: &mut Instance, n: u8, sandbox: &SandboxId, name: &str) -> u64 {
     let allow = Ask::SnapshotAllow {
         sandbox: sandbox.clone(),
         template: template(name),
+        passing: false,
     };
     let _ = gateway(stage, allow);
     stage.post_plugin(snapshot(n, sandbox, name))
@@ -192,6 +193,7 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
     let allow = |sandbox: &SandboxId, name: &str| Ask::SnapshotAllow {
         sandbox: sandbox.clone(),
         template: template(name),
+        passing: false,
     };
     gateway(&mut stage, allow(&a, "one")).expect("allowed");
     for (n, sandbox, name) in [(8, &a, "two"), (7, &c, "one")] {
@@ -275,6 +277,52 @@ pub(crate) fn snapshots_of_what_runs_and_what_does_not() {
     gateway(&mut stage, Ask::LeaseEnd { sandbox: b }).expect("ends");
     assert_eq!(layers(&stage), before + 2);
     assert_eq!(remove_template(&mut stage, "again"), Ok(()));
+    assert_eq!(layers(&stage), before);
+    stage.stop_clean();
+}
+
+/// What carries a fork over goes with privd; what was made of it does not.
+pub(crate) fn a_passing_snapshot_leaves_what_was_made_of_it() {
+    let mut stage = Instance::start("on_stop remove");
+    let (a, b) = (id(1), id(2));
+    stage.create(&a);
+    change(&stage, &a, 3, 5000);
+    let before = layers(&stage);
+    let pass = |stage: &mut Instance, n: u8, name: &str| {
+        let allow = Ask::SnapshotAllow {
+            sandbox: id(1),
+            template: template(name),
+            passing: true,
+        };
+        gateway(stage, allow).expect("allowed");
+        let taken = plugin(stage, snapshot(n, &id(1), name));
+        assert!(taken.is_ok(), "{taken:?}\n{}", stage.log());
+    };
+    pass(&mut stage, 10, "unused");
+    pass(&mut stage, 11, "used");
+    assert_eq!(templates(&mut stage), ["unused", "used"]);
+    gateway(&mut stage, lease(&b, "namespace", "used", 60_000)).expect("opens");
+    stage.clone_storage(&b, "used").expect("clones");
+    let create = P::CellCreate {
+        op: op(2),
+        sandbox: b.clone(),
+        limits: limits(),
+    };
+    plugin(&mut stage, create).expect("made");
+    stage.kill_privd();
+    stage.start_privd();
+    assert!(templates(&mut stage).is_empty());
+    assert_eq!(layers(&stage), before + 1);
+    stage.greet(&b);
+    // And a lasting one of that lasts.
+    assert_eq!(taken(&mut stage, 12, &b, "lasting"), Ok(()));
+    gateway(&mut stage, Ask::LeaseEnd { sandbox: b }).expect("ends");
+    stage.kill_privd();
+    stage.start_privd();
+    assert_eq!(templates(&mut stage), ["lasting"]);
+    pass(&mut stage, 13, "removed");
+    assert_eq!(remove_template(&mut stage, "removed"), Ok(()));
+    assert_eq!(remove_template(&mut stage, "lasting"), Ok(()));
     assert_eq!(layers(&stage), before);
     stage.stop_clean();
 }

@@ -31,6 +31,12 @@ impl Draft {
     pub fn template(&self) -> &TemplateName {
         &self.template
     }
+
+    /// The same, to last no longer than this process.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        self
+    }
 }
 
 /// Most layers of a tree.

@@ -98,6 +98,8 @@ pub enum Ask {
         sandbox: SandboxId,
         /// The template to be.
         template: TemplateName,
+        /// Whether it goes with this privd: no disk is waited for then. What is made of it meanwhile stays.
+        passing: bool,
     },
     /// Opens the log file, certificates and keys that the configuration names anew, and reads what templates may use of
     /// the network, as SIGHUP to privd does. Certificates come as events before the answer. Answer: [`Answer::Reloaded`].

@@ -64,6 +64,7 @@ impl Manifests {
 pub struct Draft {
     template: TemplateName,
     names: Names,
+    passing: bool,
 }
 
 impl Draft {
@@ -71,6 +72,16 @@ impl Draft {
     #[must_use]
     pub fn template(&self) -> &TemplateName {
         &self.template
+    }
+
+    /// Without a manifest: the template goes with the process that made it, its layer with the last sandbox made of it.
+    /// No disk is waited for.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self {
+            passing: true,
+            ..self
+        }
     }
 
     /// The layer's directory until it is whole. No layer's name begins with a dot.
@@ -166,20 +177,27 @@ impl Store {
         }
         let names: Names = names.into();
         let template = template.clone();
-        let draft = Draft { template, names };
+        let draft = Draft {
+            template,
+            names,
+            passing: false,
+        };
         rustix::fs::mkdirat(&self.directory, draft.place(), Mode::RWXU).at("make a layer")?;
         self.manifests.hold(&draft.names);
         self.manifests.drafts.insert(draft.template.clone());
         Ok(draft)
     }
 
-    /// Puts a whole draft into use, in place of a template of that name; after that it survives a loss of power. Slow:
-    /// for a worker that keeps this store's descriptor.
+    /// Puts a whole draft into use, in place of a template of that name; after that it survives a loss of power unless it
+    /// is [`Draft::passing`]. Slow: for a worker that keeps this store's descriptor.
     ///
     /// # Errors
     /// `NoSpace`, `System`.
     pub fn keep(&self, draft: &Draft) -> Result<()> {
         super::trash::remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
+        if draft.passing {
+            return self.put_layer(draft);
+        }
         self.put(draft, || rustix::fs::syncfs(&self.directory).at("syncfs"))
     }
 
@@ -191,18 +209,18 @@ impl Store {
     fn put(&self, draft: &Draft, sync: impl Fn() -> Result<()>) -> Result<()> {
         let manifest = format!("templates/.{}", draft.names[0]);
         let file = self.write_manifest(&manifest, &draft.names)?;
-        let layer = format!("layers/{}", draft.names[0]);
-        let template = format!("templates/{}", draft.template);
-        let rename = |from, to| {
-            rustix::fs::renameat(&self.directory, from, &self.directory, to)
-                .at("put a template in place")
-        };
-        rename(draft.place(), layer)?;
+        self.put_layer(draft)?;
         // A manifest is not to be found after a crash of the host without what it names.
         sync()?;
         rustix::fs::fsync(file).at("fsync a manifest")?;
-        rename(manifest, template)?;
+        let (store, template) = (&self.directory, format!("templates/{}", draft.template));
+        rustix::fs::renameat(store, manifest, store, template).at("put a template in place")?;
         rustix::fs::fsync(self.open_dir("templates")?).at("fsync the templates")
+    }
+
+    fn put_layer(&self, draft: &Draft) -> Result<()> {
+        let (store, layer) = (&self.directory, format!("layers/{}", draft.names[0]));
+        rustix::fs::renameat(store, draft.place(), store, layer).at("put a layer in place")
     }
 
     /// Takes note of a draft that was kept, or discards it.
@@ -210,11 +228,16 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn settle(&mut self, draft: Draft, kept: bool) -> Result<()> {
-        let Draft { template, names } = draft;
+        let Draft {
+            template,
+            names,
+            passing,
+        } = draft;
         self.manifests.drafts.remove(&template);
         let path = format!("templates/{template}");
         if kept {
-            let entry = (names, self.created(&path)?);
+            let manifest = if passing { "layers" } else { &path };
+            let entry = (names, self.created(manifest)?);
             return match self.manifests.templates.insert(template, entry) {
                 Some((former, _)) => self.release(&former),
                 None => Ok(()),
@@ -259,7 +282,7 @@ impl Store {
     pub fn discard_template(&mut self, template: &TemplateName) -> Result<bool> {
         let there = self.move_away(&format!("templates/{template}"))?;
         match self.manifests.templates.remove(template) {
-            Some((names, _)) => self.release(&names).map(|()| there),
+            Some((names, _)) => self.release(&names).map(|()| true),
             None => Ok(there),
         }
     }
