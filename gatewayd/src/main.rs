@@ -23,6 +23,7 @@ mod limits;
 mod link;
 mod logs;
 mod metrics;
+mod network;
 mod peers;
 mod proxy;
 mod random;

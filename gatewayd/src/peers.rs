@@ -32,6 +32,15 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a template may take to unpack.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// What netd holds for a sandbox; see [`gateway_net::Answer::Policy`].
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) generation: u64,
+    pub(crate) policy: warder_wire::Policy,
+    pub(crate) airgap: bool,
+    pub(crate) sealed: bool,
+}
+
 /// All callers.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -354,14 +363,14 @@ impl Peers {
         }
     }
 
-    /// See [`gateway_net::Ask::PolicySet`].
+    /// See [`gateway_net::Ask::PolicySet`]. Whether nothing leaves.
     pub(crate) async fn policy_set(
         &self,
         sandbox: SandboxId,
         generation: u64,
         policy: warder_wire::Policy,
         within: Duration,
-    ) -> Result<(), AskError> {
+    ) -> Result<bool, AskError> {
         let ask = gateway_net::Ask::PolicySet {
             sandbox,
             generation,
@@ -369,9 +378,29 @@ impl Peers {
         };
         match on_current("netd", &self.net, ask, within).await? {
             gateway_net::Answer::InForce {
-                generation: now, ..
-            } if now >= generation => Ok(()),
+                generation: now,
+                airgap,
+            } if now == generation => Ok(airgap),
             _ => Err(AskError::Answer("netd")),
+        }
+    }
+
+    /// See [`gateway_net::Ask::PolicyGet`].
+    pub(crate) async fn policy_get(&self, sandbox: SandboxId) -> Result<Held, AskError> {
+        let ask = gateway_net::Ask::PolicyGet { sandbox };
+        match on_current("netd", &self.net, ask, ASK_TIMEOUT).await? {
+            gateway_net::Answer::Policy {
+                generation,
+                policy,
+                airgap,
+                sealed,
+            } => Ok(Held {
+                generation,
+                policy,
+                airgap,
+                sealed,
+            }),
+            gateway_net::Answer::InForce { .. } => Err(AskError::Answer("netd")),
         }
     }
 

@@ -65,6 +65,8 @@ pub(crate) struct Sandbox {
     /// Held while it is paused, woken, copied or ended, or its end is moved: one at a time, in the order in which
     /// it was asked.
     pub(crate) moving: Arc<tokio::sync::Mutex<()>>,
+    /// Held while its network policy is changed. Not `moving`: what takes long there must not keep the network open.
+    pub(crate) network: tokio::sync::Mutex<()>,
     /// What its agent said before it could no longer be asked.
     pub(crate) agent_lines: AgentLines,
     /// What it used lately.
@@ -104,6 +106,7 @@ impl Sandbox {
             ended,
             moving: Arc::default(),
             waiting: Arc::new(Semaphore::new(limits::WAITING_PER_SANDBOX)),
+            network: tokio::sync::Mutex::default(),
             agent_lines: AgentLines::default(),
             series: Mutex::default(),
             told: AtomicU64::new(0),

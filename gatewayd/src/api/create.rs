@@ -17,6 +17,7 @@ use crate::gateway::Gateway;
 use crate::http_io::{self, Answer, Request};
 use crate::lifecycle::{self, Begun, NewSandbox};
 use crate::limits;
+use crate::network::{self, Options, asks_for_something};
 use crate::volumes;
 
 /// Which form of the request.
@@ -41,7 +42,7 @@ struct Body {
     metadata: Option<BTreeMap<String, String>>,
     env_vars: Option<BTreeMap<String, String>>,
     mcp: Option<Value>,
-    network: Option<serde_json::Map<String, Value>>,
+    network: Option<Options>,
     auto_pause: Option<bool>,
     auto_pause_memory: Option<bool>,
     auto_resume: Option<AutoResume>,
@@ -127,14 +128,14 @@ pub(super) async fn create(
     ))
 }
 
-fn check(version: Version, body: Body, source: Source) -> Result<NewSandbox, ApiError> {
+fn check(version: Version, mut body: Body, source: Source) -> Result<NewSandbox, ApiError> {
     for (name, value) in [("iam", &body.iam)] {
         if value.as_ref().is_some_and(asks_for_something) {
             return Err(refused(name));
         }
     }
     let (at_deadline, auto_resume) = check_lifecycle(&body)?;
-    let public_traffic = check_network(body.network.as_ref())?;
+    let network = network::of_create(body.allow_internet_access, body.network.take())?;
     let default = match version {
         Version::V1 => 15,
         Version::V2 => 300,
@@ -166,8 +167,8 @@ fn check(version: Version, body: Body, source: Source) -> Result<NewSandbox, Api
         timeout: seconds(body.timeout.unwrap_or(default), 1)?,
         metadata,
         variables,
-        internet: body.allow_internet_access,
-        public_traffic,
+        network,
+        airgap: false,
         mcp: body
             .mcp
             .filter(|value| !value.is_null())
@@ -214,46 +215,6 @@ fn check_lifecycle(body: &Body) -> Result<(AtDeadline, bool), ApiError> {
         AtDeadline::Destroy
     };
     Ok((at_deadline, resume))
-}
-
-/// Only `allowPublicTraffic` is understood yet. A rule that would be ignored is never accepted.
-fn check_network(
-    network: Option<&serde_json::Map<String, Value>>,
-) -> Result<Option<bool>, ApiError> {
-    let mut public = None;
-    for (name, value) in network.into_iter().flatten() {
-        match (name.as_str(), value) {
-            ("allowPublicTraffic", Value::Bool(asked)) => public = Some(*asked),
-            ("allowPublicTraffic", Value::Null) => {}
-            ("allowPublicTraffic", _) => {
-                return Err(ApiError::bad(
-                    "network.allowPublicTraffic must be a boolean",
-                ));
-            }
-            // Unknown ones too: it may be a rule of a newer version.
-            (name, value) if asks_for_something(value) => {
-                let name: String = name
-                    .chars()
-                    .filter(char::is_ascii_graphic)
-                    .take(40)
-                    .collect();
-                return Err(refused(&format!("network.{name}")));
-            }
-            _ => {}
-        }
-    }
-    Ok(public)
-}
-
-/// Whether a value differs from saying nothing: null, false, and what is empty. `{"enabled": false}` too.
-fn asks_for_something(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) | Value::Number(_) => true,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => all.values().any(asks_for_something),
-    }
 }
 
 fn refused(name: &str) -> ApiError {
@@ -332,12 +293,16 @@ mod tests {
             "mcp": null, "autoResume": {"enabled": false}, "volumeMounts": [], "somethingNew": {"a": 1}});
         let new = checked(v1).expect("plain");
         assert_eq!(
-            (new.timeout, new.internet, new.public_traffic),
+            (
+                new.timeout,
+                new.network.internet,
+                new.network.fixed.public_traffic
+            ),
             (300, Some(true), Some(true))
         );
         let new = checked(json!({"templateID": "base:default"})).expect("shortest");
         assert_eq!(
-            (new.timeout, new.internet, new.template.as_str()),
+            (new.timeout, new.network.internet, new.template.as_str()),
             (300, None, "base")
         );
         let body = serde_json::from_value(json!({"templateID": "base"})).expect("shortest");
@@ -351,31 +316,11 @@ mod tests {
 
     #[test]
     fn what_would_be_ignored_is_refused_by_name() {
-        for (field, value) in [
-            ("allowOut", json!(["8.8.8.8"])),
-            ("denyOut", json!(["0.0.0.0/0"])),
-            ("dnsServers", json!(["1.1.1.1"])),
-            ("egressProxy", json!({"address": "a:1"})),
-            ("maskRequestHost", json!("x")),
-            ("httpsPorts", json!([8443])),
-            (
-                "rules",
-                json!({"a.b": [{"transform": {"headers": {"a": "b"}}}]}),
-            ),
-            ("allowIn", json!(["10.0.0.0/8"])),
-        ] {
+        let rules = json!({"a.b": [{"transform": {"headers": {"a": "b"}}}]});
+        for (field, value) in [("rules", rules), ("egressOff", json!(true))] {
             let error =
                 checked(json!({"templateID": "base", "network": {field: value}})).expect_err(field);
-            assert_eq!(error.status, 400);
-            assert!(
-                error.message.contains(&format!("network.{field}")),
-                "{}",
-                error.message
-            );
-            checked(json!({"templateID": "base", "network": {field: null}}))
-                .expect("null says nothing");
-            checked(json!({"templateID": "base", "network": {field: []}}))
-                .expect("empty says nothing");
+            assert!(error.message.contains(&format!("network.{field}")));
         }
         let iam = json!({"tokens": {"a": {"audience": "b", "tokenType": "JWT-SVID"}}});
         let error = checked(json!({"templateID": "base", "iam": iam})).expect_err("iam");

@@ -6,6 +6,7 @@ pub(crate) mod events;
 mod list;
 mod logs;
 mod metrics;
+mod network;
 mod query;
 mod sandbox;
 mod snapshot;
@@ -114,6 +115,10 @@ async fn route(
         ("POST", ["sandboxes", id, "refreshes"]) => {
             sandbox::refresh(gateway, caller, id, request).await
         }
+        ("PUT", ["sandboxes", id, "network"]) => {
+            network::update(gateway, caller, id, request).await
+        }
+        ("PUT", ["sandboxes", id, "airgap"]) => network::airgap(gateway, caller, id, request).await,
         ("GET", ["sandboxes", "metrics"]) => metrics::batch(gateway, request.uri().query()).await,
         ("GET", ["sandboxes", id, "metrics"]) => {
             metrics::single(gateway, id, request.uri().query()).await

@@ -7,7 +7,6 @@ use crate::error::ApiError;
 /// The answer to whatever no other file serves.
 pub(super) fn explain(path: &[&str]) -> ApiError {
     let what = match path {
-        ["sandboxes", _, "network"] => "Changing the network of a running sandbox",
         ["secrets", ..] => "Secrets",
         ["v2" | "v3", "templates", ..] | ["templates", ..] => "Building and changing templates",
         ["teams", ..] => "Teams",
@@ -15,6 +14,7 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
         ["sandboxes" | "volumes"] | ["v2", "sandboxes"] => {
             return ApiError::wrong_method("GET, POST");
         }
+        ["sandboxes", _, "network" | "airgap"] => return ApiError::wrong_method("PUT"),
         ["snapshots"] | ["sandboxes", "metrics"] => return ApiError::wrong_method("GET"),
         ["sandboxes" | "volumes", _] => return ApiError::wrong_method("GET, DELETE"),
         _ => {
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn each_is_named_and_not_worth_a_retry() {
-        for path in [&["sandboxes", "i", "network"][..], &["v3", "templates"]] {
+        for path in [&["secrets"][..], &["v3", "templates"]] {
             let error = explain(path);
             assert_eq!(
                 (error.status.as_u16(), error.retry),

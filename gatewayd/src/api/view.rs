@@ -7,6 +7,7 @@ use warder_wire::gateway_priv::AtDeadline;
 use crate::clock::Micros;
 use crate::gateway::Gateway;
 use crate::limits::{CLIENT_ID, ENVD_VERSION};
+use crate::network::Shown;
 use crate::registry::record::{Kept, SandboxRecord};
 
 /// Answer to create and connect.
@@ -112,9 +113,8 @@ pub(super) struct Detail<'a> {
     listed: Listed<'a>,
     envd_access_token: &'a str,
     domain: Option<&'a str>,
-    allow_internet_access: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<Value>,
+    #[serde(flatten)]
+    network: Shown<'a>,
     lifecycle: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pause_mode: Option<&'static str>,
@@ -128,10 +128,7 @@ pub(super) fn detail<'a>(gateway: &'a Gateway, record: &'a SandboxRecord) -> Det
         listed: listed(record),
         envd_access_token: &record.envd_token,
         domain: gateway.domain(),
-        allow_internet_access: record.internet,
-        network: record
-            .public_traffic
-            .map(|public| json!({ "allowPublicTraffic": public })),
+        network: Shown::new(&record.network, &record.standing),
         lifecycle: json!({
             "autoResume": record.auto_resume,
             "onTimeout": match record.at_deadline {

@@ -13,7 +13,6 @@ use http::{Method, header};
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use tokio::time::Instant;
-use warder_wire::Policy;
 use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
 
@@ -23,6 +22,7 @@ use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::network::{Network, Standing};
 use crate::proxy::{self, Outgoing};
 use crate::random;
 use crate::registry::record::{EventKind, Mounted, SandboxRecord};
@@ -48,10 +48,10 @@ pub(crate) struct NewSandbox {
     pub(crate) metadata: BTreeMap<String, String>,
     /// For every process inside.
     pub(crate) variables: BTreeMap<String, String>,
-    /// As given; `None` means yes.
-    pub(crate) internet: Option<bool>,
-    /// As given; `None` means yes.
-    pub(crate) public_traffic: Option<bool>,
+    /// As given.
+    pub(crate) network: Network,
+    /// Whether it begins air-gapped.
+    pub(crate) airgap: bool,
     /// As given, as JSON text.
     pub(crate) mcp: Option<String>,
     /// Where to mount which volumes.
@@ -123,7 +123,7 @@ pub(super) async fn make(
 ) -> Result<Arc<Sandbox>, ApiError> {
     let id = SandboxId::from_random(&random::bytes()?);
     let envd_token = hex(&random::bytes::<20>()?);
-    let traffic_token = if new.public_traffic == Some(false) {
+    let traffic_token = if new.network.fixed.public_traffic == Some(false) {
         Some(hex(&random::bytes::<20>()?))
     } else {
         None
@@ -144,11 +144,13 @@ pub(super) async fn make(
         paused: None,
         metadata: new.metadata,
         variables: new.variables,
-        internet: new.internet,
-        public_traffic: new.public_traffic,
+        network: new.network,
+        standing: Standing {
+            airgap: new.airgap,
+            ..Standing::NEW
+        },
         limits: limits::SANDBOX,
         mcp: new.mcp,
-        generation: 1,
         volumes: new.volumes,
     };
     let deadline = Instant::now() + limits::CREATE_TIMEOUT;
@@ -213,7 +215,7 @@ async fn furnish(
 ) -> Result<(), ApiError> {
     let record = sandbox.record();
     let left = || deadline.saturating_duration_since(Instant::now());
-    let policy = policy(gateway, &record, left());
+    let policy = super::network::put_in_force(gateway, sandbox, left());
     let inside = async {
         cell(gateway, &record, from, op, deadline).await?;
         init(sandbox).await
@@ -230,22 +232,6 @@ async fn furnish(
         return Err(ApiError::internal("the sandbox ended at once").code("sandbox_create_failed"));
     }
     Ok(())
-}
-
-/// Tells netd the sandbox's policy. What netd holds without being told is closed, so there is nothing to tell
-/// it then.
-pub(super) async fn policy(
-    gateway: &Gateway,
-    record: &SandboxRecord,
-    within: Duration,
-) -> Result<(), AskError> {
-    if record.internet == Some(false) {
-        return Ok(());
-    }
-    gateway
-        .peers
-        .policy_set(record.id.clone(), record.generation, Policy::OPEN, within)
-        .await
 }
 
 /// Has the backend make what the lease allows.

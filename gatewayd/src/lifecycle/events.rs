@@ -44,6 +44,7 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
         }
         (Event::NetChannel, Some(fd)) => match gateway.peers.net_started(fd) {
             Ok((number, mut events)) => {
+                tokio::spawn(super::network::check_all(Arc::clone(gateway)));
                 let gateway = Arc::clone(gateway);
                 tokio::spawn(async move {
                     // netd tells nothing unasked; the end of its channel is all there is to see.

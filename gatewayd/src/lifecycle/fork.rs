@@ -99,8 +99,8 @@ fn like(record: &SandboxRecord, from: warder_wire::TemplateName, seconds: u64) -
         auto_resume: record.auto_resume,
         metadata: record.metadata.clone(),
         variables: record.variables.clone(),
-        internet: record.internet,
-        public_traffic: record.public_traffic,
+        network: record.network.clone(),
+        airgap: record.standing.closed(),
         mcp: record.mcp.clone(),
         volumes: record.volumes.clone(),
     }

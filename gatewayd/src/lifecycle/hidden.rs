@@ -15,13 +15,14 @@ use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::network::{Network, Standing};
 use crate::random;
 use crate::registry::record::{Mounted, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
 use crate::volumes::content;
 use crate::warm;
 
-/// Makes one without network, whose lease runs out after `ttl` unless it is moved.
+/// Makes one without network, as netd is told of none, whose lease runs out after `ttl` unless it is moved.
 ///
 /// # Errors
 /// [`ApiError`]; no trace is left then.
@@ -48,11 +49,10 @@ pub(crate) async fn make(
         paused: None,
         metadata: BTreeMap::new(),
         variables: BTreeMap::new(),
-        internet: Some(false),
-        public_traffic: None,
+        network: Network::default(),
+        standing: Standing::NEW,
         limits,
         mcp: None,
-        generation: 1,
         volumes,
     };
     let id = record.id.clone();

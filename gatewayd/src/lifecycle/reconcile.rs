@@ -53,6 +53,7 @@ pub(crate) async fn reconcile(
             }
         }
     }
+    tokio::spawn(super::network::check_all(Arc::clone(gateway)));
     let unknown: Vec<SandboxId> = leases
         .into_values()
         .filter(|lease| lease.state != LeaseState::Ending)

@@ -7,7 +7,8 @@ use serde_json::json;
 use warder_wire::gateway_priv::{AtDeadline, LeaseState};
 use warder_wire::{FaultCode, OpId, gateway_plugin};
 
-use super::create::{init, policy};
+use super::create::init;
+use super::network::put_in_force;
 use super::timeout::{Move, move_end};
 use super::{alone, pause, save, settled, tell_end, to_its_end};
 use crate::auth::Caller;
@@ -261,14 +262,11 @@ async fn start(
     Ok(went_on)
 }
 
-/// A sandbox that starts anew gets a new place in the network, closed until netd has heard its policy.
+/// A sandbox that starts anew gets a new place in the network: netd is told its policy again, in case it does not
+/// have it any more.
 async fn policy_again(gateway: &Gateway, sandbox: &Sandbox) -> Result<(), AskError> {
-    let record = {
-        let mut now = sandbox.now();
-        now.record.generation += 1;
-        now.record.clone()
-    };
-    policy(gateway, &record, limits::ASK_TIMEOUT).await
+    let _one = sandbox.network.lock().await;
+    put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await
 }
 
 /// It could not be woken, or not whole: it is paused again, as privd has it.

@@ -263,6 +263,7 @@ mod tests {
     use warder_wire::TemplateName;
 
     use super::*;
+    use crate::network::{Network, Standing};
 
     fn record(n: u8, note: usize) -> SandboxRecord {
         SandboxRecord {
@@ -279,11 +280,10 @@ mod tests {
             paused: None,
             variables: BTreeMap::new(),
             metadata: BTreeMap::from([("note".to_owned(), "x".repeat(note))]),
-            internet: None,
-            public_traffic: None,
+            network: Network::default(),
+            standing: Standing::NEW,
             limits: limits::SANDBOX,
             mcp: None,
-            generation: 1,
             volumes: Vec::new(),
         }
     }

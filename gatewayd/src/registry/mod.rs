@@ -68,6 +68,15 @@ impl Registry {
             .collect()
     }
 
+    /// All sandboxes, also those that are being made or that no user sees, in no order.
+    pub(crate) fn everything(&self) -> Vec<Arc<Sandbox>> {
+        let all = self
+            .sandboxes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.values().cloned().collect()
+    }
+
     /// Enters a sandbox in memory only.
     pub(crate) fn enter(&self, sandbox: Arc<Sandbox>) {
         let mut all = self
@@ -92,7 +101,8 @@ impl Registry {
     pub(crate) fn save(&self, sandbox: &Sandbox) -> io::Result<()> {
         // Under its lock, so that two savers write in the order in which they changed it.
         let now = sandbox.now();
-        self.store.write(Change::Sandbox(now.record.clone()))
+        self.store
+            .write(Change::Sandbox(Box::new(now.record.clone())))
     }
 
     /// Waits until everything written so far would survive a loss of power.

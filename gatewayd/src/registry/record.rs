@@ -7,9 +7,10 @@ use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{GuestPath, Limits, SandboxId, TemplateName, VolumeId};
 
 use crate::clock::Micros;
+use crate::network::{Network, Standing};
 
 /// Version of the stored forms. A file of another version is not read.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// A sandbox as stored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -40,16 +41,14 @@ pub(crate) struct SandboxRecord {
     pub(crate) metadata: BTreeMap<String, String>,
     /// For every process inside; told to the agent whenever it starts anew.
     pub(crate) variables: BTreeMap<String, String>,
-    /// `allow_internet_access` as given.
-    pub(crate) internet: Option<bool>,
-    /// `network.allowPublicTraffic` as given.
-    pub(crate) public_traffic: Option<bool>,
+    /// Its network options as given.
+    pub(crate) network: Network,
+    /// How far they are in force.
+    pub(crate) standing: Standing,
     /// What it may use.
     pub(crate) limits: Limits,
     /// `mcp` as given, as JSON text.
     pub(crate) mcp: Option<String>,
-    /// Generation of its network policy.
-    pub(crate) generation: u64,
     /// The volumes in it.
     pub(crate) volumes: Vec<Mounted>,
 }
@@ -235,7 +234,7 @@ pub(crate) struct EventRecord {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Change {
     /// This is the sandbox now.
-    Sandbox(SandboxRecord),
+    Sandbox(Box<SandboxRecord>),
     /// The sandbox is gone.
     SandboxGone(SandboxId),
     /// This is the key now.

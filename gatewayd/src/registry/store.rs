@@ -438,7 +438,7 @@ impl Loaded {
         match change {
             Change::Sandbox(record) => {
                 self.sandboxes.retain(|known| known.id != record.id);
-                self.sandboxes.push(record.clone());
+                self.sandboxes.push(SandboxRecord::clone(record));
             }
             Change::SandboxGone(id) => self.sandboxes.retain(|known| known.id != *id),
             Change::Key(record) => {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::Semaphore;
-use warder_wire::Policy;
 use warder_wire::gateway_priv::AtDeadline;
 use warder_wire::{FaultCode, TemplateName};
 
@@ -24,7 +23,7 @@ use crate::auth::key::hex;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::lifecycle::{NewSandbox, hidden, init};
+use crate::lifecycle::{NewSandbox, hidden, init, put_in_force};
 use crate::limits;
 use crate::peers::Peers;
 use crate::random;
@@ -37,8 +36,6 @@ const FILLERS: usize = 2;
 const TICK: Duration = Duration::from_secs(1);
 /// How long after a create its first commands have the machine to themselves.
 const QUIET: Duration = Duration::from_millis(30);
-/// Generation of the policy one has in its pool.
-const FIRST: u64 = 1;
 
 /// Keeps so many sandboxes of a template ready.
 ///
@@ -95,7 +92,7 @@ pub(crate) async fn claim(
     caller: &Caller,
     new: &NewSandbox,
 ) -> Option<Arc<Sandbox>> {
-    if !new.volumes.is_empty() {
+    if !new.volumes.is_empty() || new.airgap {
         return None;
     }
     let sandbox = gateway.warm.take(&new.from)?;
@@ -118,12 +115,14 @@ async fn adopt(
 ) -> Result<(), ApiError> {
     // Until it is its owner's; see `renew`.
     let _one = sandbox.moving.lock().await;
-    let traffic_token = match new.public_traffic {
+    let traffic_token = match new.network.fixed.public_traffic {
         Some(false) => Some(hex(&random::bytes::<20>()?)),
         _ => None,
     };
     let started = Micros::now();
-    let closed = new.internet == Some(false);
+    // Open is what it has been since it was made, unless netd was lost meanwhile.
+    let _network = sandbox.network.lock().await;
+    let open = sandbox.now().record.standing.settled() && new.network.policy(false).is_open();
     {
         let mut now = sandbox.now();
         let record = &mut now.record;
@@ -136,11 +135,12 @@ async fn adopt(
         record.auto_resume = new.auto_resume;
         record.metadata.clone_from(&new.metadata);
         record.variables.clone_from(&new.variables);
-        record.internet = new.internet;
-        record.public_traffic = new.public_traffic;
+        record.network.clone_from(&new.network);
         record.traffic_token.clone_from(&traffic_token);
         record.mcp.clone_from(&new.mcp);
-        record.generation = if closed { FIRST + 1 } else { FIRST };
+        if !open {
+            record.standing.generation += 1;
+        }
     }
     if let Some(token) = traffic_token {
         sandbox.traffic_token.get_or_init(|| token);
@@ -152,8 +152,8 @@ async fn adopt(
         moved.await.map_err(ApiError::from)
     };
     let policy = async {
-        if closed {
-            policy(gateway, sandbox, FIRST + 1, Policy::CLOSED).await?;
+        if !open {
+            put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await?;
         }
         Ok(())
     };
@@ -174,17 +174,6 @@ async fn adopt(
     } else {
         Err(ApiError::internal("it has ended"))
     }
-}
-
-async fn policy(
-    gateway: &Gateway,
-    sandbox: &Sandbox,
-    generation: u64,
-    policy: Policy,
-) -> Result<(), ApiError> {
-    let (peers, id) = (&gateway.peers, sandbox.id.clone());
-    let set = peers.policy_set(id, generation, policy, limits::ASK_TIMEOUT);
-    Ok(set.await?)
 }
 
 /// Fills, renews and thins out, for as long as this process lives.
@@ -258,8 +247,10 @@ async fn fill(gateway: &Gateway, place: &Place) {
 async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbox>, ApiError> {
     let (limits, ttl) = (limits::SANDBOX, limits::HIDDEN_TTL);
     let sandbox = hidden::make(gateway, template, limits, Vec::new(), ttl).await?;
-    let open = Policy::OPEN;
-    let outside = policy(gateway, &sandbox, FIRST, open);
+    let outside = async {
+        let open = put_in_force(gateway, &sandbox, limits::ASK_TIMEOUT);
+        open.await.map_err(ApiError::from)
+    };
     // Its connections wait for the create and for the client's first request.
     let inside = init(&sandbox);
     match tokio::try_join!(outside, inside) {
@@ -281,6 +272,7 @@ pub(crate) mod tests {
     use warder_wire::{Message, Request, SandboxId};
 
     use super::*;
+    use crate::network::{Network, Standing};
     use crate::registry::record::SandboxRecord;
 
     /// A record that says little.
@@ -299,11 +291,10 @@ pub(crate) mod tests {
             paused: None,
             variables: BTreeMap::new(),
             metadata: BTreeMap::new(),
-            internet: None,
-            public_traffic: None,
+            network: Network::default(),
+            standing: Standing::NEW,
             limits: limits::SANDBOX,
             mcp: None,
-            generation: 1,
             volumes: Vec::new(),
         }
     }

@@ -1,8 +1,9 @@
 //! The control API.
 
 use serde_json::{Value, json};
-use warder_wire::FaultCode;
 use warder_wire::gateway_priv::EndReason;
+use warder_wire::policy::Cidr;
+use warder_wire::{FaultCode, SandboxId};
 
 use super::fake::Fake;
 
@@ -128,8 +129,10 @@ fn both_generations_and_chunked_bodies() {
     assert_eq!(made.status, 201, "{}", made.text());
     let made = made.json();
     assert!(made["trafficAccessToken"].is_string());
-    // Closed is what netd holds without being told.
-    assert!(fake.world().policies.is_empty());
+    let id = SandboxId::new(made["sandboxID"].as_str().expect("id")).expect("id");
+    let (generation, policy) = fake.world().policies[&id].clone();
+    assert_eq!((generation, policy.airgap), (1, false));
+    assert_eq!(policy.deny, [Cidr::ALL]);
     assert_eq!(
         fake.world().log.first().map(String::as_str),
         Some("LeaseOpen base 15000")
@@ -429,12 +432,8 @@ fn what_is_not_there_yet_says_so() {
     let fake = Fake::start();
     let made = fake.create(json!({}));
     let id = made["sandboxID"].as_str().expect("id");
-    for (method, path) in [
-        ("PUT", format!("/sandboxes/{id}/network")),
-        ("POST", "/v3/templates".into()),
-        ("POST", "/secrets".into()),
-    ] {
-        let answer = fake.api(method, &path, json!({}));
+    for (method, path) in [("POST", "/v3/templates"), ("POST", "/secrets")] {
+        let answer = fake.api(method, path, json!({}));
         answer.is_error(501);
         assert_eq!(answer.header("should-retry"), Some("false"), "{path}");
     }

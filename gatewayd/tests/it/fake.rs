@@ -19,8 +19,8 @@ use warder_wire::gateway_priv::{
 };
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
-    BackendName, Fault, FaultCode, InstanceTag, LimitState, LimitsInForce, Message, Request,
-    SandboxId, TemplateName, VERSION, VolumeId, gateway_net, gateway_plugin,
+    BackendName, Fault, FaultCode, InstanceTag, LimitState, LimitsInForce, Message, Policy,
+    Request, SandboxId, TemplateName, VERSION, VolumeId, gateway_net, gateway_plugin,
 };
 
 use super::guest::Guest;
@@ -57,8 +57,14 @@ pub(crate) struct World {
     pub(crate) create_fault: Option<FaultCode>,
     /// What Destroy answers instead.
     pub(crate) destroy_fault: Option<FaultCode>,
-    /// Policies set.
-    pub(crate) policies: BTreeMap<SandboxId, bool>,
+    /// Policies set, with their generations.
+    pub(crate) policies: BTreeMap<SandboxId, (u64, Policy)>,
+    /// What PolicySet answers instead.
+    pub(crate) policy_fault: Option<FaultCode>,
+    /// Whether netd dies of the next PolicySet, having done it or not.
+    pub(crate) policy_kills: Option<bool>,
+    /// Whether the operator's configuration says that nothing leaves.
+    pub(crate) airgapped: bool,
     /// How the next agent behaves.
     pub(crate) manner: super::guest::Manner,
     /// Whether the plugin host dies of the next Create.
@@ -703,14 +709,43 @@ fn net(world: &Shared, ask: gateway_net::Ask) -> Answered<gateway_net::Answer> {
             generation,
             policy,
         } => {
-            world.log.push(format!("PolicySet {}", !policy.airgap));
-            world.policies.insert(sandbox, !policy.airgap);
-            Ok(gateway_net::Answer::InForce {
+            world.log.push(format!("PolicySet {}", policy.is_open()));
+            let kills = world.policy_kills.take();
+            if kills == Some(false) {
+                return None;
+            }
+            if let Some(code) = world.policy_fault {
+                return Some(fault(code));
+            }
+            let before = world.policies.get(&sandbox);
+            if before.is_some_and(|(held, same)| {
+                *held > generation || (*held == generation && *same != policy)
+            }) {
+                return Some(fault(FaultCode::Conflict));
+            }
+            let airgap = policy.airgap || world.airgapped;
+            world.policies.insert(sandbox, (generation, policy));
+            if kills.is_some() {
+                return None;
+            }
+            Ok(gateway_net::Answer::InForce { generation, airgap })
+        }
+        gateway_net::Ask::PolicyGet { sandbox } => {
+            world.log.push("PolicyGet".to_owned());
+            let held = world.held.contains_key(&sandbox);
+            let (generation, policy) = match world.policies.get(&sandbox) {
+                Some(known) => known.clone(),
+                None if held => (0, Policy::CLOSED),
+                None => return Some(fault(FaultCode::NotFound)),
+            };
+            let airgap = policy.airgap || world.airgapped;
+            Ok(gateway_net::Answer::Policy {
                 generation,
-                airgap: policy.airgap,
+                policy,
+                airgap,
+                sealed: false,
             })
         }
-        gateway_net::Ask::PolicyGet { .. } => fault(FaultCode::NotFound),
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use warder_wire::SandboxId;
+use warder_wire::policy::Cidr;
 
 use super::fake::Fake;
 use super::guest::Manner;
@@ -104,7 +105,7 @@ fn creates_take_what_is_ready_each_once() {
         assert_eq!(detail["state"], "running");
         let id = SandboxId::new(&id_of(made)).expect("id");
         assert_eq!(fake.world().held[&id].lease.ttl_ms, 1000 * (60 + n as u64));
-        assert!(fake.world().policies[&id]);
+        assert!(fake.world().policies[&id].1.is_open());
         assert_eq!(fake.inside(made, 49983, "GET", "/health", b"").status, 204);
     }
     let metrics = fake.operator("GET", "/admin/metrics", b"").text();
@@ -141,7 +142,7 @@ fn what_is_asked_for_is_given_also_from_a_pool() {
         [(made["envdAccessToken"].clone(), json!({"K": "v"}))]
     );
     let id = SandboxId::new(&id_of(&made)).expect("id");
-    assert!(!fake.world().policies[&id]);
+    assert_eq!(fake.world().policies[&id].1.deny, [Cidr::ALL]);
     let port = fake.guest(&made).open();
     assert_eq!(fake.inside(&made, port, "GET", "/x", b"").status, 403);
     let token = made["trafficAccessToken"].as_str().expect("given");

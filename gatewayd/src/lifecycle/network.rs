@@ -1,0 +1,290 @@
+//! A sandbox's network policy: wanted first, written down, put in force by netd, and only then said to hold.
+//!
+//! Whoever dies in between leaves a record that says what is wanted and not in force; the next gateway, or this one
+//! when the next netd comes, asks what netd holds and sets it again. A change that fails leaves the sandbox closed
+//! until the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use warder_wire::FaultCode;
+
+use super::{save, settled, to_its_end};
+use crate::auth::Caller;
+use crate::error::{ApiError, AskError};
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::network::{Network, egress_event};
+use crate::registry::record::{EventKind, SandboxRecord};
+use crate::sandbox::{Phase, Sandbox};
+
+/// A change.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// These options instead of those.
+    Network(Box<Network>),
+    /// Nothing leaves, or the options hold again.
+    AirGap(bool),
+}
+
+/// Tells netd what is wanted and notes that it holds. For whoever has the sandbox's network to himself: its creator,
+/// or the holder of its lock. Writing it down is left to the caller.
+///
+/// # Errors
+/// What netd says; what holds then is closed, or what held before.
+pub(crate) async fn put_in_force(
+    gateway: &Gateway,
+    sandbox: &Sandbox,
+    within: Duration,
+) -> Result<(), AskError> {
+    let (mut generation, policy) = {
+        let now = sandbox.now();
+        let standing = &now.record.standing;
+        let policy = now.record.network.policy(standing.closed());
+        (standing.generation, policy)
+    };
+    let (peers, id) = (&gateway.peers, || sandbox.id.clone());
+    let set = |generation| peers.policy_set(id(), generation, policy.clone(), within);
+    let mut answer = set(generation).await;
+    if answer.as_ref().err().and_then(AskError::fault) == Some(FaultCode::Conflict) {
+        // netd has heard of a later one, whose record was lost with the power: this one comes after it.
+        let held = peers.policy_get(id()).await?;
+        generation = held.generation.saturating_add(1);
+        answer = set(generation).await;
+    }
+    let airgap = answer?;
+    let mut now = sandbox.now();
+    let standing = &mut now.record.standing;
+    standing.generation = generation;
+    standing.in_force = generation;
+    if !policy.airgap {
+        standing.by_operator = airgap;
+    }
+    Ok(())
+}
+
+/// Changes the policy or the air gap. Returns the generation that is in force then: no packet and no flow that it
+/// forbids passes any more.
+///
+/// # Errors
+/// 404 when the sandbox has ended, 409 when it does not run or is being ended (the air gap may change of one that is
+/// paused), 403 for an air gap that the operator does not let be lifted, or 500: everything is closed then until the
+/// next change.
+pub(crate) async fn change_network(
+    gateway: &Arc<Gateway>,
+    sandbox: &Arc<Sandbox>,
+    wanted: Wanted,
+    caller: &Caller,
+) -> Result<u64, ApiError> {
+    let (gateway, sandbox) = (Arc::clone(gateway), Arc::clone(sandbox));
+    let who = caller.name().to_owned();
+    to_its_end(async move {
+        let _one = sandbox.network.lock().await;
+        let phase = settled(&sandbox)?;
+        if let (Wanted::Network(_), Some(state)) = (&wanted, named(phase)) {
+            let text = format!("Sandbox \"{}\" is {state}", sandbox.id);
+            return Err(ApiError::new(StatusCode::CONFLICT, text));
+        }
+        change(&gateway, &sandbox, wanted, &who).await
+    })
+    .await
+}
+
+/// What it is doing instead of running.
+fn named(phase: Phase) -> Option<&'static str> {
+    match phase {
+        Phase::Running => None,
+        Phase::Creating => Some("being created"),
+        Phase::Pausing => Some("being paused"),
+        Phase::Paused => Some("paused"),
+        Phase::Resuming => Some("being resumed"),
+    }
+}
+
+async fn change(
+    gateway: &Arc<Gateway>,
+    sandbox: &Arc<Sandbox>,
+    wanted: Wanted,
+    who: &str,
+) -> Result<u64, ApiError> {
+    let before = sandbox.record();
+    let lifts = matches!(wanted, Wanted::AirGap(false));
+    let (what, note) = match &wanted {
+        Wanted::Network(_) => ("sandbox.network", ""),
+        Wanted::AirGap(true) => ("sandbox.airgap", "on"),
+        Wanted::AirGap(false) => ("sandbox.airgap", "off"),
+    };
+    {
+        let mut now = sandbox.now();
+        let record = &mut now.record;
+        match wanted {
+            Wanted::Network(network) => record.network = before.network.updated(*network),
+            Wanted::AirGap(on) => record.standing.airgap = on,
+        }
+        record.standing.generation += 1;
+        record.standing.sealed = false;
+    }
+    // Before netd hears of it, so that whoever finds it not in force knows what was wanted.
+    if let Err(error) = gateway.registry.save(sandbox) {
+        eprintln!(
+            "gatewayd: {}: network policy not written down: {error}",
+            sandbox.id
+        );
+        let mut now = sandbox.now();
+        now.record.network = before.network;
+        now.record.standing = before.standing;
+        return Err(ApiError::internal("Error updating sandbox network config"));
+    }
+    in_force(gateway, sandbox).await?;
+    let standing = sandbox.now().record.standing;
+    if lifts && standing.by_operator {
+        if before.standing.airgap {
+            // What was asked for before holds, should the operator ever loosen it.
+            {
+                let mut now = sandbox.now();
+                now.record.standing.airgap = true;
+                now.record.standing.generation += 1;
+            }
+            in_force(gateway, sandbox).await?;
+        }
+        let text = format!(
+            "The air gap of sandbox \"{}\" is the operator's and cannot be lifted here",
+            sandbox.id
+        );
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
+    tell(gateway, sandbox, &before);
+    gateway.registry.audit(who, what, sandbox.id.as_str(), note);
+    Ok(standing.generation)
+}
+
+/// What is written down is put in force, or everything is closed.
+async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
+    let error = match put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await {
+        Ok(()) => {
+            save(gateway, sandbox);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    if sandbox.ended.is_cancelled() || error.fault() == Some(FaultCode::NotFound) {
+        return Err(ApiError::no_sandbox(sandbox.id.as_str()));
+    }
+    eprintln!(
+        "gatewayd: {}: network policy not in force, closed: {error}",
+        sandbox.id
+    );
+    {
+        let mut now = sandbox.now();
+        let standing = &mut now.record.standing;
+        standing.generation += 1;
+        standing.in_force = 0;
+        standing.sealed = true;
+    }
+    save(gateway, sandbox);
+    gateway.registry.audit(
+        "netd",
+        "sandbox.network_closed",
+        sandbox.id.as_str(),
+        error.to_string(),
+    );
+    let data = json!({ "network_closed": true });
+    gateway
+        .events
+        .write(EventKind::Updated, &sandbox.record(), data);
+    tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
+    Err(ApiError::internal("Error applying network config to sandbox").retry(false))
+}
+
+/// Says what changed.
+fn tell(gateway: &Gateway, sandbox: &Sandbox, before: &SandboxRecord) {
+    let record = sandbox.record();
+    let mut data = json!({
+        "network_egress": egress_event(&record.network),
+        "network_generation": record.standing.generation,
+    });
+    if record.standing.airgap != before.standing.airgap {
+        data["air_gap"] = json!(record.standing.airgap);
+    }
+    if !before.network.ingress.is_empty() && record.network.ingress.is_empty() {
+        data["network_ingress_cleared"] = json!(true);
+    }
+    gateway.events.write(EventKind::Updated, &record, data);
+}
+
+/// Tries until what is wanted is in force, or the sandbox has ended.
+async fn settle(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        {
+            let _one = sandbox.network.lock().await;
+            if sandbox.ended.is_cancelled() || sandbox.now().record.standing.settled() {
+                return;
+            }
+            match put_in_force(&gateway, &sandbox, limits::ASK_TIMEOUT).await {
+                Ok(()) => return save(&gateway, &sandbox),
+                Err(error) if error.fault() == Some(FaultCode::NotFound) => return,
+                Err(error) => {
+                    eprintln!(
+                        "gatewayd: {}: network policy not in force: {error}",
+                        sandbox.id
+                    );
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = sandbox.ended.cancelled() => return,
+        }
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+}
+
+/// After a start of this process or of netd: sees to it that netd holds what is wanted for every sandbox.
+pub(super) async fn check_all(gateway: Arc<Gateway>) {
+    for sandbox in gateway.registry.everything() {
+        if let Err(error) = check(&gateway, &sandbox).await {
+            let lost = error.fault() == Some(FaultCode::NotFound);
+            if lost || sandbox.ended.is_cancelled() {
+                continue;
+            }
+            eprintln!(
+                "gatewayd: {}: netd does not say what is in force: {error}",
+                sandbox.id
+            );
+            sandbox.now().record.standing.in_force = 0;
+            tokio::spawn(settle(Arc::clone(&gateway), sandbox));
+        }
+    }
+}
+
+async fn check(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), AskError> {
+    let _one = sandbox.network.lock().await;
+    let (standing, policy) = {
+        let now = sandbox.now();
+        let standing = now.record.standing;
+        (standing, now.record.network.policy(standing.closed()))
+    };
+    // Nobody has told netd yet: whoever makes the sandbox does.
+    if sandbox.now().phase == Phase::Creating && !standing.settled() {
+        return Ok(());
+    }
+    let held = gateway.peers.policy_get(sandbox.id.clone()).await?;
+    if held.generation == standing.generation && held.policy == policy && !held.sealed {
+        let mut now = sandbox.now();
+        now.record.standing.in_force = standing.generation;
+        if !policy.airgap {
+            now.record.standing.by_operator = held.airgap;
+        }
+    } else {
+        sandbox.now().record.standing.in_force = 0;
+        put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await?;
+    }
+    let changed = sandbox.now().record.standing != standing;
+    if changed && sandbox.now().phase != Phase::Creating {
+        save(gateway, sandbox);
+    }
+    Ok(())
+}

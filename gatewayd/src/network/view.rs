@@ -1,0 +1,131 @@
+//! Network options as clients see them.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Network, Standing};
+
+/// `network`, `allowInternetAccess` and `networkState` of a sandbox's details.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown<'a> {
+    /// As given; null when it was not.
+    allow_internet_access: Option<bool>,
+    #[serde(skip_serializing_if = "Options::is_empty")]
+    network: Options<'a>,
+    network_state: State<'a>,
+}
+
+/// What was given; never the proxy's password.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Options<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_public_traffic: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_out: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_out: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns_servers: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    egress_proxy: Option<Proxy<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Proxy<'a> {
+    address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+}
+
+/// What holds of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct State<'a> {
+    /// Of the options shown.
+    generation: u64,
+    /// Of those in force; the same, or they are not in force.
+    in_force: u64,
+    /// Whether nothing leaves.
+    air_gap: bool,
+    /// Whether that cannot be changed here.
+    air_gap_by_operator: bool,
+    /// Whether a change failed, so that nothing leaves until the next.
+    closed: bool,
+    /// Entries that open nothing.
+    not_effective: Vec<&'a str>,
+}
+
+impl Options<'_> {
+    fn is_empty(&self) -> bool {
+        self.allow_public_traffic.is_none()
+            && self.allow_out.is_none()
+            && self.deny_out.is_none()
+            && self.dns_servers.is_none()
+            && self.egress_proxy.is_none()
+    }
+}
+
+impl<'a> Shown<'a> {
+    /// Of a sandbox.
+    pub(crate) fn new(network: &'a Network, standing: &Standing) -> Self {
+        let egress = &network.egress;
+        Self {
+            allow_internet_access: network.internet,
+            network: Options {
+                allow_public_traffic: network.fixed.public_traffic,
+                allow_out: egress.allow.as_deref(),
+                deny_out: egress.deny.as_deref(),
+                dns_servers: egress.dns.as_deref(),
+                egress_proxy: egress.proxy.as_ref().map(|proxy| Proxy {
+                    address: &proxy.address,
+                    username: proxy.username.as_deref(),
+                }),
+            },
+            network_state: State {
+                generation: standing.generation,
+                in_force: match standing.sealed {
+                    true => 0,
+                    false => standing.in_force,
+                },
+                air_gap: standing.closed() || standing.by_operator,
+                air_gap_by_operator: standing.by_operator,
+                closed: standing.sealed,
+                not_effective: egress.not_effective(),
+            },
+        }
+    }
+}
+
+/// Bytes of one list in an event at most; events are kept by their bytes.
+const EVENT_LIST: usize = 700;
+
+/// `network_egress` of an event: as E2B has it, long lists cut short and said to be.
+pub(crate) fn egress_event(network: &Network) -> Value {
+    let (allowed, denied, names) = network.egress.parts();
+    let all = ["0.0.0.0/0"];
+    let denied = match network.internet {
+        Some(false) => &all[..],
+        _ => &denied[..],
+    };
+    let mut event = json!({});
+    for (name, list) in [
+        ("allowed_cidrs", &allowed[..]),
+        ("denied_cidrs", denied),
+        ("allowed_domains", &names[..]),
+    ] {
+        let mut room = EVENT_LIST;
+        let fits = list.iter().take_while(|entry| {
+            let left = room.checked_sub(entry.len() + 3);
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        let fits: Vec<&&str> = fits.collect();
+        if fits.len() < list.len() {
+            event[format!("{name}_omitted")] = json!(list.len() - fits.len());
+        }
+        event[name] = json!(fits);
+    }
+    event
+}
