@@ -6,13 +6,14 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 31] = [
+const FOLDERS: [(&str, Option<u8>); 32] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/pf", Some(3)),
     ("netd/nft", Some(3)),
     ("netd/links", Some(3)),
     ("netd/egress", Some(1)),
+    ("netd/egress/web", Some(1)),
     ("gatewayd", Some(1)),
     ("gatewayd/connect", None),
     ("gatewayd/guest", Some(0)),
