@@ -134,6 +134,10 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
             Role::Gateway,
             Post::new(program(&config.libexec_dir, "gatewayd")?),
         ),
+        (
+            Role::Egress,
+            Post::new(program(&config.libexec_dir, "egressd")?),
+        ),
     ]);
     for n in 0..config.backends.len() {
         let n = u8::try_from(n).map_err(|_| StartError::Invalid("too many backends"))?;

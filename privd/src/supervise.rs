@@ -9,7 +9,7 @@ use warder_host::dirs::{Access, detached, make_private_dir};
 use warder_host::process::{Process, Program, Signal};
 use warder_ipc::{Channel, IpcError};
 use warder_wire::start::{self, CHANNEL_FD, NetStart, Ready, Start};
-use warder_wire::{Message, Request, VERSION, gateway_priv, plugin_priv, priv_net};
+use warder_wire::{Message, Request, VERSION, gateway_priv, plugin_priv, priv_egress, priv_net};
 
 use crate::leases::Timer;
 use crate::logs::LogPipe;
@@ -35,6 +35,8 @@ pub(crate) enum Role {
     Gateway,
     /// The plugin host of backend number `n` of the configuration.
     Plugin(u8),
+    /// egressd. It lives no longer than the netd whose sockets it serves.
+    Egress,
 }
 
 impl fmt::Display for Role {
@@ -43,6 +45,7 @@ impl fmt::Display for Role {
             Self::Net => f.write_str("netd"),
             Self::Gateway => f.write_str("gatewayd"),
             Self::Plugin(n) => write!(f, "pluginhost-{n}"),
+            Self::Egress => f.write_str("egressd"),
         }
     }
 }
@@ -80,9 +83,18 @@ pub(crate) struct Running {
     pub log: LogPipe,
     /// How far it is.
     pub phase: Phase,
-    /// A plugin host's channel to the gateway, the gateway's end, until the gateway gets it.
-    for_gateway: Option<OwnedFd>,
+    /// The other ends of what it started with, until those get them.
+    ends: Ends,
     started: u64,
+}
+
+/// Ends of channels of a process to others than privd.
+#[derive(Debug, Default)]
+struct Ends {
+    /// The gateway's.
+    gateway: Option<OwnedFd>,
+    /// netd's.
+    net: Option<OwnedFd>,
 }
 
 /// A message of any process.
@@ -91,6 +103,7 @@ enum Got {
     Net(Message<priv_net::Answer, priv_net::Event>),
     Gateway(Request<gateway_priv::Ask>),
     Plugin(Request<plugin_priv::Ask>),
+    Egress(Request<priv_egress::Ask>),
 }
 
 /// A role and who has it.
@@ -132,6 +145,7 @@ impl Privd {
     /// Starts the process of a role, or plans another try.
     pub(crate) fn start(&mut self, role: Role) {
         if self.stopping()
+            || (role == Role::Egress && !self.serving(Role::Net))
             || self
                 .posts
                 .get(&role)
@@ -152,7 +166,7 @@ impl Privd {
     }
 
     fn try_start(&mut self, role: Role) -> Result<(), StartError> {
-        let (message, mut fds, for_gateway) = self.first_frame(role)?;
+        let (message, fds, ends) = self.first_frame(role)?;
         let (mut ours, theirs) = Channel::pair()?;
         let (log, log_end) = LogPipe::new(&role.to_string())
             .map_err(|e| StartError::File("making a log pipe", e))?;
@@ -165,6 +179,7 @@ impl Privd {
             Role::Plugin(_) => "pluginhost",
             Role::Net => "netd",
             Role::Gateway => "gatewayd",
+            Role::Egress => "egressd",
         };
         let process = Process::spawn(&Program {
             file: post.file.as_fd(),
@@ -174,27 +189,24 @@ impl Privd {
             log: log_end.as_fd(),
         })?;
         post.generation += 1;
-        ours.send(&message, std::mem::take(&mut fds))?;
+        ours.send(&message, fds)?;
         let pid = process.pid();
         post.running = Some(Running {
             process,
             channel: Some(ours),
             log,
             phase: Phase::Confining,
-            for_gateway,
+            ends,
             started: now,
         });
         self.log.own(format_args!("{role} started, pid {pid}"));
         Ok(())
     }
 
-    /// The first frame of a role, its descriptors, and a gateway's end to keep.
-    fn first_frame(
-        &self,
-        role: Role,
-    ) -> Result<(Start, Vec<OwnedFd>, Option<OwnedFd>), StartError> {
+    /// The first frame of a role, its descriptors, and the ends to keep for others.
+    fn first_frame(&self, role: Role) -> Result<(Start, Vec<OwnedFd>, Ends), StartError> {
         let state = |name: &str| self.state_dir.join(name);
-        let (role, fds, for_gateway) = match role {
+        let (role, fds, ends) = match role {
             Role::Net => {
                 let range = self.claim.range(0);
                 let start = NetStart {
@@ -211,7 +223,7 @@ impl Privd {
                 (
                     start::Role::Net(start),
                     vec![detached(&state("netd"), Access::ReadWrite)?],
-                    None,
+                    Ends::default(),
                 )
             }
             Role::Gateway => {
@@ -242,7 +254,7 @@ impl Privd {
                     backend: self.config.backends[0].clone(),
                     trusted_hops: self.config.trusted_hops,
                 };
-                (role, fds, None)
+                (role, fds, Ends::default())
             }
             Role::Plugin(n) => {
                 let backend = self.config.backends[usize::from(n)].clone();
@@ -254,11 +266,25 @@ impl Privd {
                     detached(&self.config.plugin_dir, Access::ReadOnly)?,
                     theirs.into_fd(),
                 ];
-                (
-                    start::Role::Plugin { ids, backend },
-                    fds,
-                    Some(gateways.into_fd()),
-                )
+                let ends = Ends {
+                    gateway: Some(gateways.into_fd()),
+                    net: None,
+                };
+                (start::Role::Plugin { ids, backend }, fds, ends)
+            }
+            Role::Egress => {
+                let (to_net, nets) = Channel::pair()?;
+                let (to_gateway, gateways) = Channel::pair()?;
+                let role = start::Role::Egress {
+                    ids: self.daemon_ids("_warder_egress", 2),
+                    never: self.config.network_never.clone(),
+                    resolvers: dns_servers(&self.config, &self.resolvers),
+                };
+                let ends = Ends {
+                    gateway: Some(gateways.into_fd()),
+                    net: Some(nets.into_fd()),
+                };
+                (role, vec![to_net.into_fd(), to_gateway.into_fd()], ends)
             }
         };
         Ok((
@@ -268,7 +294,7 @@ impl Privd {
                 role,
             },
             fds,
-            for_gateway,
+            ends,
         ))
     }
 
@@ -323,6 +349,9 @@ impl Privd {
                 (Role::Plugin(_), _) => channel
                     .recv()
                     .map(|got| got.map(|(m, fds)| (Got::Plugin(m), fds))),
+                (Role::Egress, _) => channel
+                    .recv()
+                    .map(|got| got.map(|(m, fds)| (Got::Egress(m), fds))),
             };
             let to = |seq| ReplyTo {
                 role,
@@ -339,6 +368,7 @@ impl Privd {
                     Got::Plugin(request) => {
                         table::plugin(self, to(request.seq), request.body, &fds)
                     }
+                    Got::Egress(request) => match request.body {},
                 })
             });
             match result {
@@ -394,10 +424,18 @@ impl Privd {
             Role::Net => {
                 self.join_net();
                 self.start_gateway();
+                self.start(Role::Egress);
             }
             Role::Plugin(n) => self.join_plugin(n),
+            Role::Egress => {
+                if let Some(end) = self.ends_of(role).and_then(|ends| ends.net.take()) {
+                    self.post_net(priv_net::Ask::EgressChannel, vec![end]);
+                }
+                self.join_egress();
+            }
             Role::Gateway => {
                 self.join_net();
+                self.join_egress();
                 for n in 0..self.config.backends.len() {
                     self.join_plugin(u8::try_from(n).unwrap_or(u8::MAX));
                 }
@@ -436,30 +474,50 @@ impl Privd {
         if !self.serving(role) || !self.serving(Role::Gateway) {
             return;
         }
-        let kept = self
-            .posts
-            .get_mut(&role)
-            .and_then(|p| p.running.as_mut())
-            .and_then(|r| r.for_gateway.take());
-        let end = match kept {
-            Some(end) => end,
-            None => match Channel::pair() {
-                Ok((plugins, gateways)) => {
-                    let message: Message<plugin_priv::Answer, _> =
-                        Message::Event(plugin_priv::Event::GatewayChannel);
-                    self.send(role, &message, vec![plugins.into_fd()]);
-                    gateways.into_fd()
-                }
-                Err(e) => {
-                    return self.log.own(format_args!(
-                        "cannot join {role} and gatewayd: {}",
-                        chain(&e)
-                    ));
-                }
-            },
+        let event = Message::<plugin_priv::Answer, _>::Event(plugin_priv::Event::GatewayChannel);
+        let Some(end) = self.end_for_gateway(role, &event) else {
+            return;
         };
         let backend = self.config.backends[usize::from(n)].clone();
         self.event_gateway(gateway_priv::Event::PluginChannel { backend }, vec![end]);
+    }
+
+    /// A channel from egressd to the gateway, if both serve.
+    fn join_egress(&mut self) {
+        let role = Role::Egress;
+        if !self.serving(role) || !self.serving(Role::Gateway) {
+            return;
+        }
+        if let Some(end) = self.end_for_gateway(role, &priv_egress::Event::GatewayChannel) {
+            self.event_gateway(gateway_priv::Event::EgressChannel, vec![end]);
+        }
+    }
+
+    /// The gateway's end of a channel to the process of a role: what that one started with, or another gateway had it
+    /// and both get a new one, that one with `event`.
+    fn end_for_gateway<T: Serialize>(&mut self, role: Role, event: &T) -> Option<OwnedFd> {
+        let kept = self.ends_of(role).and_then(|ends| ends.gateway.take());
+        if kept.is_some() {
+            return kept;
+        }
+        match Channel::pair() {
+            Ok((theirs, gateways)) => {
+                self.send(role, event, vec![theirs.into_fd()]);
+                Some(gateways.into_fd())
+            }
+            Err(e) => {
+                self.log.own(format_args!(
+                    "cannot join {role} and gatewayd: {}",
+                    chain(&e)
+                ));
+                None
+            }
+        }
+    }
+
+    fn ends_of(&mut self, role: Role) -> Option<&mut Ends> {
+        let running = self.posts.get_mut(&role)?.running.as_mut()?;
+        Some(&mut running.ends)
     }
 
     /// Whether a role is served.
@@ -513,6 +571,8 @@ impl Privd {
         }
         if role == Role::Net {
             self.net_lost();
+            // What it serves arrives on sockets of that netd; the next one makes others.
+            self.end_channel(Role::Egress, "has no netd any more");
         }
     }
 
@@ -546,6 +606,10 @@ impl Privd {
     fn plan_start(&mut self, role: Role, lived: u64) {
         if self.stopping() {
             return self.stop_step();
+        }
+        if role == Role::Egress && !self.serving(Role::Net) {
+            // It comes with the next netd.
+            return;
         }
         let Some(post) = self.posts.get_mut(&role) else {
             return;

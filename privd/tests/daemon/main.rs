@@ -5,6 +5,7 @@
 
 mod bounds;
 mod cast;
+mod egress;
 mod net;
 mod pause;
 mod stage;
@@ -21,7 +22,7 @@ use warder_wire::{FaultCode, OpId, SandboxId, plugin_priv};
 fn main() {
     let name = std::env::args().next().unwrap_or_default();
     match name.as_str() {
-        "netd" | "gatewayd" | "pluginhost" => return stage::play(),
+        "netd" | "gatewayd" | "pluginhost" | "egressd" => return stage::play(),
         "envd" => return stage::agent(),
         _ => {}
     }
@@ -42,7 +43,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 27] = [
+    let tests: [(&str, fn()); 29] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -124,6 +125,14 @@ fn main() {
         (
             "a_snapshot_is_whole_or_absent",
             stored::a_snapshot_is_whole_or_absent,
+        ),
+        (
+            "egressd_is_joined_to_netd_and_the_gateway",
+            egress::egressd_is_joined_to_netd_and_the_gateway,
+        ),
+        (
+            "egressd_asks_nothing_of_privd",
+            egress::egressd_asks_nothing_of_privd,
         ),
         (
             "no_snapshot_leads_out_of_an_air_gap",

@@ -18,6 +18,8 @@ pub(crate) struct Slots {
     pub leases: BTreeMap<SandboxId, Bounds>,
     /// Of those that have ended, too.
     pub told: BTreeMap<SandboxId, Vec<Bounds>>,
+    /// Ends of egressd's channels, in the order they came in.
+    pub egress: Vec<OwnedFd>,
     /// Slots are not taken back for as long as this says so.
     pub hold: bool,
     /// How many were to be.
@@ -64,7 +66,10 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
                 }
                 continue;
             }
-            priv_net::Ask::EgressChannel => unreachable!("privd does not start it yet"),
+            priv_net::Ask::EgressChannel => {
+                slots.egress.extend(fds);
+                continue;
+            }
             priv_net::Ask::GatewayChannel => continue,
             priv_net::Ask::SlotTake { sandbox } => {
                 let pid = slots.holders.entry(sandbox).or_insert_with(holder).id();

@@ -291,12 +291,13 @@ pub(crate) fn one_that_is_stopped_meanwhile_needs_no_slot() {
     stage.forget_slot(&a);
     stage.hold_slots(true);
     stage.kill(Part::Net);
-    stage.take_net();
+    stage.take(Part::Net);
     stage.until("its slot is to be taken back", |stage| {
         stage.adopting() == 1
     });
     done(&mut stage, stop(11, &a));
     stage.hold_slots(false);
+    stage.take(Part::Egress);
     stage.until("netd serves again", |stage| {
         stage.saw(|event| matches!(event, Event::NetChannel))
     });

@@ -29,13 +29,14 @@ pub(crate) enum Part {
     Net,
     Gateway,
     Plugin,
+    Egress,
 }
 
 /// A process that privd started, spoken for by the test.
 pub(crate) struct Player {
     pub channel: Channel,
     pub pid: u32,
-    _fds: Vec<OwnedFd>,
+    pub fds: Vec<OwnedFd>,
 }
 
 pub(crate) struct Instance {
@@ -51,6 +52,9 @@ pub(crate) struct Instance {
     plugin_inbox: BTreeMap<u64, Result<plugin_priv::Answer, Fault>>,
     events: Vec<Event>,
     pub certificates: Vec<(Event, Vec<OwnedFd>)>,
+    /// The gateway's ends of egressd's channels, in the order they came in.
+    pub egress_ends: Vec<OwnedFd>,
+    pub egress_start: Option<Role>,
     plugin_ends: Vec<SandboxId>,
 }
 
@@ -134,7 +138,7 @@ impl Instance {
             assert!(done.success());
         }
         let me = std::env::current_exe().expect("known");
-        for name in ["netd", "gatewayd", "pluginhost", "envd"] {
+        for name in ["netd", "gatewayd", "pluginhost", "egressd", "envd"] {
             std::fs::copy(&me, dir.path().join("libexec").join(name)).expect("room");
         }
         let state = dir.path().join("state").canonicalize().expect("there");
@@ -163,6 +167,8 @@ impl Instance {
             plugin_inbox: BTreeMap::new(),
             events: Vec::new(),
             certificates: Vec::new(),
+            egress_ends: Vec::new(),
+            egress_start: None,
             plugin_ends: Vec::new(),
         };
         stage.configure(config);
@@ -191,13 +197,14 @@ impl Instance {
         self.privd = Some(child.expect("starts"));
         self.players.clear();
         // The gateway comes when netd serves and the templates are known; the others in any order.
-        while self.players.len() < 3 {
+        while self.players.len() < 4 {
             let (part, player) = self.admit();
             self.enter(part, player);
         }
-        self.until("the gateway is joined to both", |stage| {
+        self.until("the gateway is joined to all", |stage| {
             stage.saw(|e| matches!(e, Event::NetChannel))
                 && stage.saw(|e| matches!(e, Event::PluginChannel { .. }))
+                && stage.saw(|e| matches!(e, Event::EgressChannel))
         });
     }
 
@@ -208,8 +215,19 @@ impl Instance {
         self.enter(came, player);
     }
 
+    /// Waits for the next netd, and the egressd that comes with it.
     pub(crate) fn take_net(&mut self) {
         self.take(Part::Net);
+        self.take(Part::Egress);
+    }
+
+    /// The newest of netd's ends of egressd's channels, if there are so many.
+    pub(crate) fn egress_at_net(&self, count: usize) -> Option<Channel> {
+        let mut slots = self.slots.lock().expect("unpoisoned");
+        (slots.egress.len() == count)
+            .then(|| slots.egress.pop())
+            .flatten()
+            .map(|fd| Channel::from_fd(fd).expect("a channel"))
     }
 
     fn admit(&mut self) -> (Part, Player) {
@@ -241,16 +259,13 @@ impl Instance {
                 assert_eq!(fds.len(), 2);
                 Part::Plugin
             }
-            Role::Egress { .. } => unreachable!("privd does not start it yet"),
+            Role::Egress { ids, .. } => {
+                assert!(ids.0 > 0 && ids.1 > 0 && fds.len() == 2);
+                self.egress_start = Some(start.role.clone());
+                Part::Egress
+            }
         };
-        (
-            part,
-            Player {
-                channel,
-                pid,
-                _fds: fds,
-            },
-        )
+        (part, Player { channel, pid, fds })
     }
 
     fn enter(&mut self, part: Part, mut player: Player) {
@@ -276,7 +291,7 @@ impl Instance {
                 Player {
                     channel,
                     pid,
-                    _fds: Vec::new(),
+                    fds: Vec::new(),
                 },
             );
         } else {
@@ -389,7 +404,7 @@ impl Instance {
                 }
                 Ok((Message::Event(event), fds)) => {
                     let expected = match &event {
-                        Event::NetChannel | Event::PluginChannel { .. } => 1,
+                        Event::NetChannel | Event::PluginChannel { .. } | Event::EgressChannel => 1,
                         Event::Certificate { fault, .. } => 2 * usize::from(fault.is_none()),
                         _ => 0,
                     };
@@ -397,6 +412,9 @@ impl Instance {
                     if matches!(event, Event::Certificate { .. }) {
                         self.certificates.push((event, fds));
                     } else {
+                        if matches!(event, Event::EgressChannel) {
+                            self.egress_ends.extend(fds);
+                        }
                         self.events.push(event);
                     }
                 }

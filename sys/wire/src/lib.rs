@@ -21,6 +21,7 @@ pub mod link;
 pub mod net_egress;
 pub mod plugin_priv;
 pub mod policy;
+pub mod priv_egress;
 pub mod priv_net;
 pub mod start;
 

@@ -54,7 +54,8 @@ pub enum Role {
         /// The backend; the file is `lib<name>.so` with `-` as `_`.
         backend: BackendName,
     },
-    /// egressd. Descriptors: the channel to netd, the channel to the gateway.
+    /// egressd. Descriptors: the channel to netd, the channel to the gateway, which is replaced by
+    /// [`crate::priv_egress::Event::GatewayChannel`].
     Egress {
         /// Numeric user and group to become.
         ids: (u32, u32),
