@@ -43,7 +43,7 @@ pub(crate) struct Config {
     /// Certificate chains, each with its key, as PEM files. The first one is shown to clients that name no
     /// domain, or one that no certificate is for.
     pub certificates: Vec<(PathBuf, PathBuf)>,
-    /// Where `netd`, `gatewayd` and `pluginhost` are.
+    /// Where `netd`, `egressd`, `gatewayd` and `pluginhost` are.
     pub libexec_dir: PathBuf,
     /// Where plugins are: root's, and nobody else may write it.
     pub plugin_dir: PathBuf,

@@ -12,7 +12,7 @@ use warder_confine::{ConfineError, Profile, enter_early};
 use warder_ipc::aio::{AsyncChannel, Caller, watch_this_thread, watched};
 use warder_ipc::{Channel, IpcError, take_start};
 use warder_wire::start::{Ready, Role, Start};
-use warder_wire::{Cidr, VERSION};
+use warder_wire::{Cidr, VERSION, priv_egress};
 
 use crate::accept::TrafficError;
 use crate::egress::Egress;
@@ -109,18 +109,35 @@ pub fn run() -> Result<(), StartError> {
             netd: Netd::new(caller),
             events: events.clone(),
         });
-        tokio::spawn(async move {
-            // Without the gateway traffic is judged as before; only nobody hears what is refused.
-            let error = events.run(given.gateway).await;
-            eprintln!("egressd: the gateway is told nothing more: {error}");
-        });
         tokio::select! {
-            // Nothing follows on this channel; its end is ours.
-            _ = privd.recv::<()>() => Ok(()),
+            () = tell(&privd, &events, given.gateway) => Ok(()),
             // Without netd nobody says what holds, so nothing may go on.
             followed = netd::follow(egress, from_netd) => followed.map_err(StartError::Traffic),
         }
     })
+}
+
+/// Tells the gateway what is refused, and each next one that privd names. Until the channel to privd ends, or brings
+/// something else: its end is ours.
+async fn tell(privd: &AsyncChannel, events: &Events, mut gateway: Channel) {
+    loop {
+        let telling = async {
+            // Without the gateway traffic is judged as before; only nobody hears what is refused.
+            let error = events.clone().run(gateway).await;
+            eprintln!("egressd: the gateway is told nothing for now: {error}");
+            std::future::pending::<()>().await;
+        };
+        let told = tokio::select! {
+            told = privd.recv::<priv_egress::Event>() => told,
+            () = telling => return,
+        };
+        let next = told.map(|(priv_egress::Event::GatewayChannel, fds)| fds);
+        let next = next.ok().and_then(|fds| <[OwnedFd; 1]>::try_from(fds).ok());
+        match next.map(|[fd]| Channel::from_fd(fd)) {
+            Some(Ok(next)) => gateway = next,
+            _ => return,
+        }
+    }
 }
 
 /// On this thread alone; all that can be waited for is made before the last filter.

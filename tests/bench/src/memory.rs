@@ -72,7 +72,7 @@ pub(crate) fn daemons(_: &Server, samples: &mut Samples) -> Outcome {
     for (name, proportional) in Reading::now()?.daemons {
         samples.value(&format!("{name} memory"), proportional);
     }
-    for file in ["privd", "netd", "gatewayd", "pluginhost", "envd"] {
+    for file in ["privd", "netd", "egressd", "gatewayd", "pluginhost", "envd"] {
         let size = fs::metadata(format!("{stage}/libexec/{file}"))?.len();
         samples.value(&format!("{file} file"), size as f64 / 1024.0);
     }
@@ -109,7 +109,7 @@ impl Reading {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let name = field(&status, "Name:");
             let agent = name == "envd" && is_first_below(&status);
-            let daemon = ["privd", "netd", "gatewayd", "pluginhost"].contains(&name);
+            let daemon = ["privd", "netd", "egressd", "gatewayd", "pluginhost"].contains(&name);
             if !(agent || daemon) || server.is_some_and(|server| !is_below(pid, server)) {
                 continue;
             }

@@ -22,7 +22,7 @@ const RESIDENTS: usize = 20;
 /// Paused and woken all the time, half of them with their processes.
 const SLEEPERS: usize = 4;
 const CLIENTS: usize = 3;
-const VICTIMS: [&str; 4] = ["privd", "netd", "gatewayd", "pluginhost"];
+const VICTIMS: [&str; 5] = ["privd", "netd", "egressd", "gatewayd", "pluginhost"];
 /// How long a mortal sandbox is given to live, in seconds: longer than a round, so that crashes meet it at any age.
 const MORTAL: u64 = 6;
 /// How exactly its end is looked at; a deadline that a crash moves is off by more.

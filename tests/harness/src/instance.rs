@@ -31,7 +31,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Runs `program` where privd expects `name` (`gatewayd`, `netd`, `pluginhost`).
+    /// Runs `program` where privd expects `name` (`gatewayd`, `netd`, `egressd`, `pluginhost`).
     #[must_use]
     pub fn replace(mut self, name: &str, program: &Path) -> Self {
         self.replaced.push((name.to_owned(), program.to_owned()));
@@ -96,7 +96,13 @@ impl Builder {
             fs::create_dir(made).expect("a fresh directory");
         }
         let disk = self.disk_mib.map(|mib| Disk::mount(&state_dir, mib));
-        for name in ["netd", "gatewayd", "pluginhost", "template-unpack"] {
+        for name in [
+            "netd",
+            "egressd",
+            "gatewayd",
+            "pluginhost",
+            "template-unpack",
+        ] {
             let replaced = self
                 .replaced
                 .iter()
