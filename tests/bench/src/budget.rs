@@ -108,7 +108,7 @@ const fn size(what: &'static str, series: &'static str) -> Row {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 66] = [
+const ROWS: [Row; 68] = [
     beside(
         row(
             "create to first output, 1 at a time",
