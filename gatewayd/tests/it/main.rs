@@ -10,6 +10,7 @@ mod guest;
 mod hostile;
 mod http;
 mod logs;
+mod network;
 mod operator;
 mod pause;
 mod pools;
