@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use warder_egress_sys::{Datagrams, PacketLog};
 use warder_ipc::check;
 use warder_wire::egress_gateway::Why;
 
 use crate::connection::Connection;
+use crate::dns;
 use crate::egress::Egress;
 use crate::events::TCP;
 use crate::flow::{Flow, Kind, NoFlow};
+use crate::packets;
 use crate::web;
 
 /// Pause after an accept that failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Connections of addresses nobody knows yet that wait at once.
-const STRANGERS: usize = 256;
+pub(crate) const STRANGERS: usize = 256;
 
 /// netd's sockets for traffic are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub struct TrafficError(pub(crate) &'static str);
 /// [`TrafficError`].
 pub(crate) fn begin(egress: &Arc<Egress>, fds: Vec<OwnedFd>) -> Result<(), TrafficError> {
     let mut fds = fds.into_iter();
-    let (Some(listener), Some(_datagrams), _log, None) =
+    let (Some(listener), Some(datagrams), log, None) =
         (fds.next(), fds.next(), fds.next(), fds.next())
     else {
         return Err(TrafficError("too few or too many"));
@@ -44,6 +47,12 @@ pub(crate) fn begin(egress: &Arc<Egress>, fds: Vec<OwnedFd>) -> Result<(), Traff
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener))
         .map_err(|_| TrafficError("a TCP listener that cannot be watched"))?;
+    let datagrams = Datagrams::new(datagrams).map_err(|_| TrafficError("no UDP socket"))?;
+    if let Some(log) = log {
+        let log = PacketLog::new(log).map_err(|_| TrafficError("no netfilter log"))?;
+        tokio::spawn(packets::follow(Arc::clone(egress), log));
+    }
+    tokio::spawn(dns::udp::serve(Arc::clone(egress), datagrams));
     tokio::spawn(connections(Arc::clone(egress), listener));
     Ok(())
 }
@@ -101,7 +110,13 @@ fn arrived(egress: &Arc<Egress>, strangers: &Arc<Semaphore>, stream: TcpStream, 
     });
 }
 
-async fn serve(egress: &Egress, flow: &Flow, client: Connection, meant: SocketAddrV4) {
-    flow.unless_ended(web::serve(egress, flow, client, meant))
-        .await;
+async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection, meant: SocketAddrV4) {
+    let served = async {
+        if meant.port() == dns::PORT {
+            dns::tcp::serve(egress, flow, client, *meant.ip()).await;
+        } else {
+            web::serve(egress, flow, client, meant).await;
+        }
+    };
+    flow.unless_ended(served).await;
 }

@@ -89,6 +89,14 @@ impl Events {
         );
     }
 
+    /// Something was refused that nobody has seen.
+    pub(crate) fn dropped(&self) {
+        let mut waiting = self.lock();
+        waiting.dropped = waiting.dropped.saturating_add(1);
+        drop(waiting);
+        self.0.some.notify_one();
+    }
+
     fn add(&self, one: Refused) {
         let mut waiting = self.lock();
         let Waiting { of, count, dropped } = &mut *waiting;

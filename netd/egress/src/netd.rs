@@ -53,7 +53,8 @@ impl Netd {
         Self(caller)
     }
 
-    async fn socket(&self, ask: Ask) -> Result<OwnedFd, DialError> {
+    async fn socket(&self, sandbox: &Sandbox, ask: Ask) -> Result<OwnedFd, DialError> {
+        sandbox.pace.turn().await;
         match self.0.call(ask, Vec::new(), ASK_TIMEOUT).await {
             Ok((Answer::Socket, fds)) => {
                 let [fd]: [OwnedFd; 1] = fds.try_into().map_err(|_| DialError::Netd(None))?;
@@ -83,7 +84,7 @@ impl Netd {
             generation,
             to,
         };
-        connected(self.socket(ask).await?).await
+        connected(self.socket(sandbox, ask).await?).await
     }
 
     /// A socket of its own for one question to the DNS server `server`.
@@ -102,7 +103,7 @@ impl Netd {
             server,
             stream: false,
         };
-        let socket = UdpSocket::from(self.socket(ask).await?);
+        let socket = UdpSocket::from(self.socket(sandbox, ask).await?);
         let ready = socket
             .set_nonblocking(true)
             .and_then(|()| tokio::net::UdpSocket::from_std(socket));
@@ -125,7 +126,7 @@ impl Netd {
             server,
             stream: true,
         };
-        connected(self.socket(ask).await?).await
+        connected(self.socket(sandbox, ask).await?).await
     }
 
     async fn settled(&self, serial: u64) {

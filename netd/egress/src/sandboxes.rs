@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use warder_wire::{Policy, SandboxId};
 
 use crate::flow::{Flows, Room};
+use crate::pace::Pace;
+use crate::resolve::Cache;
 
 /// How long traffic of an address nobody knows waits for netd to say whose it is: the event may lie unread.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -24,7 +26,9 @@ pub(crate) struct Sandbox {
     /// What it has open here, and the policy that holds for it.
     pub(crate) flows: Flows,
     /// What was resolved for it.
-    pub(crate) names: crate::resolve::Cache,
+    pub(crate) names: Cache,
+    /// How fast it has sockets made.
+    pub(crate) pace: Pace,
 }
 
 /// Flows that a change has ended.
@@ -104,7 +108,8 @@ impl Sandboxes {
             id: id.clone(),
             address,
             flows: Flows::new(Arc::clone(&self.room), generation, policy, most),
-            names: crate::resolve::Cache,
+            names: Cache::default(),
+            pace: Pace::default(),
         });
         tables.by_address.insert(address, Arc::clone(&sandbox));
         tables.by_id.insert(id, sandbox);

@@ -1,0 +1,75 @@
+//! Questions over TCP.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use warder_wire::egress_gateway::Why;
+
+use super::answer;
+use super::question::Unfit;
+use super::upstream::{self, read_message, write_message};
+use super::{Route, Way, judge, still, way};
+use crate::connection::Connection;
+use crate::egress::Egress;
+use crate::events::TCP;
+use crate::flow::Flow;
+
+/// How long a guest may take for its next question.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Serves one connection that was meant for `server`.
+pub(crate) async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection, server: Ipv4Addr) {
+    let route = Route {
+        server,
+        protocol: TCP,
+    };
+    let (_, policy) = flow.sandbox().flows.policy();
+    let way = way(egress, &policy, server);
+    // The policy cannot have changed since: nothing was waited for.
+    if way == Way::Silence || !flow.judged(still(egress, server, way)) {
+        route.refused(egress, flow, None, Why::Resolver);
+        return;
+    }
+    match way {
+        Way::Judge => questions(egress, flow, client, route).await,
+        _ => relay(egress, flow, client, server).await,
+    }
+}
+
+/// One after the other.
+async fn questions(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, route: Route) {
+    loop {
+        let next = tokio::time::timeout(IDLE, read_message(&mut client)).await;
+        let Ok(Ok(message)) = next else {
+            return client.finish();
+        };
+        let reply = match judge(egress, flow, route, &message).await {
+            Ok((asked, reply)) => answer::write(&asked, &reply),
+            Err(Unfit::Code(code)) => answer::unfit(&message, code),
+            Err(Unfit::Silence) => return,
+        };
+        // The name is answered; what is judged from now on is the connection.
+        flow.judged(still(egress, route.server, Way::Judge));
+        let sent = tokio::time::timeout(IDLE, write_message(&mut client, &reply)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// Everything to the server that the guest named, and back.
+async fn relay(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, server: Ipv4Addr) {
+    let permitted = still(egress, server, Way::Relay);
+    let sandbox = flow.sandbox();
+    let Some(mut server) = upstream::stream(egress, sandbox, server, &permitted).await else {
+        return;
+    };
+    let copied = tokio::io::copy_bidirectional(&mut *client, &mut *server).await;
+    if copied.is_ok() {
+        let _ = server.shutdown().await;
+        client.finish();
+        server.finish();
+    }
+}

@@ -1,0 +1,57 @@
+//! Packets that the rules in the kernel have refused, as the netfilter log shows them.
+
+use std::sync::Arc;
+
+use warder_egress_sys::PacketLog;
+use warder_wire::Policy;
+use warder_wire::egress_gateway::Why;
+
+use crate::egress::Egress;
+use crate::events::UDP;
+use nflog::Packet;
+
+pub(crate) mod nflog;
+
+/// The largest piece of the log that is read at once; the kernel sends what it has collected.
+const PIECE: usize = 64 * 1024;
+
+/// Tells of every packet in the log, until the log ends.
+pub(crate) async fn follow(egress: Arc<Egress>, log: PacketLog) {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match log.recv(&mut buffer).await {
+            Ok(length) => nflog::packets(&buffer[..length], |packet| refused(&egress, &packet)),
+            // The kernel had no room for some: there are more.
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
+            {
+                egress.events.dropped();
+            }
+            Err(error) => {
+                eprintln!("egressd: refused packets are not told of any more: {error}");
+                return;
+            }
+        }
+    }
+}
+
+fn refused(egress: &Egress, packet: &Packet) {
+    // The log has packets to sandboxes too, of flows that were forbidden meanwhile.
+    let Some(sandbox) = egress.sandboxes.at(packet.from) else {
+        return;
+    };
+    let (_, policy) = sandbox.flows.policy();
+    let why = why(egress, &policy, packet);
+    let to = (packet.to, packet.port);
+    egress.events.packet(&sandbox, packet.protocol, to, why);
+}
+
+fn why(egress: &Egress, policy: &Policy, packet: &Packet) -> Why {
+    let quic = packet.protocol == UDP && packet.port == 443 && !policy.names.is_empty();
+    match policy.judge(&egress.never, packet.to) {
+        // By its address it might pass: there are as many flows as there may be.
+        (true, _) => Why::TooMany,
+        (false, warder_wire::Rule::Deny(_)) if quic => Why::Quic,
+        (false, rule) => Why::Address(rule),
+    }
+}
