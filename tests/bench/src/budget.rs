@@ -73,9 +73,9 @@ impl Bound {
 }
 
 /// A line of the table.
-struct Row {
-    what: &'static str,
-    series: &'static str,
+struct Row<'a> {
+    what: &'a str,
+    series: &'a str,
     unit: Unit,
     bounds: &'static [Bound],
     peers: [&'static str; 2],
@@ -86,7 +86,7 @@ const fn row(
     series: &'static str,
     unit: Unit,
     bounds: &'static [Bound],
-) -> Row {
+) -> Row<'static> {
     Row {
         what,
         series,
@@ -96,7 +96,7 @@ const fn row(
     }
 }
 
-const fn beside(row: Row, bubblewrap: &'static str, runc: &'static str) -> Row {
+const fn beside(row: Row<'static>, bubblewrap: &'static str, runc: &'static str) -> Row<'static> {
     Row {
         peers: [bubblewrap, runc],
         ..row
@@ -104,11 +104,11 @@ const fn beside(row: Row, bubblewrap: &'static str, runc: &'static str) -> Row {
 }
 
 /// A size without a budget.
-const fn size(what: &'static str, series: &'static str) -> Row {
+const fn size(what: &'static str, series: &'static str) -> Row<'static> {
     row(what, series, Unit::Mebibytes, &[])
 }
 
-const ROWS: [Row; 68] = [
+const ROWS: [Row<'static>; 83] = [
     beside(
         row(
             "create to first output, 1 at a time",
@@ -301,6 +301,86 @@ const ROWS: [Row; 68] = [
     row("  download, MiB", "large download", Unit::PerSecond, &[]),
     size("  growth of gatewayd's peak memory", "large memory"),
     row(
+        "one allowed flow, MiB",
+        "network bulk",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  over a pair without rules",
+        "network bulk unfiltered",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  that against ours",
+        "network bulk ratio",
+        Unit::Ratio,
+        &[],
+    ),
+    row(
+        "HTTP out of a sandbox, kept connections, 8 clients",
+        "network kept direct",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  requests",
+        "network kept direct rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  through egressd, by name",
+        "network kept egressd",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  requests",
+        "network kept egressd rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  egressd adds, p50",
+        "network kept added p50",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  p99", "network kept added p99", Unit::Milliseconds, &[]),
+    row(
+        "HTTP out of a sandbox, a new connection each",
+        "network new direct",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  requests",
+        "network new direct rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  through egressd, by name",
+        "network new egressd",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row(
+        "  requests",
+        "network new egressd rate",
+        Unit::PerSecond,
+        &[],
+    ),
+    row(
+        "  egressd adds, p50",
+        "network new added p50",
+        Unit::Milliseconds,
+        &[],
+    ),
+    row("  p99", "network new added p99", Unit::Milliseconds, &[]),
+    row(
         "pause, with processes",
         "warder pause memory",
         Unit::Milliseconds,
@@ -412,6 +492,7 @@ pub(crate) fn table(samples: &Samples) -> String {
             line(&mut text, row, figures, peers);
         }
     }
+    changes(&mut text, samples);
     growth(&mut text, samples);
     let host = samples.figures("host first output at 1");
     if let Some(host) = host {
@@ -431,7 +512,36 @@ pub(crate) fn table(samples: &Samples) -> String {
     text
 }
 
-fn line(text: &mut String, row: &Row, figures: Option<Figures>, peers: [Option<Figures>; 2]) {
+/// Policy changes: one line for each way, number of sandboxes and state of the network.
+fn changes(text: &mut String, samples: &Samples) {
+    const MOST: &[Bound] = &[Bound::P99(5.0)];
+    let lines = [
+        ("deny all", "to the last packet", MOST),
+        ("air gap", "to the last packet", MOST),
+        ("deny all answer", "to the answer", &[]),
+        ("air gap answer", "to the answer", &[]),
+        ("rules", "100 entries, to the answer", &[]),
+    ];
+    for (name, what, bounds) in lines {
+        for count in [1, 100, 1000] {
+            for with in ["", " with flows"] {
+                let row = Row {
+                    what: &format!("{name} {what}, {count}{with}"),
+                    series: &format!("network {name} at {count}{with}"),
+                    unit: Unit::Milliseconds,
+                    bounds,
+                    peers: ["", ""],
+                };
+                let figures = samples.figures(row.series);
+                if figures.is_some() {
+                    line(text, &row, figures, [None, None]);
+                }
+            }
+        }
+    }
+}
+
+fn line(text: &mut String, row: &Row<'_>, figures: Option<Figures>, peers: [Option<Figures>; 2]) {
     let budget: Vec<String> = row.bounds.iter().map(|bound| bound.show()).collect();
     let verdict = match (row.bounds, figures) {
         ([], _) | (_, None) => "",

@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
     request: Vec<u8>,
+    host: &'static str,
 }
 
 /// The head of an answer; its body is read next.
@@ -37,7 +38,13 @@ impl Connection {
         Ok(Self {
             reader,
             request: Vec::with_capacity(1024),
+            host: "localhost",
         })
+    }
+
+    /// Asks for another host.
+    pub(crate) fn host(self, host: &'static str) -> Self {
+        Self { host, ..self }
     }
 
     /// Sends a request in one write and reads the head of the answer.
@@ -51,7 +58,8 @@ impl Connection {
         self.request.clear();
         write!(
             self.request,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
+            self.host
         )?;
         for (name, value) in headers {
             write!(self.request, "{name}: {value}\r\n")?;
@@ -70,8 +78,8 @@ impl Connection {
         headers: &[(&str, &str)],
         length: u64,
     ) -> io::Result<&mut TcpStream> {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
         let stream = self.reader.get_mut();
-        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

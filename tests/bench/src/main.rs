@@ -13,8 +13,11 @@ mod echo;
 mod forked;
 mod http;
 mod idle;
+mod inside;
+mod internet;
 mod large;
 mod memory;
+mod network;
 mod one;
 mod paused;
 mod peers;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         // Started inside a sandbox, where this very program is the server to be proxied to.
         Some("upstream") => upstream::serve(arguments.get(1)),
+        Some("inside") => inside::run(&arguments[1..]),
         Some("--help" | "-h") => {
             let mut parts = PARTS.map(|p| p.0).to_vec();
             parts.sort_unstable();
@@ -76,7 +80,7 @@ fn load() -> String {
 
 type Part = (&'static str, fn(&Server, &mut Samples) -> Outcome);
 
-const PARTS: [Part; 20] = [
+const PARTS: [Part; 21] = [
     // What is compared is measured by turns: other work on the machine comes and goes.
     ("one", one::measure),
     ("bubblewrap", peers::bubblewrap),
@@ -95,6 +99,7 @@ const PARTS: [Part; 20] = [
     ("proxied", proxied::measure),
     ("echo", echo::measure),
     ("large", large::measure),
+    ("network", network::measure),
     ("sdk", sdk::measure),
     ("daemons", memory::daemons),
     ("rules", rules::measure),

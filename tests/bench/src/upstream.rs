@@ -21,10 +21,15 @@ pub(crate) fn serve(port: Option<&String>) -> ExitCode {
     if let Ok(address) = listener.local_addr() {
         println!("{}", address.port());
     }
+    accept(&listener);
+    ExitCode::SUCCESS
+}
+
+/// Answers every connection.
+pub(crate) fn accept(listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
         thread::spawn(move || answer(&stream));
     }
-    ExitCode::SUCCESS
 }
 
 /// Answers every request of a connection. `/source/N` has a body of N bytes, `/endless` one without end, and that of

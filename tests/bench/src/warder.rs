@@ -172,6 +172,18 @@ impl Sandbox {
         Ok(head.status < 300)
     }
 
+    /// Reads a file through its agent.
+    pub(crate) fn download(&self, edge: &mut Connection, path: &str) -> io::Result<String> {
+        let [id, port, token] = self.headers("49983");
+        let path = format!("/files?path={path}");
+        let head = edge.send("GET", &path, &[id, port, token], b"")?;
+        let body = String::from_utf8_lossy(&edge.body(head)?).into_owned();
+        if head.status == 200 {
+            return Ok(body);
+        }
+        Err(bad(format!("download: {} {body}", head.status)))
+    }
+
     /// Writes a file through its agent.
     pub(crate) fn upload(&self, edge: &mut Connection, path: &str, data: &[u8]) -> io::Result<()> {
         let [id, port, token] = self.headers("49983");
