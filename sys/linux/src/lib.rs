@@ -15,6 +15,7 @@ pub mod netns;
 pub mod own;
 pub mod process;
 pub mod signals;
+pub mod sockets;
 pub mod storage;
 mod sys;
 pub mod watch;

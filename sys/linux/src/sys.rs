@@ -233,6 +233,26 @@ pub(crate) fn landlock_version() -> Option<libc::c_long> {
     checked(answer).ok()
 }
 
+/// Sets a socket option whose value is an int. See setsockopt(2).
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> Result<()> {
+    // SAFETY: the value is one int, of the size given, that outlives the call.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    checked(answer.into()).map(drop)
+}
+
 /// Keeps set-id bits and file capabilities from giving anything in this process and its descendants.
 pub(crate) fn no_new_privileges() -> Result<()> {
     // SAFETY: takes integers.

@@ -1,7 +1,7 @@
 //! A netlink socket of one network namespace: request and answer, dump, and nfnetlink batches.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{
@@ -10,7 +10,7 @@ use rustix::net::{
 
 use super::message::{Message, messages};
 use super::{ACK, DUMP};
-use crate::netns;
+use crate::{netns, sys};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -113,7 +113,7 @@ impl Socket {
         let _ = sockopt::set_socket_recv_buffer_size_force(&fd, 8 << 20);
         // Errors in words, and without an echo of the request. Older kernels know neither.
         for option in [CAP_ACK, EXT_ACK] {
-            set_flag(fd.as_fd(), option);
+            let _ = sys::set_option(fd.as_fd(), libc::SOL_NETLINK, option, 1);
         }
         Ok(Self {
             fd,
@@ -131,6 +131,15 @@ impl Socket {
             call: "setns",
             source,
         })?
+    }
+
+    /// The socket itself, to be read without waiting.
+    ///
+    /// # Errors
+    /// [`NetlinkError::System`].
+    pub fn into_fd(self) -> Result<OwnedFd, NetlinkError> {
+        rustix::io::ioctl_fionbio(&self.fd, true).map_err(|e| NetlinkError::system("ioctl", e))?;
+        Ok(self.fd)
     }
 
     /// Sends a request and waits for its acknowledgement.
@@ -153,6 +162,27 @@ impl Socket {
     ) -> Result<(), NetlinkError> {
         let seq = self.send(vec![message], ACK)?;
         self.answers(seq, &mut each).map(|_| ())
+    }
+
+    /// Sends requests in one piece and waits for the acknowledgements of all; the refusal `harmless` counts as one.
+    /// There must be no more of them than the socket's buffer holds answers for.
+    ///
+    /// # Errors
+    /// [`NetlinkError`]; the first refusal, after all were heard.
+    pub fn ack_all(&mut self, messages: Vec<Message>, harmless: i32) -> Result<(), NetlinkError> {
+        let first = self.seq.wrapping_add(1);
+        let count =
+            u32::try_from(messages.len()).map_err(|_| NetlinkError::Answer("too many requests"))?;
+        self.send(messages, ACK)?;
+        let mut outcome = Ok(());
+        for n in 0..count {
+            match self.answers(first.wrapping_add(n), &mut |_, _| ()) {
+                Err(e) if e.errno() == Some(harmless) => {}
+                Err(e @ NetlinkError::Refused { .. }) => outcome = outcome.and(Err(e)),
+                other => drop(other?),
+            }
+        }
+        outcome
     }
 
     /// Asks for everything; `each` sees type and payload of every entry. A dump that the kernel says was
@@ -308,20 +338,6 @@ fn done(payload: &[u8]) -> Result<(), NetlinkError> {
             text: String::new(),
         }),
         _ => Ok(()),
-    }
-}
-
-fn set_flag(fd: BorrowedFd<'_>, option: libc::c_int) {
-    let on: libc::c_int = 1;
-    // SAFETY: the option's value is one int that outlives the call; a refusal is harmless.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            4,
-        );
     }
 }
 
