@@ -27,6 +27,7 @@ pub use unsupported::{
 };
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 /// What went wrong with links.
 #[derive(Debug, thiserror::Error)]
@@ -73,4 +74,15 @@ pub struct RouterLink {
     pub name: String,
     /// The router's number for the namespace of its other end, if that is another namespace.
     pub peer: Option<i32>,
+}
+
+/// Where the traffic of sandboxes arrives, and what is told of it.
+#[derive(Debug)]
+pub struct Listeners {
+    /// A TCP listener.
+    pub tcp: OwnedFd,
+    /// A UDP socket.
+    pub udp: OwnedFd,
+    /// The log of refused packets.
+    pub log: OwnedFd,
 }

@@ -17,6 +17,8 @@ pub const UPLINK: &str = "uplink";
 pub const FIRST_INDEX: u32 = 2;
 /// Name of a slot's interface inside.
 pub const INSIDE: &str = "eth0";
+/// Bit of packets' marks that leads them to sockets of the router's namespace, whatever address they are for.
+pub const TO_SOCKETS: u32 = 1 << 25;
 /// Added to a slot's counter, its interface's number in the router's namespace.
 const INDEX_BASE: u32 = 64;
 

@@ -1,12 +1,13 @@
 //! Where there are no network namespaces.
 
 use std::convert::Infallible;
+use std::net::SocketAddrV4;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use warder_wire::InstanceTag;
 
 use crate::plan::{SlotSpec, Uplink};
-use crate::{LinksError, RouterLink};
+use crate::{LinksError, Listeners, RouterLink};
 
 const NETNS: LinksError = LinksError::Unsupported("network namespaces");
 
@@ -84,6 +85,27 @@ impl Router {
     /// # Errors
     /// [`LinksError::Unsupported`].
     pub fn number_of(&mut self, _ns: BorrowedFd<'_>) -> Result<Option<i32>, LinksError> {
+        match self.0 {}
+    }
+
+    /// Where the traffic of sandboxes arrives.
+    ///
+    /// # Errors
+    /// [`LinksError::Unsupported`].
+    pub fn listen(&self, _tcp: u16, _udp: u16, _log: u16) -> Result<Listeners, LinksError> {
+        match self.0 {}
+    }
+
+    /// A socket on behalf of a sandbox.
+    ///
+    /// # Errors
+    /// [`LinksError::Unsupported`].
+    pub fn dial(
+        &self,
+        _mark: u32,
+        _to: SocketAddrV4,
+        _stream: bool,
+    ) -> Result<OwnedFd, LinksError> {
         match self.0 {}
     }
 

@@ -1,14 +1,15 @@
 //! The router's namespace and its uplink to the host.
 
+use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use warder_linux::netns;
+use warder_linux::{netns, sockets};
 
 use super::rtnl::{End, Prefix, Rtnl};
 use super::site::Site;
 use super::{forwarding, inside, sysctls};
-use crate::plan::{FIRST_INDEX, UPLINK, Uplink};
-use crate::{LinksError, RouterLink};
+use crate::plan::{FIRST_INDEX, TO_SOCKETS, UPLINK, Uplink};
+use crate::{LinksError, Listeners, RouterLink};
 
 /// Name of the pin in the instance's directory.
 const PIN: &str = "router";
@@ -16,8 +17,13 @@ const PIN: &str = "router";
 const MTU: u32 = 1500;
 const LEAST_MTU: u32 = 576;
 
+/// The loopback device's number in every namespace.
+const LO: u32 = 1;
+/// Bytes of each refused packet that the log tells: the longest IPv4 header and the eight behind it.
+const LOG_BYTES: u32 = 68;
+
 /// Set before the first link appears.
-const BEFORE_LINKS: [(&str, &str); 17] = [
+const BEFORE_LINKS: [(&str, &str); 18] = [
     ("net/ipv6/conf/all/disable_ipv6", "1"),
     ("net/ipv6/conf/default/disable_ipv6", "1"),
     ("net/ipv4/ip_forward", "1"),
@@ -33,6 +39,8 @@ const BEFORE_LINKS: [(&str, &str); 17] = [
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/conf/all/accept_source_route", "0"),
     ("net/ipv4/conf/default/accept_source_route", "0"),
+    // egressd answers from the port that was asked, and netd may not bind to small ones.
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
     // Refusals must come at once, to every sandbox, however many it asks for.
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv4/icmp_msgs_per_sec", "100000"),
@@ -138,6 +146,9 @@ impl Router {
         self.here
             .add_neighbour(FIRST_INDEX, uplink.host, uplink.host_mac())?;
         self.here.add_default(FIRST_INDEX, uplink.host)?;
+        // What is marked for sockets is local, and finds them on the loopback device.
+        self.here.up(LO)?;
+        self.here.add_local(LO, TO_SOCKETS)?;
         self.host.wait_running(&uplink.host_name)?;
         self.here.wait_running(UPLINK)
     }
@@ -189,6 +200,36 @@ impl Router {
     /// [`LinksError::System`].
     pub fn number_of(&mut self, ns: BorrowedFd<'_>) -> Result<Option<i32>, LinksError> {
         self.here.number_of(ns)
+    }
+
+    /// Opens what egressd reads from: the sockets that the rules divert to at these ports, and the log of that
+    /// group. Whoever had them before must have closed them.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn listen(&self, tcp: u16, udp: u16, log: u16) -> Result<Listeners, LinksError> {
+        inside(self.ns.as_fd(), || {
+            Ok(Listeners {
+                tcp: sockets::transparent_tcp(tcp)
+                    .map_err(|e| LinksError::io("listen for TCP", e))?,
+                udp: sockets::transparent_udp(udp)
+                    .map_err(|e| LinksError::io("listen for UDP", e))?,
+                log: sockets::packet_log(log, LOG_BYTES).map_err(|e| LinksError::System {
+                    what: "log of refused packets".to_owned(),
+                    source: Box::new(e),
+                })?,
+            })
+        })
+    }
+
+    /// A socket whose packets bear `mark`, connecting to `to`. Returns before it is connected.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn dial(&self, mark: u32, to: SocketAddrV4, stream: bool) -> Result<OwnedFd, LinksError> {
+        inside(self.ns.as_fd(), || {
+            sockets::connecting(mark, to, stream).map_err(|e| LinksError::io("connect", e))
+        })
     }
 
     /// Takes a port down: the last resort when rules cannot be changed.

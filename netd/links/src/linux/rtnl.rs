@@ -20,6 +20,7 @@ const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
 const NEWNEIGH: u16 = 28;
+const NEWRULE: u16 = 32;
 const NEWNSID: u16 = 88;
 const GETNSID: u16 = 90;
 
@@ -42,6 +43,15 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
+/// Attributes of rules (linux/fib_rules.h).
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+/// Number of the routing table that has every address for one of the namespace's own.
+const LOCAL_TABLE: u8 = 100;
+/// Before the main table (32766), behind the addresses that are its own (0).
+const LOCAL_PRIORITY: u32 = 100;
 /// `struct rtmsg`, `struct ifinfomsg`, `struct ifaddrmsg`.
 const RTMSG: usize = 12;
 const IFINFOMSG: usize = 16;
@@ -205,6 +215,28 @@ impl Rtnl {
             .bytes(RTA_GATEWAY, &via.octets())
             .u32(RTA_OIF, index);
         self.ack("add the default route", message)
+    }
+
+    /// What bears the bit `mark` is for this namespace, whatever its destination.
+    pub(super) fn add_local(&mut self, lo: u32, mark: u32) -> Result<(), LinksError> {
+        const HOST: u8 = 254;
+        const STATIC: u8 = 4;
+        const LOCAL: u8 = 2;
+        let fixed = [INET, 0, 0, 0, LOCAL_TABLE, STATIC, HOST, LOCAL, 0, 0, 0, 0];
+        let message = Message::new(NEWROUTE, REQUEST | CREATE | REPLACE, &fixed).u32(RTA_OIF, lo);
+        self.ack("add a local route", message)?;
+        // struct fib_rule_hdr; FR_ACT_TO_TBL.
+        let fixed = [INET, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let message = Message::new(NEWRULE, REQUEST | CREATE | EXCL, &fixed)
+            .u32(FRA_PRIORITY, LOCAL_PRIORITY)
+            .u32(FRA_FWMARK, mark)
+            .u32(FRA_FWMASK, mark)
+            .u32(FRA_TABLE, u32::from(LOCAL_TABLE));
+        match self.0.ack(message) {
+            // The very same rule.
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
+            other => other.map_err(|e| failed("add a routing rule", e)),
+        }
     }
 
     /// A neighbour that is never asked for and never forgotten.
