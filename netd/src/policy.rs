@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use warder_desired::{IfName, Port, Sandbox};
 use warder_links::plan::{Pair, port_name};
-use warder_nft::model::IfName;
-use warder_nft::render::{Port, Sandbox};
-use warder_wire::{Policy, SandboxId};
+use warder_wire::{Bounds, Policy, SandboxId};
 
 use crate::ledger::{Kept, SlotRecord};
 
@@ -113,9 +112,11 @@ pub type Book = BTreeMap<SandboxId, Entry>;
 /// The rules' view of a slot; `None` for one outside the block.
 #[must_use]
 pub fn port(block: Ipv4Addr, slot: &SlotRecord) -> Option<Port> {
+    let pair = Pair::new(block, slot.index)?;
     Some(Port {
         name: IfName::new(&port_name(slot.counter))?,
-        address: Pair::new(block, slot.index)?.address,
+        address: pair.address,
+        mac: pair.mac(),
         mark: slot.index.checked_add(1)?,
     })
 }
@@ -125,10 +126,8 @@ pub fn port(block: Ipv4Addr, slot: &SlotRecord) -> Option<Port> {
 pub fn desired(book: &Book, block: Ipv4Addr) -> Vec<Sandbox> {
     let view = |entry: &Entry| {
         let port = port(block, entry.slot.as_ref()?)?;
-        Some(Sandbox {
-            port,
-            open: entry.standing.policy.is_open(),
-        })
+        let policy = &entry.standing.policy;
+        Some(Sandbox::new(port, policy, Bounds::DEFAULT))
     };
     book.values().filter_map(view).collect()
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use warder_desired::{IfName, closed};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, UPLINK, Uplink, port_counter, port_name};
 use warder_links::{LinksError, Router, Site, boot_id, confine, raise_descriptor_limit, reap};
-use warder_nft::model::IfName;
 use warder_nft::{NftError, Session, render};
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Message, SandboxId, priv_net};
@@ -25,6 +25,9 @@ use crate::policy::{self, Book, Entry};
 use crate::slots::Pool;
 use crate::table::Phase;
 use crate::worker::{Job, start_ender, start_maker, system};
+
+// What the rules divert is what the router's own routing takes for its own.
+const _: () = assert!(warder_nft::flow::INTERCEPTED == warder_links::plan::TO_SOCKETS);
 
 /// How long a predecessor may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,6 +82,8 @@ pub fn start(
     rules.apply(&render::router(
         tag,
         &router_end,
+        &closed(&config.never),
+        &config.resolvers,
         &policy::desired(&book, config.block),
     ))?;
     router.settle()?;

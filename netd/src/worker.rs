@@ -220,7 +220,7 @@ fn end(session: &mut Session, links: &mut Maker, job: Job) -> Option<(Done, Vec<
         }
         Job::End { job, mark, verify } => {
             let ended = if verify {
-                session.end_flows(mark)
+                session.end_flows(mark, |_| false)
             } else {
                 session.drop_flows(mark)
             };

@@ -228,23 +228,23 @@ fn difference(
         );
         expected += 1;
         let port = format!("s{}", slot.counter);
-        let chain = rules.split(&format!("chain box_{port} {{")).nth(1);
-        let Some(body) = chain.and_then(|rest| rest.split('}').next()) else {
+        if !rules.contains(&format!("chain from_{port} {{")) {
             return Some(format!("{sandbox} has no rules"));
-        };
-        let next = if kept.open {
-            "goto open"
-        } else {
-            "goto closed"
-        };
-        assert!(body.contains(next), "{sandbox}: {kept:?}, but{body}");
+        }
+        let set = rules
+            .split("set open {")
+            .nth(1)
+            .and_then(|rest| rest.split("\t}\n").next());
+        let mark = format!("{:#010x}", slot.index + 1);
+        let open = set.expect("there").contains(&mark);
+        assert_eq!(open, kept.open, "{sandbox}: {kept:?}");
         assert!(
-            rules.contains(&format!("\"{port}\" : goto box_{port}")),
+            rules.contains(&format!("\"{port}\" : goto from_{port}")),
             "{sandbox} is in the map"
         );
         assert!(links.contains(&format!(" {port}@")), "{sandbox} has a pair");
     }
-    let chains = rules.matches("chain box_").count();
+    let chains = rules.matches("chain from_s").count();
     let ports = links.lines().count() - 1;
     let all = expected + usize::try_from(ready).expect("small");
     (chains != expected || ports != all || expected != wanted_taken)

@@ -180,7 +180,7 @@ fn released_slots_leave_nothing_and_come_back() {
         netd.wait_ready(1);
         wait_for_ports(&instance, &mut netd);
         let rules = run_inside(&instance.router(), "nft list ruleset");
-        assert!(!rules.contains("box_"), "{rules}");
+        assert!(!rules.contains("from_s"), "{rules}");
         let flows = run_inside(&instance.router(), "conntrack -L 2>/dev/null");
         assert!(!flows.contains("mark=1 "), "{flows}");
         netd.purge();

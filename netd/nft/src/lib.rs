@@ -1,5 +1,5 @@
 //! Trust: zone 3 (linked into netd, which runs as root).
-//! Input: netd: names it made, addresses it computed, one yes or no for each sandbox.
+//! Input: netd: names it made, addresses it computed, what each sandbox may reach.
 //! May: change nftables tables named after the instance, delete connection tracking entries by mark.
 //! Unsafe: forbidden.
 //!
@@ -9,6 +9,7 @@
 //! force in one piece through a netlink socket of the namespace it was opened in.
 #![forbid(unsafe_code)]
 
+pub mod flow;
 pub mod model;
 pub mod render;
 

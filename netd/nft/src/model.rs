@@ -3,27 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use warder_desired::{IfName, Port, Range};
 use warder_wire::InstanceTag;
-
-/// An interface name: 1 to 15 bytes, no white space, no slash.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct IfName(String);
-
-impl IfName {
-    /// Checks and wraps a name; `None` when the kernel would not take it.
-    #[must_use]
-    pub fn new(name: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        (!name.is_empty() && name.len() <= 15 && name.bytes().all(plain))
-            .then(|| Self(name.to_owned()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// A table of family `inet`, named after the instance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,6 +34,8 @@ pub enum Step {
     DropTable,
     /// A set or map.
     Set(Set),
+    /// A set that nothing refers to, with its elements.
+    DropSet(String),
     /// A chain; nothing if it is there.
     Chain(Chain),
     /// The chain's rules.
@@ -62,16 +45,16 @@ pub enum Step {
     /// A rule at the end of a chain.
     Rule(String, Vec<Part>),
     /// Elements of a set or map; nothing for those that are there.
-    Add(&'static str, Vec<Element>),
-    /// An element that is there.
-    Remove(&'static str, IfName),
+    Add(String, Vec<Element>),
+    /// Elements that are there.
+    Remove(String, Vec<Element>),
 }
 
 /// A set or map.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Set {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it holds.
     pub kind: SetKind,
 }
@@ -81,21 +64,31 @@ pub struct Set {
 pub enum SetKind {
     /// Ranges of IPv4 addresses.
     Ranges,
-    /// Interface names.
-    Names,
+    /// IPv4 addresses.
+    Addresses,
+    /// Marks of sandboxes.
+    Marks,
     /// Interface names, each with a verdict.
-    Verdicts,
+    NameVerdicts,
+    /// Marks of sandboxes, each with a verdict.
+    MarkVerdicts,
+    /// Marks of sandboxes, each with what is left of its rate; filled by [`Part::Seldom`].
+    Rates,
 }
 
 /// One element.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Element {
-    /// First and last address of a range.
-    Range(Ipv4Addr, Ipv4Addr),
-    /// A name.
-    Name(IfName),
+    /// A range.
+    Range(Range),
+    /// An address.
+    Address(Ipv4Addr),
+    /// A mark.
+    Mark(u32),
     /// A name that goes on in a chain.
-    Goto(IfName, String),
+    GotoName(IfName, String),
+    /// A mark that goes on in a chain.
+    GotoMark(u32, String),
 }
 
 /// A chain.
@@ -129,6 +122,8 @@ pub enum Hook {
     Input,
     /// Through it.
     Forward,
+    /// From this namespace itself.
+    Output,
     /// As packets leave.
     Postrouting,
 }
@@ -136,19 +131,28 @@ pub enum Hook {
 /// Whether a comparison must hold or fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Is {
-    /// Equal.
+    /// Equal, or one of.
     Equal,
-    /// Not equal.
+    /// Not equal, or none of.
     Not,
 }
 
 /// `ct state` bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Flow {
+pub enum State {
     /// Belongs to no flow and begins none.
     Invalid,
     /// Of a known flow, or an error about one.
     Known,
+}
+
+/// Transport protocols with ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// A piece of a rule, matched or done from left to right.
@@ -160,22 +164,58 @@ pub enum Part {
     Iif(Is, IfName),
     /// The interface it leaves by.
     Oif(Is, IfName),
-    /// The interface it leaves by is in a set.
-    OifIn(&'static str),
     /// The verdict that a map has for the interface it came in by.
     IifVerdict(&'static str),
     /// IPv4 source.
     Source(Is, Ipv4Addr),
-    /// IPv4 destination within a set of ranges.
-    DestinationIn(&'static str),
+    /// Source MAC.
+    SourceMac([u8; 6]),
+    /// IPv4 destination within a set.
+    DestinationIn(String),
+    /// Within a set: the IPv4 destination of the packet that began the flow.
+    FlowDestinationIn(String),
     /// The routing table has the destination as something other than a unicast address elsewhere.
     DestinationNotUnicast,
-    /// What connection tracking says.
-    Flow(Flow),
+    /// The transport protocol.
+    Transport(Transport),
+    /// ICMP.
+    Icmp,
+    /// Source port of a transport protocol.
+    SourcePort(Transport, u16),
+    /// Destination port of a transport protocol.
+    DestinationPort(Is, Transport, u16),
     /// TCP, and not the first segment of a connection.
     TcpNotSyn,
-    /// Marks the flow.
+    /// TCP, and a reset.
+    TcpReset,
+    /// What connection tracking says.
+    State(State),
+    /// Whether these bits of the packet's mark are all zero (`Equal`) or not (`Not`).
+    Mark(Is, u32),
+    /// The sandbox in the packet's mark, in a set.
+    MarkIn(Is, &'static str),
+    /// As [`Part::Mark`], of the flow's mark.
+    FlowMark(Is, u32),
+    /// As [`Part::MarkIn`], of the flow's mark.
+    FlowMarkIn(Is, &'static str),
+    /// The verdict that a map has for the sandbox in the flow's mark.
+    FlowMarkVerdict(&'static str),
+    /// The packet's mark from now on.
+    SetMark(u32),
+    /// Bits that the packet's mark has from now on.
+    AddMark(u32),
+    /// The flow gets these bits of the packet's mark.
     MarkFlow(u32),
+    /// More bytes a second came this way than these.
+    OverRate(u64),
+    /// More flows came this way and still live than these.
+    OverFlows(u32),
+    /// Not often, by the packet's sandbox; a set keeps count.
+    Seldom(&'static str),
+    /// Its beginning to whoever reads the log, with a word.
+    Log(&'static str),
+    /// To the transparent socket at this port, if there is one.
+    Divert(u16),
     /// Takes the address of the interface it leaves by.
     Masquerade,
     /// Answers with a TCP reset.
@@ -193,8 +233,29 @@ pub enum Verdict {
     Accept,
     /// Gone.
     Drop,
+    /// Back to where the chain was jumped to.
+    Return,
+    /// On in one of the fixed chains, and back behind this rule.
+    Jump(&'static str),
     /// On in one of the fixed chains, not to come back.
     Goto(&'static str),
+}
+
+impl Part {
+    /// Bits of marks that name the sandbox.
+    pub const SANDBOX: u32 = Port::MARKS - 1;
+    /// Group of [`Part::Log`].
+    pub const LOG_GROUP: u16 = 53;
+    /// Bytes that it copies: the longest IPv4 header and the eight behind it.
+    pub const LOG_BYTES: u32 = 68;
+    /// What [`Part::OverRate`] lets pass at once, in bytes: two segments as large as the kernel makes them.
+    pub const BURST: u32 = 128 << 10;
+    /// How often a second [`Part::Seldom`] is.
+    pub const SELDOM: u32 = 20;
+    /// How long [`Part::Seldom`] remembers, in seconds.
+    pub const SELDOM_KEPT: u32 = 60;
+    /// How many sandboxes [`Part::Seldom`] remembers.
+    pub const RATES: u32 = 65_535;
 }
 
 impl fmt::Display for Is {
@@ -206,31 +267,88 @@ impl fmt::Display for Is {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
+            Self::Return => f.write_str("return"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
         }
     }
 }
 
+/// Bits against zero.
+fn bits(f: &mut fmt::Formatter<'_>, what: &str, is: Is, bits: u32) -> fmt::Result {
+    let is = if is == Is::Equal { "==" } else { "!=" };
+    write!(f, "{what} & {bits:#x} {is} 0")
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SANDBOX: u32 = Part::SANDBOX;
         match self {
             Self::NotIpv4 => f.write_str("meta nfproto != ipv4"),
             Self::Iif(is, name) => write!(f, "iifname {is}\"{}\"", name.as_str()),
             Self::Oif(is, name) => write!(f, "oifname {is}\"{}\"", name.as_str()),
-            Self::OifIn(set) => write!(f, "oifname @{set}"),
             Self::IifVerdict(map) => write!(f, "iifname vmap @{map}"),
             Self::Source(is, address) => write!(f, "ip saddr {is}{address}"),
+            Self::SourceMac([a, b, c, d, e, g]) => {
+                write!(
+                    f,
+                    "ether saddr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"
+                )
+            }
             Self::DestinationIn(set) => write!(f, "ip daddr @{set}"),
+            Self::FlowDestinationIn(set) => write!(f, "ct original ip daddr @{set}"),
             Self::DestinationNotUnicast => f.write_str("fib daddr type != unicast"),
-            Self::Flow(Flow::Invalid) => f.write_str("ct state invalid"),
-            Self::Flow(Flow::Known) => f.write_str("ct state established,related"),
+            Self::Transport(transport) => write!(f, "meta l4proto {transport}"),
+            Self::Icmp => f.write_str("meta l4proto icmp"),
+            Self::SourcePort(transport, port) => write!(f, "{transport} sport {port}"),
+            Self::DestinationPort(is, transport, port) => write!(f, "{transport} dport {is}{port}"),
             Self::TcpNotSyn => f.write_str("meta l4proto tcp tcp flags & syn == 0"),
-            Self::MarkFlow(mark) => write!(f, "ct mark set {mark:#x}"),
+            Self::TcpReset => f.write_str("meta l4proto tcp tcp flags & rst != 0"),
+            Self::State(State::Invalid) => f.write_str("ct state invalid"),
+            Self::State(State::Known) => f.write_str("ct state established,related"),
+            Self::Mark(is, wanted) => bits(f, "meta mark", *is, *wanted),
+            Self::MarkIn(is, set) => write!(f, "meta mark & {SANDBOX:#x} {is}@{set}"),
+            Self::FlowMark(is, wanted) => bits(f, "ct mark", *is, *wanted),
+            Self::FlowMarkIn(is, set) => write!(f, "ct mark & {SANDBOX:#x} {is}@{set}"),
+            Self::FlowMarkVerdict(map) => write!(f, "ct mark & {SANDBOX:#x} vmap @{map}"),
+            Self::SetMark(mark) => write!(f, "meta mark set {mark:#x}"),
+            Self::AddMark(bits) => write!(f, "meta mark set meta mark | {bits:#x}"),
+            Self::MarkFlow(bits) => write!(f, "ct mark set meta mark & {bits:#x}"),
+            Self::OverRate(bytes) => {
+                let burst = Self::BURST;
+                write!(
+                    f,
+                    "limit rate over {bytes} bytes/second burst {burst} bytes"
+                )
+            }
+            Self::OverFlows(flows) => write!(f, "ct count over {flows}"),
+            Self::Seldom(set) => {
+                let (rate, kept) = (Self::SELDOM, Self::SELDOM_KEPT);
+                write!(
+                    f,
+                    "update @{set} {{ meta mark & {SANDBOX:#x} timeout {kept}s "
+                )?;
+                write!(f, "limit rate {rate}/second burst {rate} packets }}")
+            }
+            Self::Log(word) => {
+                let (group, bytes) = (Self::LOG_GROUP, Self::LOG_BYTES);
+                write!(f, "log prefix \"{word}\" group {group} snaplen {bytes}")
+            }
+            Self::Divert(port) => write!(f, "tproxy ip to :{port}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::Reset => f.write_str("reject with tcp reset"),
             Self::Prohibited => f.write_str("reject with icmpx admin-prohibited"),
@@ -242,27 +360,52 @@ impl fmt::Display for Part {
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Range(first, last) => write!(f, "{first}-{last}"),
-            Self::Name(name) => write!(f, "\"{}\"", name.as_str()),
-            Self::Goto(name, chain) => write!(f, "\"{}\" : goto {chain}", name.as_str()),
+            Self::Range(range) => write!(f, "{}-{}", range.first, range.last),
+            Self::Address(address) => address.fmt(f),
+            Self::Mark(mark) => write!(f, "{mark:#x}"),
+            Self::GotoName(name, chain) => write!(f, "\"{}\" : goto {chain}", name.as_str()),
+            Self::GotoMark(mark, chain) => write!(f, "{mark:#x} : goto {chain}"),
         }
     }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl SetKind {
+    /// Whether its elements carry verdicts.
+    #[must_use]
+    pub fn is_map(self) -> bool {
+        matches!(self, Self::NameVerdicts | Self::MarkVerdicts)
+    }
+}
+
+fn elements(f: &mut fmt::Formatter<'_>, elements: &[Element]) -> fmt::Result {
+    for (n, element) in elements.iter().enumerate() {
+        write!(f, "{}{element}", if n == 0 { " { " } else { ", " })?;
+    }
+    f.write_str(" }")
+}
+
+impl Step {
+    fn write(&self, f: &mut fmt::Formatter<'_>, table: Table) -> fmt::Result {
         match self {
-            Self::Table => f.write_str("add table"),
-            Self::DropTable => f.write_str("delete table"),
-            Self::Set(set) => {
-                let kind = match set.kind {
-                    SetKind::Ranges => "type ipv4_addr; flags interval",
-                    SetKind::Names => "type ifname",
-                    SetKind::Verdicts => "type ifname : verdict",
-                };
-                write!(f, "add set {} {{ {kind} }}", set.name)
+            Self::Table => write!(f, "add table inet {table}"),
+            Self::DropTable => write!(f, "delete table inet {table}"),
+            Self::Set(Set { name, kind }) => {
+                let of = if kind.is_map() { "map" } else { "set" };
+                write!(f, "add {of} inet {table} {name} {{ ")?;
+                match kind {
+                    SetKind::Ranges => f.write_str("type ipv4_addr; flags interval; }"),
+                    SetKind::Addresses => f.write_str("type ipv4_addr; }"),
+                    SetKind::Marks => f.write_str("type mark; }"),
+                    SetKind::NameVerdicts => f.write_str("type ifname : verdict; }"),
+                    SetKind::MarkVerdicts => f.write_str("type mark : verdict; }"),
+                    SetKind::Rates => {
+                        let size = Part::RATES;
+                        write!(f, "type mark; size {size}; flags dynamic,timeout; }}")
+                    }
+                }
             }
-            Self::Chain(Chain { name, base: None }) => write!(f, "add chain {name}"),
+            Self::DropSet(set) => write!(f, "delete set inet {table} {set}"),
+            Self::Chain(Chain { name, base: None }) => write!(f, "add chain inet {table} {name}"),
             Self::Chain(Chain {
                 name,
                 base: Some(base),
@@ -272,29 +415,28 @@ impl fmt::Display for Step {
                     Hook::Prerouting => "prerouting",
                     Hook::Input => "input",
                     Hook::Forward => "forward",
+                    Hook::Output => "output",
                     Hook::Postrouting => "postrouting",
                 };
                 let (priority, policy) = (base.priority, base.policy);
                 write!(
                     f,
-                    "add chain {name} {{ type {kind} hook {hook} priority {priority}; policy {policy} }}"
+                    "add chain inet {table} {name} {{ type {kind} hook {hook} priority {priority}; policy {policy}; }}"
                 )
             }
-            Self::Flush(chain) => write!(f, "flush chain {chain}"),
-            Self::DropChain(chain) => write!(f, "delete chain {chain}"),
+            Self::Flush(chain) => write!(f, "flush chain inet {table} {chain}"),
+            Self::DropChain(chain) => write!(f, "delete chain inet {table} {chain}"),
             Self::Rule(chain, parts) => {
-                write!(f, "add rule {chain}")?;
+                write!(f, "add rule inet {table} {chain}")?;
                 parts.iter().try_for_each(|part| write!(f, " {part}"))
             }
-            Self::Add(set, elements) => {
-                write!(f, "add element {set} {{")?;
-                for (n, element) in elements.iter().enumerate() {
-                    write!(f, "{}{element}", if n == 0 { " " } else { ", " })?;
-                }
-                f.write_str(" }")
+            Self::Add(set, all) => {
+                write!(f, "add element inet {table} {set}")?;
+                elements(f, all)
             }
-            Self::Remove(set, name) => {
-                write!(f, "delete element {set} {{ \"{}\" }}", name.as_str())
+            Self::Remove(set, all) => {
+                write!(f, "delete element inet {table} {set}")?;
+                elements(f, all)
             }
         }
     }
@@ -302,7 +444,10 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {}", self.table)?;
-        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+        for step in &self.steps {
+            step.write(f, self.table)?;
+            f.write_str("\n")?;
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use crate::NftError;
+use crate::flow::Flow;
 use crate::model::Transaction;
 
 /// A way to the packet filter of one network namespace.
@@ -38,7 +39,7 @@ impl Session {
     ///
     /// # Errors
     /// [`NftError::Unsupported`].
-    pub fn end_flows(&mut self, _mark: u32) -> Result<(), NftError> {
+    pub fn end_flows(&mut self, _mark: u32, _keep: impl Fn(&Flow) -> bool) -> Result<(), NftError> {
         Err(NftError::Unsupported("connection tracking"))
     }
 

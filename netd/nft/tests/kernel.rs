@@ -1,12 +1,21 @@
 //! Transactions against this kernel, in a network namespace of the test's own, read back with nft(8).
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use warder_nft::model::IfName;
+use common::{name, named, open, proxied, shut, tag, uplink};
+use warder_desired::{Sandbox, closed};
+use warder_nft::model::Transaction;
 use warder_nft::{Session, render};
-use warder_wire::InstanceTag;
+
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(192, 168, 9, 53);
+
+fn router(boxes: &[Sandbox]) -> Transaction {
+    render::router(tag(), &uplink(), &closed(&[]), &[RESOLVER], boxes)
+}
 
 /// Runs `body` in a fresh network namespace: the test binary starts itself again below unshare(1).
 fn in_namespace(test: &str, body: impl FnOnce()) {
@@ -32,51 +41,42 @@ fn ruleset() -> String {
     String::from_utf8(out.stdout).expect("text")
 }
 
-fn name(text: &str) -> IfName {
-    IfName::new(text).expect("short")
-}
-
-fn sandbox(n: u32, open: bool) -> render::Sandbox {
-    render::Sandbox {
-        port: render::Port {
-            name: name(&format!("s{n}")),
-            address: Ipv4Addr::from(0x0a40_0001 + 2 * n),
-            mark: n + 1,
-        },
-        open,
-    }
-}
-
-fn tag() -> InstanceTag {
-    InstanceTag::of_state_dir(b"a")
-}
-
 #[test]
 fn what_is_rendered_is_what_nft_lists() {
     in_namespace("what_is_rendered_is_what_nft_lists", || {
         let mut session = Session::open().expect("netlink");
-        let boxes = [sandbox(1, true), sandbox(2, false)];
-        session
-            .apply(&render::router(tag(), &name("uplink"), &boxes))
-            .expect("applies");
+        let boxes = [open(1), shut(2), named(3), proxied(4)];
+        session.apply(&router(&boxes)).expect("applies");
         let text = ruleset();
         println!("{text}");
         for line in [
-            "iifname vmap @from_sandbox",
-            "\"s1\" : goto box_s1",
+            "iifname vmap @by_port",
+            "\"s1\" : goto from_s1",
+            "0x00000002 : goto far_s1",
+            "type filter hook prerouting priority mangle; policy drop;",
             "type filter hook forward priority filter; policy drop;",
             "type filter hook input priority filter; policy drop;",
+            "type filter hook output priority filter; policy drop;",
             "meta nfproto != ipv4 drop",
-            "iifname \"uplink\" oifname @open_ports ct state established,related accept",
-            "elements = { \"s1\" }",
-            "@nh,96,32 != 0xa400003 drop",
-            "ct mark set 0x00000002",
-            "goto closed",
-            "@nh,128,32 @denied goto refuse",
-            "oifname != \"uplink\" goto refuse",
-            "ct state invalid goto refuse",
+            "@nh,96,32 0xac80003 @ll,48,48 0x2010ac80003 meta mark set 0x00000002",
+            "meta mark & 0x00ffffff == 0x00000000 drop",
+            "limit rate over 125000000 bytes/second burst 128 kbytes drop",
+            "ct count over 4096 goto refuse_many",
+            "@nh,128,32 @denied_s1 meta mark set meta mark | 0x10000000",
+            "ct original ip daddr @denied_s1 meta mark set meta mark | 0x10000000",
+            "jump sort",
+            "meta mark & 0x00ffffff != @open goto refuse_address",
+            "ct mark & 0x02000000 != 0x00000000 meta mark set meta mark | 0x02000000 return",
+            "ct mark set meta mark & 0x03ffffff",
+            "udp dport 53 meta mark set meta mark | 0x02000000 return",
+            "tproxy ip to :15001 accept",
+            "tproxy ip to :53 accept",
+            "update @refusals { meta mark & 0x00ffffff timeout 1m limit rate 20/second burst 20 packets } log prefix \"address\" group 53 snaplen 68",
+            "ct state established,related",
             "224.0.0.0/3",
             "100.64.0.0/10",
+            "203.0.113.8-255.255.255.255",
+            "elements = { 192.168.9.53 }",
             "reject with tcp reset",
             "reject with icmpx admin-prohibited",
             "oifname \"uplink\" masquerade",
@@ -120,23 +120,21 @@ fn the_host_table_is_what_nft_lists() {
 fn single_steps_end_where_the_whole_state_does() {
     in_namespace("single_steps_end_where_the_whole_state_does", || {
         let mut session = Session::open().expect("netlink");
-        let whole = |session: &mut Session, boxes: &[render::Sandbox]| {
-            session
-                .apply(&render::router(tag(), &name("uplink"), boxes))
-                .expect("applies");
+        let mut slow = named(2);
+        slow.bounds.upload = 1000;
+        let whole = |session: &mut Session, boxes: &[Sandbox]| {
+            session.apply(&router(boxes)).expect("applies");
             sorted(&ruleset())
         };
-        let wanted = whole(
-            &mut session,
-            &[sandbox(2, true), sandbox(3, false), sandbox(4, true)],
-        );
-        whole(&mut session, &[sandbox(1, true), sandbox(3, true)]);
+        let wanted = whole(&mut session, &[slow.clone(), shut(3), proxied(4)]);
+        whole(&mut session, &[named(1), proxied(3)]);
         for step in [
-            render::add(tag(), &sandbox(2, false)),
-            render::change(tag(), &sandbox(3, false), true),
-            render::change(tag(), &sandbox(2, true), false),
-            render::remove(tag(), &sandbox(1, true).port, true),
-            render::add(tag(), &sandbox(4, true)),
+            render::add(tag(), &shut(2)),
+            render::change(tag(), &shut(3), &proxied(3)),
+            render::change(tag(), &slow, &shut(2)),
+            render::remove(tag(), &named(1)),
+            render::add(tag(), &open(4)),
+            render::change(tag(), &proxied(4), &open(4)),
         ] {
             session
                 .apply(&step)
@@ -168,11 +166,9 @@ fn sorted(text: &str) -> Vec<String> {
 fn a_refused_step_changes_nothing() {
     in_namespace("a_refused_step_changes_nothing", || {
         let mut session = Session::open().expect("netlink");
-        session
-            .apply(&render::router(tag(), &name("uplink"), &[sandbox(1, true)]))
-            .expect("applies");
+        session.apply(&router(&[named(1)])).expect("applies");
         let before = ruleset();
-        let mut step = render::change(tag(), &sandbox(1, false), true);
+        let mut step = render::change(tag(), &shut(1), &named(1));
         // Removing it twice: the second removal is refused.
         step.steps.push(step.steps.last().expect("there").clone());
         session.apply(&step).expect_err("refused");
@@ -184,26 +180,18 @@ fn a_refused_step_changes_nothing() {
 fn a_thousand_sandboxes_are_one_transaction() {
     in_namespace("a_thousand_sandboxes_are_one_transaction", || {
         let mut session = Session::open().expect("netlink");
-        let boxes: Vec<_> = (0..1000).map(|n| sandbox(n, n % 3 == 0)).collect();
+        let boxes: Vec<_> = (0..1000)
+            .map(|n| if n % 3 == 0 { open(n) } else { shut(n) })
+            .collect();
         for _ in 0..2 {
-            let start = std::time::Instant::now();
-            session
-                .apply(&render::router(tag(), &name("uplink"), &boxes))
-                .expect("applies");
-            println!("1000 sandboxes in {:?}", start.elapsed());
+            session.apply(&router(&boxes)).expect("applies");
         }
-        let start = std::time::Instant::now();
-        session
-            .apply(&render::change(tag(), &sandbox(999, false), true))
-            .expect("applies");
-        println!("one change among them in {:?}", start.elapsed());
-        let start = std::time::Instant::now();
-        session.end_flows(1).expect("there are none");
-        println!("flows ended in {:?}", start.elapsed());
+        session.end_flows(1, |_| false).expect("there are none");
         session.drop_flows(1).expect("there are none");
         assert_eq!(session.flows(1).expect("counted"), 0);
         let text = ruleset();
-        assert_eq!(text.matches("chain box_s").count(), 1000);
-        assert_eq!(text.matches("goto box_s").count(), 1000);
+        assert_eq!(text.matches("chain from_s").count(), 1000);
+        assert_eq!(text.matches("goto from_s").count(), 1000);
+        assert_eq!(text.matches("goto far_s").count(), 1000);
     });
 }

@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use warder_desired::Sandbox;
 use warder_ipc::Channel;
 use warder_links::RouterLink;
 use warder_links::plan::{Pair, port_name};
 use warder_nft::render;
-use warder_wire::{Fault, FaultCode, SandboxId, priv_net};
+use warder_wire::{Bounds, Fault, FaultCode, SandboxId, priv_net};
 
 use super::{Daemon, Gateway, Pending, no_lease, purged};
 use crate::ledger::{Record, SlotRecord};
@@ -155,14 +156,12 @@ impl Daemon {
     }
 
     /// The sandbox as the rules should have it, on `slot`.
-    fn view(&self, sandbox: &SandboxId, slot: &SlotRecord) -> Result<render::Sandbox, Fault> {
+    fn view(&self, sandbox: &SandboxId, slot: &SlotRecord) -> Result<Sandbox, Fault> {
         let entry = self.book.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
         let port = policy::port(self.config.block, slot)
             .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
-        Ok(render::Sandbox {
-            port,
-            open: entry.standing.policy.is_open(),
-        })
+        let policy = &entry.standing.policy;
+        Ok(Sandbox::new(port, policy, Bounds::DEFAULT))
     }
 
     /// Rules go first and at once; then the namespace; then the flows, and with them the index is free.
@@ -173,7 +172,8 @@ impl Daemon {
         // Of a lease that lives on, the policy is for its next slot.
         self.remember(sandbox);
         if let Some(port) = policy::port(self.config.block, &slot) {
-            let gone = render::remove(self.tag, &port, entry.standing.policy.is_open());
+            let old = Sandbox::new(port, &entry.standing.policy, Bounds::DEFAULT);
+            let gone = render::remove(self.tag, &old);
             if let Err(fault) = self.apply(&gone) {
                 log::line(format_args!("rules of {sandbox}: {fault}"));
                 self.seal(&slot);

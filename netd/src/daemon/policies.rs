@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use warder_desired::Sandbox;
 use warder_nft::render;
 use warder_wire::gateway_net;
-use warder_wire::{Fault, FaultCode, Policy, SandboxId};
+use warder_wire::{Bounds, Fault, FaultCode, Policy, SandboxId};
 
 use super::{Daemon, Pending, no_lease};
 use crate::ledger::{Record, SlotRecord};
@@ -96,7 +97,6 @@ impl Daemon {
             generation,
             open: policy.is_open(),
         })?;
-        let open = policy.is_open();
         let standing = Standing { generation, policy };
         let Some(slot) = entry.slot else {
             self.stand(sandbox, standing);
@@ -104,8 +104,9 @@ impl Daemon {
         };
         let port = policy::port(self.config.block, &slot)
             .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
-        let view = render::Sandbox { port, open };
-        let change = render::change(self.tag, &view, entry.standing.policy.is_open());
+        let view = |policy| Sandbox::new(port.clone(), policy, Bounds::DEFAULT);
+        let (now, was) = (view(&standing.policy), view(&entry.standing.policy));
+        let change = render::change(self.tag, &now, &was);
         if let Err(fault) = self.apply(&change) {
             // Rules still say the old policy. Nothing may pass by it if the new one forbids it.
             if tightens {

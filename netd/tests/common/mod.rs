@@ -124,11 +124,11 @@ impl World {
         inside(&world.internet, || {
             echo_tcp(TcpListener::bind("0.0.0.0:80").expect("free"));
             for address in DENIED.into_iter().chain([SERVER]) {
-                echo_udp(UdpSocket::bind((address, 53)).expect("free"), None);
+                echo_udp(UdpSocket::bind((address, 5300)).expect("free"), None);
             }
         });
         echo_tcp(TcpListener::bind("0.0.0.0:80").expect("free"));
-        echo_udp(UdpSocket::bind("0.0.0.0:53").expect("free"), Some(&HEARD));
+        echo_udp(UdpSocket::bind("0.0.0.0:5300").expect("free"), Some(&HEARD));
         world
     }
 

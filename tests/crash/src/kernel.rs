@@ -148,14 +148,13 @@ impl Kernel {
         let table = format!("warder_{tag}");
         let text = in_router(tag, &["nft", "-j", "list", "table", "inet", &table]);
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
         for item in json["nftables"].as_array().into_iter().flatten() {
             let chain = item["chain"]["name"].as_str().unwrap_or_default();
             self.ruled
-                .extend(chain.strip_prefix("box_").map(str::to_owned));
-            if item["set"]["name"] == "open_ports" {
-                let ports = item["set"]["elem"].as_array().into_iter().flatten();
-                self.open.extend(ports.filter_map(text));
+                .extend(chain.strip_prefix("from_").map(str::to_owned));
+            if item["set"]["name"] == "open" {
+                let marks = item["set"]["elem"].as_array().into_iter().flatten();
+                self.open.extend(marks.map(ToString::to_string));
             }
         }
     }

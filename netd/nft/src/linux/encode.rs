@@ -3,10 +3,11 @@
 
 use std::net::Ipv4Addr;
 
+use warder_desired::{IfName, Range};
 use warder_linux::netlink::{CREATE, Message, REQUEST};
 
 use crate::model::{
-    Base, Chain, Element, Flow, Hook, IfName, Is, Part, Set, SetKind, Step, Table, Transaction,
+    Base, Chain, Element, Hook, Is, Part, Set, SetKind, State, Step, Table, Transaction, Transport,
     Verdict,
 };
 
@@ -20,6 +21,7 @@ const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
+const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 /// `NFPROTO_INET`.
@@ -62,7 +64,8 @@ fn encode(table: Table, step: &Step, set_id: u32) -> Message {
     match step {
         Step::Table => new(NEWTABLE, CREATE).text(1, &table).be32(2, 0),
         Step::DropTable => new(DELTABLE, 0).text(1, &table),
-        Step::Set(set) => new_set(&table, *set, set_id),
+        Step::Set(set) => new_set(&table, set, set_id),
+        Step::DropSet(set) => new(DELSET, 0).text(1, &table).text(2, set),
         Step::Chain(chain) => new_chain(&table, chain),
         Step::Flush(chain) => new(DELRULE, 0).text(1, &table).text(2, chain),
         // NFTA_CHAIN_TABLE, _NAME.
@@ -72,12 +75,8 @@ fn encode(table: Table, step: &Step, set_id: u32) -> Message {
             .text(1, &table)
             .text(2, chain)
             .nest(4, |m| parts.iter().fold(m, part)),
-        Step::Add(set, elements) => elements_of(new(NEWSETELEM, CREATE), &table, set, |m| {
-            elements.iter().fold(m, element)
-        }),
-        Step::Remove(set, name) => elements_of(new(DELSETELEM, 0), &table, set, |m| {
-            m.nest(1, |m| key(m, &padded(name)))
-        }),
+        Step::Add(set, all) => elements(new(NEWSETELEM, CREATE), &table, set, all, true),
+        Step::Remove(set, all) => elements(new(DELSETELEM, 0), &table, set, all, false),
     }
 }
 
@@ -96,6 +95,7 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
         Hook::Prerouting => 0,
         Hook::Input => 1,
         Hook::Forward => 2,
+        Hook::Output => 3,
         Hook::Postrouting => 4,
     };
     // NFTA_CHAIN_HOOK { _HOOKNUM, _PRIORITY }, NFTA_CHAIN_TYPE, NFTA_CHAIN_POLICY.
@@ -105,59 +105,76 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
         .be32(5, code(policy))
 }
 
-/// `NF_DROP`, `NF_ACCEPT`, `NFT_GOTO`.
+/// `NF_DROP`, `NF_ACCEPT`, `NFT_JUMP`, `NFT_GOTO`, `NFT_RETURN`.
 fn code(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Drop => 0,
         Verdict::Accept => 1,
+        Verdict::Jump(_) => (-3_i32).cast_unsigned(),
         Verdict::Goto(_) => (-4_i32).cast_unsigned(),
+        Verdict::Return => (-5_i32).cast_unsigned(),
     }
 }
 
-fn new_set(table: &str, set: Set, id: u32) -> Message {
-    const INTERVAL: u32 = 4;
-    const MAP: u32 = 8;
-    // nft's own numbers for types, so that it lists them well: ipv4_addr, ifname; NFT_DATA_VERDICT.
+fn new_set(table: &str, set: &Set, id: u32) -> Message {
+    const INTERVAL: u32 = 0x04;
+    const MAP: u32 = 0x08;
+    const TIMEOUT: u32 = 0x10;
+    const EVAL: u32 = 0x20;
+    // nft's own numbers for types, so that it lists them well.
+    const ADDRESS: u32 = 7;
+    const MARK: u32 = 19;
+    const IFNAME: u32 = 41;
     let (flags, kind, length) = match set.kind {
-        SetKind::Ranges => (INTERVAL, 7, 4),
-        SetKind::Names => (0, 41, 16),
-        SetKind::Verdicts => (MAP, 41, 16),
+        SetKind::Ranges => (INTERVAL, ADDRESS, 4),
+        SetKind::Addresses => (0, ADDRESS, 4),
+        SetKind::Marks => (0, MARK, 4),
+        SetKind::NameVerdicts => (MAP, IFNAME, 16),
+        SetKind::MarkVerdicts => (MAP, MARK, 4),
+        SetKind::Rates => (TIMEOUT | EVAL, MARK, 4),
     };
-    // NFTA_SET_TABLE, _NAME, _FLAGS, _KEY_TYPE, _KEY_LEN, _DATA_TYPE, _ID.
-    let message = new(NEWSET, CREATE)
+    // NFTA_SET_TABLE, _NAME, _FLAGS, _KEY_TYPE, _KEY_LEN.
+    let mut message = new(NEWSET, CREATE)
         .text(1, table)
-        .text(2, set.name)
+        .text(2, &set.name)
         .be32(3, flags)
         .be32(4, kind)
         .be32(5, length);
-    let message = if set.kind == SetKind::Verdicts {
-        message.be32(6, 0xffff_ff00)
-    } else {
-        message
-    };
-    // A note nft keeps for itself: keys in host order, so that it lists names as names.
-    let message = if set.kind == SetKind::Ranges {
-        message
-    } else {
-        message.bytes(13, &[0, 4, 1, 0, 0, 0])
-    };
+    if set.kind.is_map() {
+        // NFTA_SET_DATA_TYPE: NFT_DATA_VERDICT.
+        message = message.be32(6, 0xffff_ff00);
+    }
+    if set.kind == SetKind::Rates {
+        // NFTA_SET_DESC { NFTA_SET_DESC_SIZE }.
+        message = message.nest(9, |m| m.be32(1, Part::RATES));
+    }
+    if kind != ADDRESS {
+        // A note nft keeps for itself: keys in host order, so that it lists them right.
+        message = message.bytes(13, &[0, 4, 1, 0, 0, 0]);
+    }
+    // NFTA_SET_ID.
     message.be32(10, id)
 }
 
-/// NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS.
-fn elements_of(
-    message: Message,
-    table: &str,
-    set: &str,
-    fill: impl FnOnce(Message) -> Message,
-) -> Message {
-    message.text(1, table).text(2, set).nest(3, fill)
+/// NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS; with what they map to only if they are new.
+fn elements(message: Message, table: &str, set: &str, all: &[Element], new: bool) -> Message {
+    let message = message.text(1, table).text(2, set);
+    message.nest(3, |m| all.iter().fold(m, |m, one| element(m, one, new)))
 }
 
 /// NFTA_LIST_ELEM { NFTA_SET_ELEM_KEY, _DATA, _FLAGS }.
-fn element(message: Message, element: &Element) -> Message {
+fn element(message: Message, element: &Element, new: bool) -> Message {
+    let to = |m: Message, chain: &str| {
+        if !new {
+            return m;
+        }
+        // NFTA_DATA_VERDICT { NFTA_VERDICT_CODE, _CHAIN }.
+        m.nest(2, |m| {
+            m.nest(2, |m| m.be32(1, code(Verdict::Goto(""))).text(2, chain))
+        })
+    };
     match element {
-        Element::Range(first, last) => {
+        Element::Range(Range { first, last }) => {
             let message = message.nest(1, |m| key(m, &first.octets()));
             // The end is the first address outside; a range to the last address of all has none.
             match u32::from(*last).checked_add(1) {
@@ -167,13 +184,12 @@ fn element(message: Message, element: &Element) -> Message {
                 None => message,
             }
         }
-        Element::Name(name) => message.nest(1, |m| key(m, &padded(name))),
-        Element::Goto(name, chain) => message.nest(1, |m| {
-            key(m, &padded(name)).nest(2, |m| {
-                // NFTA_DATA_VERDICT { NFTA_VERDICT_CODE, _CHAIN }.
-                m.nest(2, |m| m.be32(1, code(Verdict::Goto(""))).text(2, chain))
-            })
-        }),
+        Element::Address(address) => message.nest(1, |m| key(m, &address.octets())),
+        Element::Mark(mark) => message.nest(1, |m| key(m, &mark.to_ne_bytes())),
+        Element::GotoName(name, chain) => message.nest(1, |m| to(key(m, &padded(name)), chain)),
+        Element::GotoMark(mark, chain) => {
+            message.nest(1, |m| to(key(m, &mark.to_ne_bytes()), chain))
+        }
     }
 }
 
@@ -192,46 +208,94 @@ fn expr(message: Message, name: &str, fill: impl FnOnce(Message) -> Message) -> 
     message.nest(1, |m| m.text(1, name).nest(2, fill))
 }
 
+const META_MARK: u32 = 3;
+const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
+const CT_MARK: u32 = 3;
+
 fn part(m: Message, part: &Part) -> Message {
-    const META_IIFNAME: u32 = 6;
-    const META_OIFNAME: u32 = 7;
-    const META_NFPROTO: u32 = 15;
-    const META_L4PROTO: u32 = 16;
     const CT_STATE: u32 = 0;
-    const CT_MARK: u32 = 3;
+    const CT_DST_IP: u32 = 20;
+    const ICMP: u8 = 1;
+    let set_mark = |m| expr(m, "meta", |m| m.be32(2, META_MARK).be32(3, REG));
     match part {
         Part::NotIpv4 => compare(meta(m, META_NFPROTO), Is::Not, &[IPV4]),
         Part::Iif(is, name) => compare(meta(m, META_IIFNAME), *is, &padded(name)),
         Part::Oif(is, name) => compare(meta(m, META_OIFNAME), *is, &padded(name)),
-        Part::OifIn(set) => lookup(meta(m, META_OIFNAME), set, false),
-        Part::IifVerdict(map) => lookup(meta(m, META_IIFNAME), map, true),
+        Part::IifVerdict(map) => verdict_of(meta(m, META_IIFNAME), map),
         Part::Source(is, address) => compare(payload(m, 1, 12, 4), *is, &address.octets()),
-        Part::DestinationIn(set) => lookup(payload(m, 1, 16, 4), set, false),
+        Part::SourceMac(mac) => compare(payload(m, 0, 6, 6), Is::Equal, mac),
+        Part::DestinationIn(set) => lookup(payload(m, 1, 16, 4), Is::Equal, set),
+        Part::FlowDestinationIn(set) => {
+            // NFTA_CT_DREG, _KEY, _DIRECTION: the original one.
+            let m = expr(m, "ct", |m| {
+                m.be32(1, REG).be32(2, CT_DST_IP).bytes(3, &[0])
+            });
+            lookup(m, Is::Equal, set)
+        }
         Part::DestinationNotUnicast => {
             // NFTA_FIB_DREG, _RESULT (address type), _FLAGS (destination address); RTN_UNICAST is 1.
             let m = expr(m, "fib", |m| m.be32(1, REG).be32(2, 3).be32(3, 2));
             compare(m, Is::Not, &1_u32.to_ne_bytes())
         }
-        Part::Flow(flow) => {
-            let bits: u32 = match flow {
-                Flow::Invalid => 1,
-                Flow::Known => 2 | 4,
+        Part::Transport(transport) => protocol(m, number(*transport)),
+        Part::Icmp => protocol(m, ICMP),
+        Part::SourcePort(transport, port) => {
+            let m = payload(protocol(m, number(*transport)), 2, 0, 2);
+            compare(m, Is::Equal, &port.to_be_bytes())
+        }
+        Part::DestinationPort(is, transport, port) => {
+            let m = payload(protocol(m, number(*transport)), 2, 2, 2);
+            compare(m, *is, &port.to_be_bytes())
+        }
+        Part::TcpNotSyn => flags(m, 2, Is::Equal),
+        Part::TcpReset => flags(m, 4, Is::Not),
+        Part::State(state) => {
+            let bits: u32 = match state {
+                State::Invalid => 1,
+                State::Known => 2 | 4,
             };
-            // NFTA_CT_DREG, _KEY.
-            let m = expr(m, "ct", |m| m.be32(1, REG).be32(2, CT_STATE));
-            compare(mask(m, &bits.to_ne_bytes()), Is::Not, &[0; 4])
+            some_of(ct(m, CT_STATE), Is::Not, bits)
         }
-        Part::TcpNotSyn => {
-            let m = compare(meta(m, META_L4PROTO), Is::Equal, &[6]);
-            compare(mask(payload(m, 2, 13, 1), &[2]), Is::Equal, &[0])
+        Part::Mark(is, bits) => some_of(meta(m, META_MARK), *is, *bits),
+        Part::MarkIn(is, set) => lookup(sandbox(meta(m, META_MARK)), *is, set),
+        Part::FlowMark(is, bits) => some_of(ct(m, CT_MARK), *is, *bits),
+        Part::FlowMarkIn(is, set) => lookup(sandbox(ct(m, CT_MARK)), *is, set),
+        Part::FlowMarkVerdict(map) => verdict_of(sandbox(ct(m, CT_MARK)), map),
+        // NFTA_IMMEDIATE_DREG, _DATA { NFTA_DATA_VALUE }; NFTA_META_KEY, _SREG.
+        Part::SetMark(mark) => set_mark(immediate(m, &mark.to_ne_bytes())),
+        Part::AddMark(bits) => {
+            let m = bitwise(
+                meta(m, META_MARK),
+                &(!bits).to_ne_bytes(),
+                &bits.to_ne_bytes(),
+            );
+            set_mark(m)
         }
-        Part::MarkFlow(mark) => {
-            // NFTA_IMMEDIATE_DREG, _DATA { NFTA_DATA_VALUE }; NFTA_CT_KEY, _SREG.
-            let m = expr(m, "immediate", |m| {
-                m.be32(1, REG).nest(2, |m| m.bytes(1, &mark.to_ne_bytes()))
-            });
+        Part::MarkFlow(bits) => {
+            // NFTA_CT_KEY, _SREG.
+            let m = bitwise(meta(m, META_MARK), &bits.to_ne_bytes(), &[0; 4]);
             expr(m, "ct", |m| m.be32(2, CT_MARK).be32(4, REG))
         }
+        // NFTA_LIMIT_RATE, _UNIT (seconds), _BURST, _TYPE (bytes), _FLAGS (over).
+        Part::OverRate(bytes) => expr(m, "limit", |m| {
+            limit(m, *bytes, Part::BURST).be32(4, 1).be32(5, 1)
+        }),
+        // NFTA_CONNLIMIT_COUNT, _FLAGS (over).
+        Part::OverFlows(flows) => expr(m, "connlimit", |m| m.be32(1, *flows).be32(2, 1)),
+        Part::Seldom(set) => seldom(m, set),
+        // NFTA_LOG_GROUP, _PREFIX, _SNAPLEN.
+        Part::Log(word) => expr(m, "log", |m| {
+            m.bytes(1, &Part::LOG_GROUP.to_be_bytes())
+                .text(2, word)
+                .be32(3, Part::LOG_BYTES)
+        }),
+        // NFTA_TPROXY_FAMILY, _REG_PORT.
+        Part::Divert(port) => expr(immediate(m, &port.to_be_bytes()), "tproxy", |m| {
+            m.be32(1, u32::from(IPV4)).be32(3, REG)
+        }),
         Part::Masquerade => expr(m, "masq", |m| m),
         // NFTA_REJECT_TYPE, _ICMP_CODE.
         Part::Reset => expr(m, "reject", |m| m.be32(1, 1).bytes(2, &[0])),
@@ -241,8 +305,8 @@ fn part(m: Message, part: &Part) -> Message {
                 m.nest(2, |m| {
                     let m = m.be32(1, code(*verdict));
                     match verdict {
-                        Verdict::Goto(chain) => m.text(2, chain),
-                        Verdict::Accept | Verdict::Drop => m,
+                        Verdict::Goto(chain) | Verdict::Jump(chain) => m.text(2, chain),
+                        Verdict::Accept | Verdict::Drop | Verdict::Return => m,
                     }
                 })
             })
@@ -250,9 +314,49 @@ fn part(m: Message, part: &Part) -> Message {
     }
 }
 
+/// `IPPROTO_TCP`, `IPPROTO_UDP`.
+fn number(transport: Transport) -> u8 {
+    match transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
+    }
+}
+
+fn protocol(m: Message, number: u8) -> Message {
+    compare(meta(m, META_L4PROTO), Is::Equal, &[number])
+}
+
+/// TCP, and whether these of its flags are all off.
+fn flags(m: Message, bits: u8, is: Is) -> Message {
+    let m = payload(protocol(m, number(Transport::Tcp)), 2, 13, 1);
+    compare(bitwise(m, &[bits], &[0]), is, &[0])
+}
+
 /// NFTA_META_DREG, _KEY.
 fn meta(m: Message, key: u32) -> Message {
     expr(m, "meta", |m| m.be32(1, REG).be32(2, key))
+}
+
+/// NFTA_CT_DREG, _KEY.
+fn ct(m: Message, key: u32) -> Message {
+    expr(m, "ct", |m| m.be32(1, REG).be32(2, key))
+}
+
+/// Of a mark, the sandbox alone.
+fn sandbox(m: Message) -> Message {
+    bitwise(m, &Part::SANDBOX.to_ne_bytes(), &[0; 4])
+}
+
+/// Whether these bits are all zero, or not.
+fn some_of(m: Message, is: Is, bits: u32) -> Message {
+    compare(bitwise(m, &bits.to_ne_bytes(), &[0; 4]), is, &[0; 4])
+}
+
+/// NFTA_IMMEDIATE_DREG, _DATA { NFTA_DATA_VALUE }.
+fn immediate(m: Message, value: &[u8]) -> Message {
+    expr(m, "immediate", |m| {
+        m.be32(1, REG).nest(2, |m| m.bytes(1, value))
+    })
 }
 
 /// NFTA_CMP_SREG, _OP, _DATA.
@@ -266,7 +370,7 @@ fn compare(m: Message, is: Is, value: &[u8]) -> Message {
     })
 }
 
-/// NFTA_PAYLOAD_DREG, _BASE (1 network, 2 transport), _OFFSET, _LEN.
+/// NFTA_PAYLOAD_DREG, _BASE (0 link, 1 network, 2 transport), _OFFSET, _LEN.
 fn payload(m: Message, base: u32, offset: u32, length: u32) -> Message {
     expr(m, "payload", |m| {
         m.be32(1, REG).be32(2, base).be32(3, offset).be32(4, length)
@@ -274,22 +378,51 @@ fn payload(m: Message, base: u32, offset: u32, length: u32) -> Message {
 }
 
 /// NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR.
-fn mask(m: Message, mask: &[u8]) -> Message {
+fn bitwise(m: Message, mask: &[u8], xor: &[u8]) -> Message {
     let length = if mask.len() == 1 { 1 } else { 4 };
-    let zero = [0; 4];
     expr(m, "bitwise", |m| {
         m.be32(1, REG)
             .be32(2, REG)
             .be32(3, length)
             .nest(4, |m| m.bytes(1, mask))
-            .nest(5, |m| m.bytes(1, &zero[..mask.len()]))
+            .nest(5, |m| m.bytes(1, xor))
+    })
+}
+
+/// NFTA_LIMIT_RATE, _UNIT (one second), _BURST.
+fn limit(m: Message, rate: u64, burst: u32) -> Message {
+    m.bytes(1, &rate.to_be_bytes())
+        .bytes(2, &1_u64.to_be_bytes())
+        .be32(3, burst)
+}
+
+/// NFTA_DYNSET_SET_NAME, _OP (update), _SREG_KEY, _TIMEOUT (milliseconds), _EXPR.
+fn seldom(m: Message, set: &str) -> Message {
+    let kept = u64::from(Part::SELDOM_KEPT) * 1000;
+    expr(sandbox(meta(m, META_MARK)), "dynset", |m| {
+        m.text(1, set)
+            .be32(3, 1)
+            .be32(4, REG)
+            .bytes(6, &kept.to_be_bytes())
+            .nest(7, |m| {
+                // NFTA_EXPR_NAME, NFTA_EXPR_DATA.
+                m.text(1, "limit")
+                    .nest(2, |m| limit(m, u64::from(Part::SELDOM), Part::SELDOM))
+            })
+    })
+}
+
+/// NFTA_LOOKUP_SET, _SREG, _FLAGS (inverted).
+fn lookup(m: Message, is: Is, set: &str) -> Message {
+    expr(m, "lookup", |m| {
+        let m = m.text(1, set).be32(2, REG);
+        if is == Is::Not { m.be32(5, 1) } else { m }
     })
 }
 
 /// NFTA_LOOKUP_SET, _SREG, _DREG.
-fn lookup(m: Message, set: &str, verdict: bool) -> Message {
+fn verdict_of(m: Message, map: &str) -> Message {
     expr(m, "lookup", |m| {
-        let m = m.text(1, set).be32(2, REG);
-        if verdict { m.be32(3, REG_VERDICT) } else { m }
+        m.text(1, map).be32(2, REG).be32(3, REG_VERDICT)
     })
 }

@@ -1,13 +1,15 @@
 //! The kernel side: transactions to bytes, flows by mark.
 
 mod encode;
+mod entry;
 
 use std::os::fd::BorrowedFd;
 
 use warder_linux::netlink::{ACK, Message, NetlinkError, Protocol, REQUEST, Socket, attrs_after};
 
 use crate::NftError;
-use crate::model::Transaction;
+use crate::flow::Flow;
+use crate::model::{Part, Transaction};
 
 /// `NFNL_SUBSYS_CTNETLINK` << 8 with the message number of `enum cntl_msg_types`.
 const FLOWS_GET: u16 = 0x0101;
@@ -15,11 +17,10 @@ const FLOWS_DELETE: u16 = 0x0102;
 const FLOWS_COUNT: u16 = 0x0105;
 /// `CTA_STATS_GLOBAL_ENTRIES` of `enum ctattr_stats_global`.
 const GLOBAL_ENTRIES: u16 = 1;
-/// `CTA_MARK` and `CTA_MARK_MASK` of `enum ctattr_type`.
-const CTA_MARK: u16 = 8;
-const CTA_MARK_MASK: u16 = 21;
 /// Deletions before giving up; a packet already past the rules can confirm a flow behind the first.
 const ROUNDS: u32 = 8;
+/// Deletions in one request; their answers fit the socket's buffer.
+const AT_ONCE: usize = 256;
 
 /// A way to the packet filter of one network namespace. It keeps one socket: closing a netfilter socket
 /// soon after a deletion waits for the kernel to finish it, milliseconds later.
@@ -57,24 +58,46 @@ impl Session {
             .map_err(|e| kernel("nftables", e))
     }
 
-    /// Deletes the flows that carry `mark`, as often as it takes until a look at all flows finds none. The
-    /// look is a walk over the host's whole flow table, milliseconds on a large host.
+    /// Deletes the flows of the sandbox `mark` that `keep` does not want, as often as it takes until a look at all
+    /// flows finds none. The look is a walk over the host's whole flow table, milliseconds on a large host.
     ///
     /// # Errors
     /// [`NftError::Kernel`]; [`NftError::FlowsLeft`].
-    pub fn end_flows(&mut self, mark: u32) -> Result<(), NftError> {
+    pub fn end_flows(&mut self, mark: u32, keep: impl Fn(&Flow) -> bool) -> Result<(), NftError> {
         let mut left = 0;
         for _ in 0..ROUNDS {
-            self.delete(mark)?;
             if self.has_none()? {
                 return Ok(());
             }
-            left = self.flows(mark)?;
-            if left == 0 {
+            let unwanted = self.unwanted(mark, &keep)?;
+            if unwanted.is_empty() {
                 return Ok(());
+            }
+            left = u32::try_from(unwanted.len()).unwrap_or(u32::MAX);
+            for some in unwanted.chunks(AT_ONCE) {
+                self.socket
+                    .ack_all(some.to_vec(), libc::ENOENT)
+                    .map_err(|e| kernel("conntrack", e))?;
             }
         }
         Err(NftError::FlowsLeft(left))
+    }
+
+    /// Requests to delete what `keep` does not want, or what cannot be read.
+    fn unwanted(
+        &mut self,
+        mark: u32,
+        keep: &impl Fn(&Flow) -> bool,
+    ) -> Result<Vec<Message>, NftError> {
+        let mut unwanted = Vec::new();
+        self.socket
+            .dump(&by_mark(FLOWS_GET, REQUEST, mark), |_, payload| {
+                if !entry::flow(payload).is_some_and(|flow| keep(&flow)) {
+                    unwanted.extend(entry::delete(FLOWS_DELETE, payload));
+                }
+            })
+            .map_err(|e| kernel("conntrack", e))?;
+        Ok(unwanted)
     }
 
     /// Deletes the flows that carry `mark` without a look afterwards: for a sandbox whose rules are gone, so
@@ -117,11 +140,11 @@ impl Session {
     }
 }
 
-/// `struct nfgenmsg` of any family, and a mark to match in full.
+/// `struct nfgenmsg` of any family, and a sandbox to match.
 fn by_mark(kind: u16, flags: u16, mark: u32) -> Message {
     Message::new(kind, flags, &[0; 4])
-        .be32(CTA_MARK, mark)
-        .be32(CTA_MARK_MASK, u32::MAX)
+        .be32(entry::MARK, mark & Part::SANDBOX)
+        .be32(entry::MARK_MASK, Part::SANDBOX)
 }
 
 fn kernel(what: &'static str, error: NetlinkError) -> NftError {

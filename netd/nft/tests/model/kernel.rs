@@ -1,0 +1,311 @@
+//! A small model of nftables: what a kernel would hold, and what it would do with a packet.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use warder_desired::Payload;
+use warder_nft::model::{
+    Base, Element, Hook, Is, Part, SetKind, State, Step, Transaction, Transport, Verdict,
+};
+
+/// A chain's hook and rules.
+type Rules = (Option<Base>, Vec<Vec<Part>>);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Kernel {
+    chains: BTreeMap<String, Rules>,
+    sets: BTreeMap<String, (SetKind, BTreeMap<String, Element>)>,
+    table: bool,
+}
+
+/// Which way a packet comes or goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Way<'a> {
+    Nowhere,
+    By(&'a str),
+}
+
+/// What connection tracking knows of a packet's flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tracked {
+    New,
+    Known,
+    Invalid,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) iif: Way<'a>,
+    pub(crate) oif: Way<'a>,
+    pub ipv4: bool,
+    pub(crate) mac: [u8; 6],
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    /// Ports are those of the destination.
+    pub(crate) payload: Payload,
+    pub(crate) source_port: u16,
+    pub(crate) reset: bool,
+    pub(crate) tracked: Tracked,
+    /// Where the flow's first packet was for.
+    pub(crate) began_to: Ipv4Addr,
+    pub(crate) mark: u32,
+    pub(crate) flow_mark: u32,
+    /// Flows that live already.
+    pub(crate) flows: u32,
+    pub(crate) logged: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Accept,
+    Drop,
+    Refuse,
+    Divert(u16),
+}
+
+fn sets_of(part: &Part) -> Option<&str> {
+    match part {
+        Part::IifVerdict(set)
+        | Part::FlowMarkVerdict(set)
+        | Part::Seldom(set)
+        | Part::MarkIn(_, set)
+        | Part::FlowMarkIn(_, set) => Some(set),
+        Part::DestinationIn(set) | Part::FlowDestinationIn(set) => Some(set),
+        _ => None,
+    }
+}
+
+fn chain_of(part: &Part) -> Option<&str> {
+    match part {
+        Part::Verdict(Verdict::Goto(chain) | Verdict::Jump(chain)) => Some(chain),
+        _ => None,
+    }
+}
+
+fn target(element: &Element) -> Option<&str> {
+    match element {
+        Element::GotoName(_, chain) | Element::GotoMark(_, chain) => Some(chain),
+        _ => None,
+    }
+}
+
+fn key(element: &Element) -> String {
+    match element {
+        Element::GotoName(name, _) => name.as_str().to_owned(),
+        Element::GotoMark(mark, _) => mark.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn overlap(a: &Element, b: &Element) -> bool {
+    match (a, b) {
+        (Element::Range(a), Element::Range(b)) => a.first <= b.last && b.first <= a.last,
+        _ => false,
+    }
+}
+
+impl Kernel {
+    /// All or nothing; an error names the step that a kernel would refuse.
+    pub(crate) fn apply(&mut self, transaction: &Transaction) -> Result<(), String> {
+        let mut next = self.clone();
+        for step in &transaction.steps {
+            next.step(step).ok_or_else(|| format!("{step:?}"))?;
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn refers(&self, found: impl Fn(&Part) -> bool) -> bool {
+        self.chains
+            .values()
+            .flat_map(|(_, r)| r)
+            .flatten()
+            .any(found)
+    }
+
+    fn step(&mut self, step: &Step) -> Option<()> {
+        match step {
+            Step::Table => self.table = true,
+            Step::DropTable => *self = Self::default(),
+            _ if !self.table => return None,
+            Step::Set(set) => {
+                let kind = (set.kind, BTreeMap::new());
+                self.sets.entry(set.name.clone()).or_insert(kind);
+            }
+            Step::DropSet(name) => {
+                if self.refers(|part| sets_of(part) == Some(name)) {
+                    return None;
+                }
+                self.sets.remove(name)?;
+            }
+            Step::Chain(chain) => {
+                let empty = (chain.base, Vec::new());
+                self.chains.entry(chain.name.clone()).or_insert(empty);
+            }
+            Step::Flush(chain) => self.chains.get_mut(chain)?.1.clear(),
+            Step::DropChain(chain) => {
+                let mut elements = self.sets.values().flat_map(|(_, all)| all.values());
+                let used = self.refers(|part| chain_of(part) == Some(chain))
+                    || elements.any(|e| target(e) == Some(chain));
+                if used || !self.chains.remove(chain)?.1.is_empty() {
+                    return None;
+                }
+            }
+            Step::Rule(chain, parts) => {
+                for part in parts {
+                    let set = sets_of(part).is_none_or(|set| self.sets.contains_key(set));
+                    let known = chain_of(part).is_none_or(|c| self.chains.contains_key(c));
+                    if !set || !known {
+                        return None;
+                    }
+                }
+                self.chains.get_mut(chain)?.1.push(parts.clone());
+            }
+            Step::Add(set, elements) => {
+                for element in elements {
+                    if !target(element).is_none_or(|c| self.chains.contains_key(c)) {
+                        return None;
+                    }
+                    let all = &mut self.sets.get_mut(set)?.1;
+                    if all.values().any(|e| e != element && overlap(e, element)) {
+                        return None;
+                    }
+                    all.insert(key(element), element.clone());
+                }
+            }
+            Step::Remove(set, elements) => {
+                for element in elements {
+                    self.sets.get_mut(set)?.1.remove(&key(element))?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// What the chains of a hook do with a packet.
+    pub(crate) fn run(&self, hook: Hook, seen: &mut Seen<'_>) -> End {
+        let mut bases: Vec<_> = self
+            .chains
+            .iter()
+            .filter_map(|(name, (base, _))| Some((base.as_ref()?, name)))
+            .filter(|(base, _)| base.hook == hook && !base.nat)
+            .collect();
+        bases.sort_by_key(|(base, _)| base.priority);
+        let mut end = End::Accept;
+        for (base, name) in bases {
+            let policy = match base.policy {
+                Verdict::Accept => End::Accept,
+                _ => End::Drop,
+            };
+            match self.walk(name, seen).unwrap_or(policy) {
+                End::Accept => {}
+                End::Divert(port) => end = End::Divert(port),
+                stop => return stop,
+            }
+        }
+        end
+    }
+
+    /// `None`: its end was reached without a verdict.
+    fn walk(&self, chain: &str, seen: &mut Seen<'_>) -> Option<End> {
+        'rules: for rule in &self.chains[chain].1 {
+            let mut divert = None;
+            for part in rule {
+                match part {
+                    Part::Verdict(Verdict::Accept) => {
+                        return Some(divert.map_or(End::Accept, End::Divert));
+                    }
+                    Part::Verdict(Verdict::Drop) => return Some(End::Drop),
+                    Part::Verdict(Verdict::Return) => return None,
+                    Part::Verdict(Verdict::Goto(to)) => return self.walk(to, seen),
+                    Part::Verdict(Verdict::Jump(to)) => {
+                        if let Some(end) = self.walk(to, seen) {
+                            return Some(end);
+                        }
+                    }
+                    Part::Reset | Part::Prohibited => return Some(End::Refuse),
+                    Part::IifVerdict(map) => {
+                        let Way::By(name) = seen.iif else {
+                            continue 'rules;
+                        };
+                        match self.sets[*map].1.get(name).and_then(target) {
+                            Some(to) => return self.walk(to, seen),
+                            None => continue 'rules,
+                        }
+                    }
+                    Part::FlowMarkVerdict(map) => {
+                        let mark = (seen.flow_mark & Part::SANDBOX).to_string();
+                        match self.sets[*map].1.get(&mark).and_then(target) {
+                            Some(to) => return self.walk(to, seen),
+                            None => continue 'rules,
+                        }
+                    }
+                    Part::Divert(port) => divert = Some(*port),
+                    Part::SetMark(mark) => seen.mark = *mark,
+                    Part::AddMark(bits) => seen.mark |= bits,
+                    Part::MarkFlow(bits) => seen.flow_mark = seen.mark & bits,
+                    Part::Log(word) => seen.logged = Some(word),
+                    Part::Seldom(_) | Part::Masquerade => {}
+                    matching => {
+                        if !self.matches(matching, seen) {
+                            continue 'rules;
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn has(&self, set: &str, address: Ipv4Addr) -> bool {
+        self.sets[set].1.values().any(|element| match element {
+            Element::Range(range) => (range.first..=range.last).contains(&address),
+            Element::Address(own) => *own == address,
+            _ => false,
+        })
+    }
+
+    fn has_mark(&self, is: Is, set: &str, mark: u32) -> bool {
+        let mark = Element::Mark(mark & Part::SANDBOX);
+        (is == Is::Equal) == self.sets[set].1.values().any(|element| *element == mark)
+    }
+
+    fn matches(&self, part: &Part, seen: &Seen<'_>) -> bool {
+        let way = |is: &Is, name: &str, way: Way<'_>| (*is == Is::Equal) == (way == Way::By(name));
+        let zero = |is: &Is, value: u32| (*is == Is::Equal) == (value == 0);
+        let transport = |wanted: Transport| match (wanted, seen.payload) {
+            (Transport::Tcp, Payload::Tcp(port)) | (Transport::Udp, Payload::Udp(port)) => {
+                Some(port)
+            }
+            _ => None,
+        };
+        match part {
+            Part::NotIpv4 => !seen.ipv4,
+            Part::Iif(is, name) => way(is, name.as_str(), seen.iif),
+            Part::Oif(is, name) => way(is, name.as_str(), seen.oif),
+            Part::Source(is, address) => (*is == Is::Equal) == (seen.source == *address),
+            Part::SourceMac(mac) => seen.mac == *mac,
+            Part::DestinationIn(set) => self.has(set, seen.destination),
+            Part::FlowDestinationIn(set) => self.has(set, seen.began_to),
+            Part::Transport(wanted) => transport(*wanted).is_some(),
+            Part::Icmp => seen.payload == Payload::Other(1),
+            Part::SourcePort(wanted, port) => {
+                transport(*wanted).is_some() && seen.source_port == *port
+            }
+            Part::DestinationPort(is, wanted, port) => {
+                transport(*wanted).is_some_and(|to| (*is == Is::Equal) == (to == *port))
+            }
+            Part::TcpNotSyn => transport(Transport::Tcp).is_some() && seen.tracked != Tracked::New,
+            Part::TcpReset => transport(Transport::Tcp).is_some() && seen.reset,
+            Part::State(State::Invalid) => seen.tracked == Tracked::Invalid,
+            Part::State(State::Known) => seen.tracked == Tracked::Known,
+            Part::Mark(is, bits) => zero(is, seen.mark & bits),
+            Part::MarkIn(is, set) => self.has_mark(*is, set, seen.mark),
+            Part::FlowMark(is, bits) => zero(is, seen.flow_mark & bits),
+            Part::FlowMarkIn(is, set) => self.has_mark(*is, set, seen.flow_mark),
+            Part::OverRate(_) => false,
+            Part::OverFlows(most) => seen.flows >= *most,
+            other => panic!("no match: {other}"),
+        }
+    }
+}
