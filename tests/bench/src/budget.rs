@@ -520,7 +520,8 @@ fn changes(text: &mut String, samples: &Samples) {
         ("air gap", "to the last packet", MOST),
         ("deny all answer", "to the answer", &[]),
         ("air gap answer", "to the answer", &[]),
-        ("rules", "100 entries, to the answer", &[]),
+        ("rules", "of 100 entries, to the answer", &[]),
+        ("restart", "of netd, to a policy in force", &[]),
     ];
     for (name, what, bounds) in lines {
         for count in [1, 100, 1000] {

@@ -2,6 +2,7 @@
 //! adds, and what an allowed flow carries.
 
 use std::io;
+use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::Outcome;
 use crate::http::Connection;
 use crate::inside::{self, HOST, now};
 use crate::internet::{FLOWS, Internet, SINK, STREAM, WEB};
+use crate::memory::daemon;
 use crate::stats::Samples;
 use crate::warder::{Sandbox, Server};
 
@@ -21,6 +23,8 @@ const FLIPS: usize = 100;
 const LIVE: usize = 200;
 /// Entries of a policy that others have.
 const RULES: usize = 100;
+/// Times netd is killed.
+const RESTARTS: usize = 5;
 /// After an answer, how long is looked for what must not come.
 const QUIET: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -212,6 +216,28 @@ impl Bench<'_> {
                 self.flips(samples, change, &format!("at {count} with flows"), LIVE)?;
             }
             self.stop("flows")?;
+            self.restarts(samples, count)?;
+        }
+        Ok(())
+    }
+
+    /// netd killed, until a new one has taken over all rules and put a policy in force.
+    fn restarts(&mut self, samples: &mut Samples, count: usize) -> Outcome {
+        let id = self.sandbox.id.clone();
+        for n in 0..RESTARTS {
+            let netd = daemon("netd").ok_or("netd does not run")?;
+            let start = Instant::now();
+            Command::new("kill")
+                .args(["-9", &netd.to_string()])
+                .status()?;
+            while let Err(error) = self.put(&id, "network", &rules(FLIPS + n)) {
+                if start.elapsed() > PATIENCE {
+                    return Err(error.into());
+                }
+                thread::sleep(Duration::from_millis(1));
+                self.api = self.server.connect()?;
+            }
+            samples.time(&format!("network restart at {count}"), start.elapsed());
         }
         Ok(())
     }
