@@ -12,6 +12,18 @@ use tokio::runtime::Handle;
 
 use crate::http_io::Half;
 use crate::limits;
+use crate::proxy::{Forbidden, Visit};
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Its sender went away, or framed it wrongly.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// It must not go on.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+}
 
 /// What a client sends behind its head. What nobody has read of it when it is dropped is read and thrown
 /// away, within bounds: closing a socket with something unread in it resets the connection, and the client
@@ -22,6 +34,7 @@ pub(crate) struct ClientBody {
     /// The client waits to be asked for it; reading would be asking.
     waits: bool,
     half: Option<Half>,
+    visit: Option<Visit>,
 }
 
 impl ClientBody {
@@ -31,7 +44,14 @@ impl ClientBody {
             half: Some(half).filter(|_| !incoming.is_end_stream()),
             incoming: Some(incoming),
             waits: headers.contains_key(header::EXPECT),
+            visit: None,
         }
+    }
+
+    /// The same, breaking off when this is forbidden.
+    pub(crate) fn under(mut self, visit: Visit) -> Self {
+        self.visit = Some(visit);
+        self
     }
 }
 
@@ -61,13 +81,20 @@ async fn drain(mut rest: Incoming) {
 
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
+        if let Some(visit) = &body.visit
+            && visit.poll_forbidden(cx).is_ready()
+        {
+            body.half = None;
+            body.visit = None;
+            return Poll::Ready(Some(Err(Forbidden.into())));
+        }
         body.waits = false;
         let frame = match &mut body.incoming {
             Some(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
@@ -75,8 +102,9 @@ impl Body for ClientBody {
         };
         if body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
             body.half = None;
+            body.visit = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

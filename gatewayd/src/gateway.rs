@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
     pub(crate) certificates: Arc<Certificates>,
     /// The backend that makes sandboxes.
     pub(crate) backend: BackendName,
+    /// How many proxies in front are the operator's.
+    pub(crate) trusted_hops: u8,
     /// What is known.
     pub(crate) registry: Registry,
     /// Sandboxes made before anybody asks.
@@ -58,7 +60,7 @@ impl Gateway {
     /// Puts it together.
     pub(crate) fn new(
         (tag, domains, backend): (InstanceTag, Vec<String>, BackendName),
-        tls: bool,
+        (tls, trusted_hops): (bool, u8),
         (registry, events, volumes): (Registry, Events, Volumes),
         (idempotency, warm): (Idempotency, WarmPools),
         peers: Arc<Peers>,
@@ -70,6 +72,7 @@ impl Gateway {
             tls,
             certificates: Arc::default(),
             backend,
+            trusted_hops,
             registry,
             events,
             volumes,

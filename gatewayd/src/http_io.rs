@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::client_body::ClientBody;
+use crate::client_body::{BodyError, ClientBody};
 use crate::error::ApiError;
 use crate::limits;
 use crate::proxy::GuestBody;
@@ -139,12 +139,12 @@ impl Offered {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
         let frame = match &mut body.source {
             Source::Own(body) => Pin::new(body)

@@ -13,6 +13,7 @@ mod admin;
 mod api;
 mod auth;
 mod client_body;
+mod client_link;
 mod clients;
 mod clock;
 mod error;

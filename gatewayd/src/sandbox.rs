@@ -16,7 +16,7 @@ use crate::link::{Link, LinkError};
 use crate::logs::AgentLines;
 use crate::metrics::Series;
 use crate::peers::Peers;
-use crate::proxy::Pools;
+use crate::proxy::{Door, Https, Pools};
 use crate::registry::record::SandboxRecord;
 
 /// What a sandbox is doing.
@@ -56,6 +56,10 @@ pub(crate) struct Sandbox {
     pub(crate) envd_token: String,
     /// What other ports demand, if they do.
     pub(crate) traffic_token: OnceLock<String>,
+    /// Its ports that speak TLS, if any do.
+    pub(crate) https: OnceLock<Https>,
+    /// Who is let in to its ports.
+    pub(crate) door: Door,
     /// Connections waiting for their next request.
     pub(crate) pools: Pools,
     /// One permit for each request and upgraded stream under way.
@@ -93,6 +97,8 @@ impl Sandbox {
         reaper: &Reaper,
     ) -> Arc<Self> {
         let ended = CancellationToken::new();
+        let (filters, mask) = record.network.ingress.rules();
+        let https = record.network.fixed.https.clone();
         Arc::new(Self {
             id: record.id.clone(),
             envd_token: record.envd_token.clone(),
@@ -100,6 +106,8 @@ impl Sandbox {
                 .traffic_token
                 .clone()
                 .map_or_else(OnceLock::new, OnceLock::from),
+            https: https.map_or_else(OnceLock::new, |ports| Https::new(ports).into()),
+            door: Door::new(filters, mask),
             pools: Pools::default(),
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
             streams: Mutex::new(ended.child_token()),
@@ -142,6 +150,12 @@ impl Sandbox {
                 Some(now.max(before.saturating_add(1)))
             });
         Micros(now.max(before.unwrap_or(0).saturating_add(1)))
+    }
+
+    /// Puts the rules of its record in force for whoever wants to get in, and ends what they forbid.
+    pub(crate) async fn let_in(&self) {
+        let (filters, mask) = self.now().record.network.ingress.rules();
+        self.door.set(filters, mask).await;
     }
 
     /// Whether it runs.

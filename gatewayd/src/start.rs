@@ -69,6 +69,7 @@ struct Given {
     tcp: Vec<OwnedFd>,
     /// How many of them, the last ones, speak TLS.
     tls: usize,
+    trusted_hops: u8,
     admin: OwnedFd,
     state: OwnedFd,
 }
@@ -82,7 +83,7 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         domain,
         more_domains,
         backend,
-        trusted_hops: _,
+        trusted_hops,
     } = start.role
     else {
         return Err(StartError::Frame("another role"));
@@ -109,6 +110,7 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         backend,
         tcp: fds,
         tls: usize::from(tls_listeners),
+        trusted_hops,
         admin,
         state,
     })
@@ -159,7 +161,7 @@ pub(crate) fn run() -> Result<(), StartError> {
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domains, given.backend),
-            given.tls > 0,
+            (given.tls > 0, given.trusted_hops),
             (registry, log, volumes),
             (idempotency, warm),
             Arc::new(peers),

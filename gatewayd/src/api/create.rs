@@ -30,7 +30,7 @@ pub(super) enum Version {
 }
 
 /// The request. What is not understood here is kept as a value, so that it can be refused by name.
-/// `secure` (v1) changes nothing: every sandbox has a token.
+/// `secure` (v1) changes nothing, as every sandbox has a token; but who wants a private one must say it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -42,6 +42,7 @@ struct Body {
     metadata: Option<BTreeMap<String, String>>,
     env_vars: Option<BTreeMap<String, String>>,
     mcp: Option<Value>,
+    secure: Option<bool>,
     network: Option<Options>,
     auto_pause: Option<bool>,
     auto_pause_memory: Option<bool>,
@@ -136,6 +137,12 @@ fn check(version: Version, mut body: Body, source: Source) -> Result<NewSandbox,
     }
     let (at_deadline, auto_resume) = check_lifecycle(&body)?;
     let network = network::of_create(body.allow_internet_access, body.network.take())?;
+    let private = network.fixed.public_traffic == Some(false);
+    if version == Version::V1 && private && body.secure != Some(true) {
+        let text = "You cannot create a sandbox without public access unless you enable secure envd access via \
+                    'secure' flag.";
+        return Err(ApiError::bad(text).retry(false));
+    }
     let default = match version {
         Version::V1 => 15,
         Version::V2 => 300,

@@ -111,6 +111,7 @@ async fn change(
 ) -> Result<u64, ApiError> {
     let before = sandbox.record();
     let lifts = matches!(wanted, Wanted::AirGap(false));
+    let lets_in = matches!(wanted, Wanted::Network(_));
     let (what, note) = match &wanted {
         Wanted::Network(_) => ("sandbox.network", ""),
         Wanted::AirGap(true) => ("sandbox.airgap", "on"),
@@ -137,7 +138,14 @@ async fn change(
         now.record.standing = before.standing;
         return Err(ApiError::internal("Error updating sandbox network config"));
     }
-    in_force(gateway, sandbox).await?;
+    let ingress = async {
+        if lets_in {
+            sandbox.let_in().await;
+        }
+    };
+    // What the new rules keep out is out, also when netd fails.
+    let ((), egress) = tokio::join!(ingress, in_force(gateway, sandbox));
+    egress?;
     let standing = sandbox.now().record.standing;
     if lifts && standing.by_operator {
         if before.standing.airgap {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::socks::EgressProxy;
-use super::{Egress, Fixed, Ingress, Network};
+use super::{Egress, Fixed, Ingress, Network, https_ports};
 use crate::error::ApiError;
 
 /// `network` of a create, and with [`Update`] the body of a `PUT`. What is not understood is kept as a value, so that
@@ -18,6 +18,10 @@ pub(crate) struct Options {
     egress_proxy: Option<ProxyOptions>,
     rules: Option<Value>,
     allow_public_traffic: Option<bool>,
+    allow_in: Option<Vec<String>>,
+    deny_in: Option<Vec<String>>,
+    mask_request_host: Option<String>,
+    https_ports: Option<Vec<i64>>,
     #[serde(flatten)]
     more: Map<String, Value>,
 }
@@ -87,9 +91,17 @@ pub(crate) fn of_update(
     update: Update,
     known: impl FnOnce() -> Result<(), ApiError>,
 ) -> Result<Network, ApiError> {
-    if update.options.allow_public_traffic.is_some() {
-        let text = "allowPublicTraffic holds for the life of a sandbox; say it when creating one";
-        return Err(ApiError::bad(text).retry(false));
+    for (name, is_given) in [
+        (
+            "allowPublicTraffic",
+            update.options.allow_public_traffic.is_some(),
+        ),
+        ("httpsPorts", update.options.https_ports.is_some()),
+    ] {
+        if is_given {
+            let text = format!("{name} holds for the life of a sandbox; say it when creating one");
+            return Err(ApiError::bad(text).retry(false));
+        }
     }
     let internet = update.allow_internet_access;
     let (network, rules) = update.options.read(internet, "")?;
@@ -114,9 +126,14 @@ impl Options {
                 dns: self.dns_servers,
                 proxy: None,
             },
-            ingress: Ingress {},
+            ingress: Ingress {
+                allow: self.allow_in,
+                deny: self.deny_in,
+                mask: self.mask_request_host.filter(|mask| !mask.is_empty()),
+            },
             fixed: Fixed {
                 public_traffic: self.allow_public_traffic,
+                https: None,
             },
         };
         network.egress.check()?;
@@ -124,7 +141,11 @@ impl Options {
             network.egress.proxy = Some(proxy.read()?);
         }
         network.ingress.check()?;
-        network.fixed.check()?;
+        if let Some(ports) = self.https_ports {
+            let ports = https_ports::parse(&ports);
+            let ports = ports.map_err(|text| ApiError::bad(text).retry(false))?;
+            network.fixed.https = Some(ports);
+        }
         Ok((network, self.rules.as_ref().is_some_and(asks_for_something)))
     }
 }

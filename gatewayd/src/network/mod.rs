@@ -7,7 +7,10 @@
 mod body;
 mod egress;
 mod entry;
+mod filters;
+mod https_ports;
 mod ingress;
+mod mask;
 mod socks;
 #[cfg(test)]
 mod tables;
@@ -18,7 +21,9 @@ use warder_wire::Policy;
 
 pub(crate) use body::{Options, Update, asks_for_something, of_create, of_update};
 pub(crate) use egress::Egress;
+pub(crate) use filters::{Denied, Filters};
 pub(crate) use ingress::{Fixed, Ingress};
+pub(crate) use mask::Mask;
 pub(crate) use view::{Shown, egress_event};
 
 /// All network options of a sandbox.

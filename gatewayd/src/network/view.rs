@@ -30,6 +30,14 @@ struct Options<'a> {
     dns_servers: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     egress_proxy: Option<Proxy<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_in: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_in: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_request_host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https_ports: Option<&'a [u16]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,13 +72,19 @@ impl Options<'_> {
             && self.deny_out.is_none()
             && self.dns_servers.is_none()
             && self.egress_proxy.is_none()
+            && self.allow_in.is_none()
+            && self.deny_in.is_none()
+            && self.mask_request_host.is_none()
+            && self.https_ports.is_none()
     }
 }
 
 impl<'a> Shown<'a> {
     /// Of a sandbox.
     pub(crate) fn new(network: &'a Network, standing: &Standing) -> Self {
-        let egress = &network.egress;
+        let (egress, ingress) = (&network.egress, &network.ingress);
+        let mut not_effective = egress.not_effective();
+        not_effective.extend(ingress.not_effective());
         Self {
             allow_internet_access: network.internet,
             network: Options {
@@ -82,6 +96,10 @@ impl<'a> Shown<'a> {
                     address: &proxy.address,
                     username: proxy.username.as_deref(),
                 }),
+                allow_in: ingress.allow.as_deref(),
+                deny_in: ingress.deny.as_deref(),
+                mask_request_host: ingress.mask.as_deref(),
+                https_ports: network.fixed.https.as_deref(),
             },
             network_state: State {
                 generation: standing.generation,
@@ -92,7 +110,7 @@ impl<'a> Shown<'a> {
                 air_gap: standing.closed() || standing.by_operator,
                 air_gap_by_operator: standing.by_operator,
                 closed: standing.sealed,
-                not_effective: egress.not_effective(),
+                not_effective,
             },
         }
     }

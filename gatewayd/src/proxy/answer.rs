@@ -1,5 +1,7 @@
 //! What the gateway itself says instead of a sandbox: the bodies the SDKs look into.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
@@ -21,10 +23,12 @@ const INVALID: &str = "Sandbox is secured with traffic access token. Provided to
 const RESERVED: &str =
     "This endpoint is reserved for the control plane and is not reachable through the sandbox URL";
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Said<'a> {
     #[serde(rename = "sandboxId", skip_serializing_if = "Option::is_none")]
     sandbox: Option<&'a str>,
+    #[serde(rename = "clientIp", skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
@@ -91,19 +95,19 @@ fn preflight(request: &HeaderMap) -> Option<Answer> {
     Some(answer)
 }
 
-fn say(
-    request: &HeaderMap,
-    status: StatusCode,
-    sandbox: Option<&str>,
-    port: Option<u16>,
-    message: &str,
-) -> Answer {
-    let limit = (status == StatusCode::TOO_MANY_REQUESTS).then_some(EXCHANGES_PER_SANDBOX);
+fn say(request: &HeaderMap, status: StatusCode, said: Said<'_>) -> Answer {
     if status != StatusCode::BAD_REQUEST
         && let Some(answer) = preflight(request)
     {
         return answer;
     }
+    let Said {
+        sandbox,
+        client,
+        port,
+        message,
+        ..
+    } = said;
     let mut answer = if wants_page(request) {
         // Nothing from the request but an id of [a-z0-9] and a number is shown.
         let which = sandbox
@@ -113,6 +117,7 @@ fn say(
             .map(|port| format!("<p>Port {port}</p>"))
             .unwrap_or_default();
         let title = match (status, port) {
+            (StatusCode::FORBIDDEN, _) if client.is_some() => "Access denied",
             (StatusCode::BAD_GATEWAY, None) => "Sandbox not found",
             (StatusCode::BAD_GATEWAY, _) if message == CLOSED => {
                 "There is no service listening on port"
@@ -138,11 +143,8 @@ fn say(
         json(
             status,
             &Said {
-                sandbox,
-                message,
-                port,
-                limit,
                 code: status.as_u16(),
+                ..said
             },
         )
     };
@@ -152,42 +154,61 @@ fn say(
 
 /// Unknown, killed or ended.
 pub(crate) fn not_found(request: &HeaderMap, id: &str) -> Answer {
-    say(request, StatusCode::BAD_GATEWAY, Some(id), None, NOT_FOUND)
+    say(request, StatusCode::BAD_GATEWAY, of(id, NOT_FOUND))
+}
+
+fn of<'a>(id: &'a str, message: &'a str) -> Said<'a> {
+    Said {
+        sandbox: Some(id),
+        message,
+        ..Said::default()
+    }
 }
 
 /// Nothing listens there.
 pub(crate) fn port_closed(request: &HeaderMap, id: &str, port: u16) -> Answer {
-    say(
-        request,
-        StatusCode::BAD_GATEWAY,
-        Some(id),
-        Some(port),
-        CLOSED,
-    )
+    broken(request, id, port, CLOSED)
 }
 
 /// It runs and gave no proper answer.
 pub(crate) fn broken(request: &HeaderMap, id: &str, port: u16, why: &str) -> Answer {
-    say(request, StatusCode::BAD_GATEWAY, Some(id), Some(port), why)
+    let said = Said {
+        port: Some(port),
+        ..of(id, why)
+    };
+    say(request, StatusCode::BAD_GATEWAY, said)
 }
 
 /// The traffic token is missing or wrong.
 pub(crate) fn forbidden(request: &HeaderMap, id: &str, given: bool) -> Answer {
     let text = if given { INVALID } else { MISSING };
-    say(request, StatusCode::FORBIDDEN, Some(id), None, text)
+    say(request, StatusCode::FORBIDDEN, of(id, text))
+}
+
+/// The sandbox's filters refuse the client.
+pub(crate) fn denied(request: &HeaderMap, id: &str, client: Option<IpAddr>, port: u16) -> Answer {
+    let client = client.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+    let text = format!(
+        "Access denied: client {client} is not allowed to reach port {port} on this sandbox"
+    );
+    let said = Said {
+        client: Some(&client),
+        port: Some(port),
+        ..of(id, &text)
+    };
+    say(request, StatusCode::FORBIDDEN, said)
 }
 
 /// Too many requests at once for one sandbox.
 pub(crate) fn too_many(request: &HeaderMap, id: &str) -> Answer {
-    say(
-        request,
-        StatusCode::TOO_MANY_REQUESTS,
-        Some(id),
-        None,
-        &format!(
-            "The sandbox has too many concurrent incoming connections (limit: {EXCHANGES_PER_SANDBOX})"
-        ),
-    )
+    let text = format!(
+        "The sandbox has too many concurrent incoming connections (limit: {EXCHANGES_PER_SANDBOX})"
+    );
+    let said = Said {
+        limit: Some(EXCHANGES_PER_SANDBOX),
+        ..of(id, &text)
+    };
+    say(request, StatusCode::TOO_MANY_REQUESTS, said)
 }
 
 /// It does not run, and cannot be woken.
@@ -195,30 +216,35 @@ pub(crate) fn asleep(request: &HeaderMap, id: &str, why: &Asleep) -> Answer {
     match why {
         Asleep::Gone => not_found(request, id),
         Asleep::TooMany => too_many(request, id),
-        Asleep::Changing => say(
-            request,
-            StatusCode::CONFLICT,
-            Some(id),
-            None,
-            "The sandbox is changing its state",
-        ),
+        Asleep::Changing => {
+            let text = "The sandbox is changing its state";
+            say(request, StatusCode::CONFLICT, of(id, text))
+        }
         Asleep::Failed(error) => {
             // It may end up in a page.
             let why = error.message.replace(['<', '>', '&'], "?");
             let text = format!("The sandbox could not be resumed: {why}");
-            say(request, error.status, Some(id), None, &text)
+            say(request, error.status, of(id, &text))
         }
     }
 }
 
 /// A control route of the agent, asked from outside. Says nothing of the sandbox.
 pub(crate) fn no_route(request: &HeaderMap) -> Answer {
-    say(request, StatusCode::NOT_FOUND, None, None, RESERVED)
+    let said = Said {
+        message: RESERVED,
+        ..Said::default()
+    };
+    say(request, StatusCode::NOT_FOUND, said)
 }
 
 /// The request names no sandbox, or not properly.
 pub(crate) fn malformed(request: &HeaderMap, why: &str) -> Answer {
-    say(request, StatusCode::BAD_REQUEST, None, None, why)
+    let said = Said {
+        message: why,
+        ..Said::default()
+    };
+    say(request, StatusCode::BAD_REQUEST, said)
 }
 
 #[cfg(test)]
@@ -284,6 +310,36 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn who_is_denied_is_told_who_they_are() {
+        let body = async |client: Option<&str>, asked: &HeaderMap| {
+            let client = client.map(|text| text.parse().expect("an address"));
+            let answer = denied(asked, "iabc", client, 8000);
+            assert_eq!(answer.status(), 403);
+            assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+            let body = answer.into_body().collect().await.expect("own").to_bytes();
+            String::from_utf8(body.to_vec()).expect("text")
+        };
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("json");
+        let message =
+            "Access denied: client 203.0.113.42 is not allowed to reach port 8000 on this sandbox";
+        assert_eq!(
+            json(&body(Some("203.0.113.42"), &HeaderMap::new()).await),
+            serde_json::json!({"sandboxId": "iabc", "clientIp": "203.0.113.42", "port": 8000, "message": message, "code": 403})
+        );
+        assert_eq!(
+            json(&body(None, &HeaderMap::new()).await)["clientIp"],
+            "unknown"
+        );
+        let page = body(Some("203.0.113.42"), &map(&[FIREFOX])).await;
+        assert!(
+            page.starts_with("<!DOCTYPE html>") && page.contains("<title>Access denied</title>")
+        );
+        for word in ["iabc", "8000", message] {
+            assert!(page.contains(word), "{page}");
+        }
+    }
+
     #[test]
     fn a_script_may_ask_what_cannot_be_reached() {
         let asked = map(&[
@@ -294,6 +350,7 @@ mod tests {
             not_found(&asked, "iabc"),
             port_closed(&asked, "iabc", 8000),
             forbidden(&asked, "iabc", false),
+            denied(&asked, "iabc", None, 8000),
             too_many(&asked, "iabc"),
         ] {
             assert_eq!(answer.status(), 204);

@@ -9,7 +9,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::door::{Forbidden, Visit};
 use super::pool::{Connection, Purpose};
+use crate::client_body::BodyError;
 use crate::sandbox::Sandbox;
 
 /// The body, and what it holds while it runs.
@@ -20,6 +22,7 @@ pub(crate) struct GuestBody {
     connection: Option<Connection>,
     purpose: Purpose,
     sandbox: Arc<Sandbox>,
+    visit: Option<Visit>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -30,18 +33,20 @@ impl GuestBody {
         connection: Connection,
         purpose: Purpose,
         sandbox: Arc<Sandbox>,
-        permit: OwnedSemaphorePermit,
+        (visit, permit): (Option<Visit>, OwnedSemaphorePermit),
     ) -> Self {
         Self {
             incoming,
             connection: Some(connection),
             purpose,
             sandbox,
+            visit,
             _permit: permit,
         }
     }
 
     fn over(&mut self) {
+        self.visit = None;
         if let Some(connection) = self.connection.take() {
             self.sandbox.pools.give_back(self.purpose, connection);
         }
@@ -50,12 +55,19 @@ impl GuestBody {
 
 impl Body for GuestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(visit) = &self.visit
+            && visit.poll_forbidden(cx).is_ready()
+        {
+            self.connection = None;
+            self.visit = None;
+            return Poll::Ready(Some(Err(Forbidden.into())));
+        }
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
             None => self.over(),
@@ -64,7 +76,7 @@ impl Body for GuestBody {
             // The client's stream is cut too: an answer that broke off must not look whole.
             Some(Err(_)) => self.connection = None,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,11 +8,13 @@ use http_body_util::{Either, Full};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use warder_ipc::aio::GuestStream;
 use warder_wire::link::Role;
 
 use super::body::GuestBody;
+use super::door::{Forbidden, Visit, while_let_in};
 use super::headers;
 use super::pool::{Connection, Outgoing, Purpose};
 use crate::http_io::{Answer, Body};
@@ -29,9 +31,15 @@ pub(crate) enum ForwardError {
     /// It closed the connection or sent what is no HTTP.
     #[error("the server in the sandbox gave no proper answer")]
     NoAnswer,
+    /// The port speaks TLS by its sandbox's options, and does not.
+    #[error("the server in the sandbox does not speak TLS")]
+    NoTls,
     /// Too many exchanges at once.
     #[error("too many connections to this sandbox")]
     TooMany,
+    /// It is forbidden by now.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
 }
 
 /// Wants both: the client's end, and the protocol it asks for.
@@ -45,10 +53,13 @@ pub(crate) struct Upgrade {
 
 /// Speaks HTTP/1.1 on a stream; the connection lives on a task of its own until either end closes it or
 /// the sandbox ends or is paused.
-pub(crate) async fn converse(
+pub(crate) async fn converse<S>(
     sandbox: &Arc<Sandbox>,
-    stream: GuestStream,
-) -> Result<Connection, ForwardError> {
+    stream: S,
+) -> Result<Connection, ForwardError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::HEAD_BYTES)
         .max_headers(limits::HEADERS)
@@ -73,7 +84,14 @@ async fn connect(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Result<Connection,
     let stream = match purpose {
         Purpose::Agent => sandbox.api(Role::Client).await?,
         Purpose::Control => sandbox.api(Role::Control).await?,
-        Purpose::Port(port) => dial(sandbox, port).await?,
+        Purpose::Port(port) => {
+            let stream = dial(sandbox, port).await?;
+            let Some(https) = sandbox.https.get().filter(|https| https.speaks(port)) else {
+                return converse(sandbox, stream).await;
+            };
+            let stream = https.connect(stream).await;
+            return converse(sandbox, stream.map_err(|_| ForwardError::NoTls)?).await;
+        }
     };
     converse(sandbox, stream).await
 }
@@ -111,6 +129,7 @@ pub(crate) async fn forward(
     purpose: Purpose,
     mut request: http::Request<Outgoing>,
     upgrade: Option<Upgrade>,
+    visit: Option<Visit>,
 ) -> Result<Answer, ForwardError> {
     let permit = Arc::clone(&sandbox.exchanges)
         .try_acquire_owned()
@@ -121,9 +140,14 @@ pub(crate) async fn forward(
         lines.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         lines.insert(header::UPGRADE, upgrade.protocol.clone());
     }
-    let (connection, answer) = exchange(sandbox, purpose, request).await?;
+    let exchanged = while_let_in(visit.as_ref(), exchange(sandbox, purpose, request)).await?;
+    // If it failed, it may be because the request's body broke off.
+    if visit.as_ref().is_some_and(Visit::is_forbidden) {
+        return Err(Forbidden.into());
+    }
+    let (connection, answer) = exchanged?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(sandbox, answer, upgrade, permit);
+        return switch(sandbox, answer, upgrade, (visit, permit));
     }
     let (mut parts, incoming) = answer.into_parts();
     headers::strip(&mut parts.headers);
@@ -132,12 +156,15 @@ pub(crate) async fn forward(
         sandbox.pools.give_back(purpose, connection);
         Body::empty()
     } else {
+        if let Some(visit) = &visit {
+            visit.answered()?;
+        }
         Body::guest(GuestBody::new(
             incoming,
             connection,
             purpose,
             Arc::clone(sandbox),
-            permit,
+            (visit, permit),
         ))
     };
     Ok(Answer::from_parts(parts, body))
@@ -188,7 +215,7 @@ fn switch(
     sandbox: &Arc<Sandbox>,
     answer: http::Response<hyper::body::Incoming>,
     upgrade: Option<Upgrade>,
-    permit: OwnedSemaphorePermit,
+    (visit, permit): (Option<Visit>, OwnedSemaphorePermit),
 ) -> Result<Answer, ForwardError> {
     // A switch nobody asked for.
     let upgrade = upgrade.ok_or(ForwardError::NoAnswer)?;
@@ -200,6 +227,9 @@ fn switch(
         if sandbox.sleeps() {
             return Err(ForwardError::NoAnswer);
         }
+        if let Some(visit) = &visit {
+            visit.answered()?;
+        }
         tokio::spawn(async move {
             let _permit = permit;
             let pass = async {
@@ -210,7 +240,7 @@ fn switch(
                     .ok()
             };
             tokio::select! {
-                _ = pass => {}
+                _ = while_let_in(visit.as_ref(), pass) => {}
                 () = streams.cancelled() => {}
             }
         });

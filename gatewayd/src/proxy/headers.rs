@@ -1,8 +1,13 @@
 //! What is taken out and put in on the way through.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::client::FORWARDED_FOR;
+use crate::network::Mask;
 
 /// Fields that concern one connection only (RFC 9110, 7.6.1), beside those `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -61,9 +66,11 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// What a sandbox must not learn: the key to the API, sent along by mistake, and the token that guards its ports.
+/// What a sandbox must not learn: the key to the API, sent along by mistake, and the token that guards its ports. Nor
+/// must it believe what the client says in the name of E2B's own proxies.
 pub(crate) fn withhold(headers: &mut HeaderMap) {
     headers.remove("e2b-traffic-access-token");
+    headers.remove("x-e2b-client-ip");
     if headers
         .get_all("x-api-key")
         .iter()
@@ -73,18 +80,25 @@ pub(crate) fn withhold(headers: &mut HeaderMap) {
     }
 }
 
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// Tells the server inside who asked, by what name, and how. What a proxy in front says of itself is passed on,
-/// but over TLS it is https.
-pub(crate) fn forwarded(headers: &mut HeaderMap, client: IpAddr, tls: bool) {
-    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// but over TLS it is https. `peer` is who the connection is with: the last of the chain, whoever the client is.
+pub(crate) fn forwarded(headers: &mut HeaderMap, peer: IpAddr, tls: bool) {
+    const HOST: HeaderName = FORWARDED_HOST;
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    let chain = match headers.get(FOR).and_then(|value| value.to_str().ok()) {
-        Some(before) => format!("{before}, {client}"),
-        None => client.to_string(),
-    };
-    if let Ok(chain) = chain.parse() {
-        headers.insert(FOR, chain);
+    let peer = peer.to_canonical();
+    let mut chain = String::new();
+    for before in headers.get_all(FORWARDED_FOR) {
+        if let Ok(before) = before.to_str() {
+            chain.push_str(before);
+            chain.push_str(", ");
+        }
+    }
+    // Writing to a string cannot fail.
+    let _ = write!(chain, "{peer}");
+    if let Ok(chain) = HeaderValue::from_maybe_shared(Bytes::from(chain)) {
+        headers.insert(FORWARDED_FOR, chain);
     }
     if !headers.contains_key(HOST)
         && let Some(host) = headers.get(header::HOST).cloned()
@@ -97,6 +111,16 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, client: IpAddr, tls: bool) {
     headers
         .entry(PROTO)
         .or_insert(HeaderValue::from_static("http"));
+}
+
+/// Tells the server inside another name than it was asked by, and that one beside it.
+pub(crate) fn mask(headers: &mut HeaderMap, mask: &Mask, port: u16) {
+    let Some(masked) = mask.host(port) else {
+        return;
+    };
+    if let Some(host) = headers.insert(header::HOST, masked) {
+        headers.insert(FORWARDED_HOST, host);
+    }
 }
 
 #[cfg(test)]
@@ -170,8 +194,40 @@ mod tests {
     }
 
     #[test]
+    fn every_line_of_the_chain_is_kept() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "203.0.113.1"),
+            ("x-forwarded-for", "203.0.113.2, 198.51.100.1"),
+        ]);
+        let peer = "::ffff:192.0.2.1".parse().expect("an address");
+        forwarded(&mut headers, peer, false);
+        let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+        assert_eq!(lines, ["203.0.113.1, 203.0.113.2, 198.51.100.1, 192.0.2.1"]);
+    }
+
+    #[test]
+    fn a_masked_host_is_told_beside_the_mask() {
+        let mask_of = |text| Mask::parse(text).expect("a mask");
+        let mut headers = map(&[
+            ("host", "8002-i.box.example"),
+            ("x-forwarded-host", "forged"),
+        ]);
+        mask(&mut headers, &mask_of("masked-host:${PORT}"), 8002);
+        assert_eq!(headers["host"], "masked-host:8002");
+        assert_eq!(headers["x-forwarded-host"], "8002-i.box.example");
+        let mut headers = map(&[]);
+        mask(&mut headers, &mask_of("other-host:9999"), 8002);
+        assert_eq!(headers["host"], "other-host:9999");
+        assert!(!headers.contains_key("x-forwarded-host"));
+    }
+
+    #[test]
     fn the_api_key_does_not_reach_a_sandbox_and_an_apps_own_does() {
-        let mut headers = map(&[("x-api-key", "e2b_00"), ("e2b-traffic-access-token", "t")]);
+        let mut headers = map(&[
+            ("x-api-key", "e2b_00"),
+            ("e2b-traffic-access-token", "t"),
+            ("x-e2b-client-ip", "203.0.113.1"),
+        ]);
         withhold(&mut headers);
         assert!(headers.is_empty());
         let mut headers = map(&[("x-api-key", "the-apps-own"), ("x-api-key", "e2b_00")]);

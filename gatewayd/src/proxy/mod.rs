@@ -2,25 +2,32 @@
 
 mod answer;
 mod body;
+pub(crate) mod client;
+mod door;
 mod forward;
 pub(crate) mod headers;
 pub(crate) mod host;
 mod pool;
+mod secure;
 pub(crate) mod signed;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http_body::Body as _;
 use http_body_util::Either;
 use subtle::ConstantTimeEq;
 use warder_wire::SandboxId;
 
 pub(crate) use answer::malformed;
 pub(crate) use body::GuestBody;
+pub(crate) use door::{Door, Forbidden, Visit};
 pub(crate) use forward::{converse, warm};
 pub(crate) use pool::{Outgoing, Pools};
+pub(crate) use secure::Https;
 
+use crate::client_link::ClientLink;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request};
 use crate::lifecycle::awake;
@@ -28,6 +35,7 @@ use crate::limits::AGENT_PORT;
 use crate::link::LinkError;
 use crate::sandbox::Sandbox;
 use crate::text::percent_decode;
+use door::while_let_in;
 use forward::{ForwardError, Upgrade, forward};
 use pool::Purpose;
 
@@ -44,17 +52,26 @@ const TRAFFIC_TOKEN: &str = "e2b-traffic-access-token";
 const LAYERS: u32 = 4;
 
 /// Who sends sandbox traffic.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Sender {
-    /// Anyone on the network, over TLS or not; the sandbox's own tokens decide.
+    /// Anyone on the network, over TLS or not; the sandbox's own tokens and rules decide.
     Network {
-        /// Who.
-        client: IpAddr,
+        /// Who the connection is with; [`client::address`] tells who the client is.
+        peer: IpAddr,
         /// Whether over TLS.
         tls: bool,
+        /// The connection.
+        link: ClientLink,
     },
     /// The operator, over the Unix listener: needs no token.
     Operator,
+}
+
+impl Sender {
+    /// Whether it is the operator.
+    pub(crate) fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator)
+    }
 }
 
 /// Passes a request to the agent as the gateway's own.
@@ -65,10 +82,10 @@ pub(crate) async fn control(
     sandbox: &Arc<Sandbox>,
     request: http::Request<Outgoing>,
 ) -> Result<Answer, ForwardError> {
-    forward(sandbox, Purpose::Control, request, None).await
+    forward(sandbox, Purpose::Control, request, None, None).await
 }
 
-/// Passes a request to port `port` of sandbox `id`.
+/// Passes a request to port `port` of sandbox `id`. Who may not get in wakes nobody.
 pub(crate) async fn to_sandbox(
     gateway: &Arc<Gateway>,
     sender: Sender,
@@ -76,40 +93,52 @@ pub(crate) async fn to_sandbox(
     port: u16,
     request: Request,
 ) -> Answer {
-    let found = SandboxId::new(id)
-        .ok()
-        .and_then(|id| gateway.registry.get(&id));
-    let Some(sandbox) = found else {
-        return answer::not_found(request.headers(), id);
-    };
-    if sender != Sender::Operator
-        && port != AGENT_PORT
-        && !has_traffic_token(&sandbox, request.headers())
-    {
-        let given = request.headers().contains_key(TRAFFIC_TOKEN);
-        return answer::forbidden(request.headers(), id, given);
-    }
-    // Who may not get in wakes nobody.
-    if let Err(asleep) = awake(gateway, &sandbox).await {
-        return answer::asleep(request.headers(), id, &asleep);
-    }
-    pass(&sandbox, sender, port, request).await
-}
-
-/// Passes a request on; who may send it was decided before.
-pub(crate) async fn pass(
-    sandbox: &Arc<Sandbox>,
-    sender: Sender,
-    port: u16,
-    mut request: Request,
-) -> Answer {
-    let id = sandbox.id.as_str();
     if request.method() == Method::CONNECT {
         return malformed(request.headers(), "CONNECT is not served here");
     }
     if port == AGENT_PORT && is_control_route(request.uri()) {
         return answer::no_route(request.headers());
     }
+    let found = SandboxId::new(id)
+        .ok()
+        .and_then(|id| gateway.registry.get(&id));
+    let Some(sandbox) = found else {
+        return answer::not_found(request.headers(), id);
+    };
+    let visit = match &sender {
+        Sender::Network { peer, link, .. } if port != AGENT_PORT => {
+            let headers = request.headers();
+            if !has_traffic_token(&sandbox, headers) {
+                let given = headers.contains_key(TRAFFIC_TOKEN);
+                return answer::forbidden(headers, id, given);
+            }
+            let client = client::address(headers, *peer, gateway.trusted_hops);
+            match Visit::begin(&sandbox, client, link.clone(), port) {
+                Ok(visit) => Some(visit),
+                Err(_) => return answer::denied(headers, id, client, port),
+            }
+        }
+        _ => None,
+    };
+    match while_let_in(visit.as_ref(), awake(gateway, &sandbox)).await {
+        Ok(Ok(())) => pass(&sandbox, sender, port, request, visit).await,
+        Ok(Err(asleep)) => answer::asleep(request.headers(), id, &asleep),
+        Err(Forbidden) => {
+            let client = visit.and_then(|visit| visit.client());
+            answer::denied(request.headers(), id, client, port)
+        }
+    }
+}
+
+/// Passes a request on; who may send it was decided before, and for how long it may last `visit` says.
+pub(crate) async fn pass(
+    sandbox: &Arc<Sandbox>,
+    sender: Sender,
+    port: u16,
+    mut request: Request,
+    visit: Option<Visit>,
+) -> Answer {
+    let id = sandbox.id.as_str();
     let upgrade = headers::upgrade_of(request.headers()).map(|protocol| Upgrade {
         client: hyper::upgrade::on(&mut request),
         protocol,
@@ -126,8 +155,13 @@ pub(crate) async fn pass(
     // The server has answered it already, or will when the body is first read.
     parts.headers.remove(header::EXPECT);
     match sender {
-        Sender::Network { client, tls } => headers::forwarded(&mut parts.headers, client, tls),
+        Sender::Network { peer, tls, .. } => headers::forwarded(&mut parts.headers, peer, tls),
         Sender::Operator => operator_lines(sandbox, port, &mut parts.headers),
+    }
+    if port != AGENT_PORT
+        && let Some(mask) = sandbox.door.mask()
+    {
+        headers::mask(&mut parts.headers, &mask, port);
     }
     parts.uri = origin_form(&parts.uri);
     let purpose = if port == AGENT_PORT {
@@ -135,9 +169,16 @@ pub(crate) async fn pass(
     } else {
         Purpose::Port(port)
     };
+    let client = visit.as_ref().and_then(Visit::client);
+    // A body may be on its way longer than the answer.
+    let body = match &visit {
+        Some(visit) if !body.is_end_stream() => body.under(visit.again()),
+        _ => body,
+    };
     let request = http::Request::from_parts(parts, Either::Left(body));
-    match forward(sandbox, purpose, request, upgrade).await {
+    match forward(sandbox, purpose, request, upgrade, visit).await {
         Ok(answer) => answer,
+        Err(ForwardError::Forbidden(_)) => answer::denied(&asked, id, client, port),
         // Whatever failed, the reason is that it has ended or was paused meanwhile.
         Err(_) if !sandbox.runs() => answer::not_found(&asked, id),
         Err(ForwardError::TooMany) => answer::too_many(&asked, id),

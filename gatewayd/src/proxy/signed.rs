@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Sender, answer, pass};
+use super::{Sender, answer, client, pass};
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -43,9 +43,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Reque
         allow_origins(&mut answer);
         return answer;
     }
-    match find(gateway, sender, &request) {
+    match find(gateway, &sender, &request) {
         Ok(sandbox) => match awake(gateway, &sandbox).await {
-            Ok(()) => pass(&sandbox, sender, limits::AGENT_PORT, request).await,
+            Ok(()) => pass(&sandbox, sender, limits::AGENT_PORT, request, None).await,
             Err(asleep) => answer::asleep(request.headers(), sandbox.id.as_str(), &asleep),
         },
         Err(error) => {
@@ -56,7 +56,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Reque
     }
 }
 
-fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
+fn find(gateway: &Gateway, sender: &Sender, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, message);
     let operation = match *request.method() {
         Method::GET | Method::HEAD => "read",
@@ -68,7 +68,11 @@ fn find(gateway: &Gateway, sender: Sender, request: &Request) -> Result<Arc<Sand
     let signed = parse(request.uri().query().unwrap_or_default())
         .ok_or_else(|| unauthorized("missing signature query parameter"))?;
     let client = match sender {
-        Sender::Network { client, .. } => Some(client),
+        // Where it is not known who they are, they share what one has.
+        Sender::Network { peer, .. } => {
+            let client = client::address(request.headers(), *peer, gateway.trusted_hops);
+            Some(client.unwrap_or(*peer))
+        }
         Sender::Operator => None,
     };
     if !gateway.signatures.admit(client) {

@@ -91,7 +91,7 @@ pub(super) async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Send
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let _open = gateway.stats.connected(sender == Sender::Operator);
+    let _open = gateway.stats.connected(sender.is_operator());
     let activity = Arc::new(Activity::default());
     let seen = Arc::clone(&activity);
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -99,7 +99,7 @@ where
         let (mut head, body) = request.into_parts();
         let body = ClientBody::new(body, &head.headers, Half::begin(&seen.halves));
         let half = Half::begin(&seen.halves);
-        let gateway = Arc::clone(&gateway);
+        let (gateway, sender) = (Arc::clone(&gateway), sender.clone());
         async move {
             let answer = match adapt(&mut head) {
                 Ok(()) => serve(&gateway, sender, Request::from_parts(head, body)).await,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +24,7 @@ use crate::admin;
 use crate::api;
 use crate::auth::Caller;
 use crate::client_body::ClientBody;
+use crate::client_link::{ClientLink, Cuttable, Transport};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{self, Answer, Half, Request};
@@ -64,14 +65,13 @@ pub(crate) async fn tcp(
                 // With user timeout: a client that stays away for ever keeps nothing for ever.
                 let (silence, pause) = (limits::KEEPALIVE, limits::KEEPALIVE_PAUSE);
                 let _ = mind(&stream, silence, pause, limits::IDLE_CLIENT);
-                let (gateway, client) = (Arc::clone(&gateway), peer.ip());
+                let (gateway, peer) = (Arc::clone(&gateway), peer.ip());
                 match &tls {
                     Some(tls) => {
-                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, client, held));
+                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, peer, held));
                     }
                     None => {
-                        let sender = Sender::Network { client, tls: false };
-                        tokio::spawn(connection(gateway, stream, sender, held));
+                        tokio::spawn(http1(gateway, stream, (peer, false), held));
                     }
                 }
             }
@@ -124,17 +124,22 @@ async fn accept_failed(error: &io::Error) {
 }
 
 /// A connection to a listener that speaks TLS.
-async fn secure(
-    gateway: Arc<Gateway>,
-    tls: Arc<Tls>,
-    stream: TcpStream,
-    client: IpAddr,
-    held: Held,
-) {
-    let sender = Sender::Network { client, tls: true };
-    match tls.accept(stream, client).await {
-        Ok(Accepted::Http1(stream)) => connection(gateway, stream, sender, held).await,
-        Ok(Accepted::Http2(stream)) => http2::connection(gateway, stream, sender, held).await,
+async fn secure(gateway: Arc<Gateway>, tls: Arc<Tls>, stream: TcpStream, peer: IpAddr, held: Held) {
+    match tls.accept(stream, peer).await {
+        Ok(Accepted::Http1(stream)) => http1(gateway, stream, (peer, true), held).await,
+        Ok(Accepted::Http2(stream)) => {
+            let link = ClientLink::new(false);
+            let sender = Sender::Network {
+                peer,
+                tls: true,
+                link: link.clone(),
+            };
+            let stream = Cuttable::new(stream, link.clone());
+            tokio::select! {
+                () = http2::connection(gateway, stream, sender, held) => {}
+                () = link.is_cut() => {}
+            }
+        }
         Ok(Accepted::Plain(stream)) => plain(stream, held).await,
         // The client's doing; the library has told it what TLS has a word for.
         Err(_) => {}
@@ -150,7 +155,7 @@ async fn plain(stream: TcpStream, _held: Held) {
         answer.headers_mut().insert(header::CONNECTION, close);
         Ok::<_, Infallible>(answer)
     });
-    let _ = http1::Builder::new()
+    let _ = server::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIMEOUT)
         .max_buf_size(limits::HEAD_BYTES)
@@ -158,18 +163,36 @@ async fn plain(stream: TcpStream, _held: Held) {
         .await;
 }
 
+/// A connection from the network that speaks HTTP/1.1.
+async fn http1<S>(gateway: Arc<Gateway>, stream: S, (peer, tls): (IpAddr, bool), held: Held)
+where
+    S: Transport + 'static,
+{
+    let link = ClientLink::new(true);
+    let sender = Sender::Network {
+        peer,
+        tls,
+        link: link.clone(),
+    };
+    let stream = Cuttable::new(stream, link.clone());
+    tokio::select! {
+        () = connection(gateway, stream, sender, held) => {}
+        () = link.is_cut() => {}
+    }
+}
+
 async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Sender, _held: Held)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let _open = gateway.stats.connected(sender == Sender::Operator);
+    let _open = gateway.stats.connected(sender.is_operator());
     let stream = ClientIo::new(stream);
     let state = stream.state();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (head, body) = request.into_parts();
         let body = ClientBody::new(body, &head.headers, Half::begin(&state.halves));
         let request = Request::from_parts(head, body);
-        let (gateway, state) = (Arc::clone(&gateway), state.clone());
+        let (gateway, state, sender) = (Arc::clone(&gateway), state.clone(), sender.clone());
         async move {
             state.begun.store(true, Ordering::Release);
             let refusal = state.begin();
@@ -190,7 +213,7 @@ where
         }
     });
     // Errors here are the client's: it broke off, or spoke no HTTP and was told so (see `client_io`).
-    let _ = http1::Builder::new()
+    let _ = server::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::IDLE_CLIENT)
         .max_headers(limits::HEADERS)
@@ -209,7 +232,7 @@ async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answ
 }
 
 async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Class, Answer) {
-    if sender == Sender::Operator && admin::is_one(&request) {
+    if sender.is_operator() && admin::is_one(&request) {
         return (Class::Admin, admin::serve(gateway, request).await);
     }
     match target(request.uri(), request.headers(), &gateway.domains) {
@@ -226,7 +249,7 @@ async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Cl
         }
         Ok(Target::Api) => {
             let operation = stats::operation(request.method(), request.uri().path());
-            let trusted = (sender == Sender::Operator).then_some(Caller::Operator);
+            let trusted = sender.is_operator().then_some(Caller::Operator);
             let answer = api::serve(gateway, trusted, request).await;
             if let Some(name) = operation {
                 gateway.stats.operation(name, answer.status());

@@ -26,6 +26,7 @@ use crate::gateway::Gateway;
 use crate::lifecycle::{NewSandbox, hidden, init, put_in_force};
 use crate::limits;
 use crate::peers::Peers;
+use crate::proxy::Https;
 use crate::random;
 use crate::registry::record::Change;
 use crate::sandbox::{Phase, Sandbox};
@@ -145,6 +146,10 @@ async fn adopt(
     if let Some(token) = traffic_token {
         sandbox.traffic_token.get_or_init(|| token);
     }
+    if let Some(ports) = &new.network.fixed.https {
+        sandbox.https.get_or_init(|| Https::new(ports.clone()));
+    }
+    sandbox.let_in().await;
     let lease = async {
         let ttl_ms = new.timeout.saturating_mul(1000);
         let at = (new.at_deadline != AtDeadline::Destroy).then_some(new.at_deadline);
