@@ -123,6 +123,8 @@ pub(crate) struct Fake {
     pub(crate) confinement: String,
     /// How many descriptors it may have, if fewer than usual.
     pub(crate) files: Option<u32>,
+    /// How many proxies before it are the operator's.
+    pub(crate) trusted_hops: u8,
 }
 
 impl Drop for Fake {
@@ -166,6 +168,7 @@ impl Fake {
             orders: None,
             confinement: String::new(),
             files: None,
+            trusted_hops: 0,
         };
         fake.world().certificates = certificates;
         fake.spawn();
@@ -173,6 +176,14 @@ impl Fake {
         assert_eq!(made.status, 201, "{}", made.text());
         fake.key = made.json()["key"].as_str().expect("a key").to_owned();
         fake
+    }
+
+    /// The same behind so many of the operator's proxies.
+    pub(crate) fn behind(mut self, proxies: u8) -> Self {
+        self.kill();
+        self.trusted_hops = proxies;
+        self.spawn();
+        self
     }
 
     /// Starts gatewayd with descriptor 3, and the fakes on the other ends.
@@ -194,7 +205,7 @@ impl Fake {
             .expect("starts");
         self.process = Some(process);
         let role = Role::Gateway {
-            trusted_hops: 0,
+            trusted_hops: self.trusted_hops,
             ids: IDS,
             tcp_listeners: u8::try_from(self.listeners.len()).expect("few"),
             tls_listeners: u8::from(self.tls.is_some()),

@@ -71,6 +71,8 @@ pub(crate) struct Guest {
     pub(crate) log: Arc<Mutex<String>>,
     /// Ports inside, and where they really are.
     pub(crate) ports: Arc<Mutex<HashMap<u16, u16>>>,
+    /// Requests for `/endless`, `/waits`, `/flood` and upgrades whose connection was closed.
+    pub(crate) ended: Arc<Mutex<Vec<String>>>,
     /// How often a port is not open yet.
     pub(crate) not_yet: Arc<Mutex<HashMap<u16, u32>>>,
 }
@@ -166,6 +168,24 @@ impl Guest {
         port
     }
 
+    /// The same for HTTPS.
+    pub(crate) fn open_tls(&self, config: Arc<rustls::ServerConfig>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let port = listener.local_addr().expect("bound").port();
+        self.ports.lock().expect("lock").insert(port, port);
+        let guest = self.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (guest, config) = (guest.clone(), Arc::clone(&config));
+                std::thread::spawn(move || {
+                    let tls = rustls::ServerConnection::new(config).expect("a server");
+                    guest.serve(rustls::StreamOwned::new(tls, stream), None);
+                });
+            }
+        });
+        port
+    }
+
     /// What it was asked so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("lock").clone()
@@ -185,11 +205,16 @@ impl Guest {
             if seen.line.contains(" /stale") && before > 1 {
                 return;
             }
-            if self.reply(stream.get_mut(), &seen, manner).is_err() {
+            let path = seen.line.split(' ').nth(1).unwrap_or_default().to_owned();
+            let answered = self.reply(stream.get_mut(), &seen, manner);
+            if seen.header("upgrade").is_some()
+                || ["/endless", "/waits", "/flood"].contains(&&*path)
+            {
+                echo(&mut stream);
+                self.ended.lock().expect("lock").push(path);
                 return;
             }
-            if seen.header("upgrade").is_some() {
-                echo(&mut stream);
+            if answered.is_err() {
                 return;
             }
         }
@@ -223,6 +248,14 @@ impl Guest {
             "/until-close" => {
                 to.write_all(b"HTTP/1.0 200 OK\r\n\r\nall of it")?;
                 Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            "/endless" => to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"),
+            "/waits" => Ok(()),
+            "/flood" => {
+                to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")?;
+                loop {
+                    to.write_all(&[b'x'; 65536])?;
+                }
             }
             "/slow" => {
                 std::thread::sleep(Duration::from_millis(400));

@@ -108,6 +108,18 @@ impl Client {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
 
+    /// Whether the other end has ended it, with whatever was on its way (or does so soon).
+    pub(crate) fn cut(&mut self) -> bool {
+        let mut bytes = [0; 65536];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     /// Sends a request.
     pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\n");

@@ -9,6 +9,7 @@ mod fake;
 mod guest;
 mod hostile;
 mod http;
+mod ingress;
 mod logs;
 mod network;
 mod operator;

@@ -16,13 +16,13 @@ use super::fake::Fake;
 use super::http::{Client, SOON};
 
 /// Who signs, and is trusted.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -34,7 +34,7 @@ impl Authority {
     }
 
     /// A chain and its key, for a domain and everything below it.
-    fn signs(&self, domain: &str) -> (String, String) {
+    pub(crate) fn signs(&self, domain: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let names = vec![domain.to_owned(), format!("*.{domain}")];
         let params = CertificateParams::new(names).expect("names");
@@ -42,7 +42,7 @@ impl Authority {
         (leaf.pem(), key.serialize_pem())
     }
 
-    fn config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("a root");
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
