@@ -258,11 +258,6 @@ impl Flow {
         passes
     }
 
-    /// Whether a policy has ended it.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.end.said.load(Ordering::Relaxed)
-    }
-
     /// Does `work`, but no longer than a policy lets the flow live: then `work` is dropped where it is, with all its
     /// sockets, and the result is `None`.
     pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {

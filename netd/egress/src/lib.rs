@@ -8,7 +8,6 @@
 //! Reads hostile bytes and has no authority: every socket that leaves the host is made by netd, which judges where to,
 //! and the kernel judges each packet again. A library so that its decoders can be fuzzed; `egressd` is [`run`].
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "nothing is dialled by name yet")]
 
 mod accept;
 mod connection;

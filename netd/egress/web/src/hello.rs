@@ -21,8 +21,10 @@ pub struct Hello {
 /// Reads a ClientHello from its records, which may cut it anywhere.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// What is not a whole record yet.
-    record: Vec<u8>,
+    /// The beginning of a record, while it is not whole.
+    head: Vec<u8>,
+    /// Bytes that the record still has.
+    left: usize,
     /// What the records so far carried.
     message: Vec<u8>,
 }
@@ -44,26 +46,33 @@ impl Reader {
     /// # Errors
     /// As soon as it is clear that this is no ClientHello, or a bad one.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Hello>, Odd> {
-        self.record.extend_from_slice(bytes);
-        let mut at = 0;
-        let found = loop {
-            let rest = &self.record[at..];
-            let Some(length) = fragment(rest)? else {
-                break None;
-            };
-            let Some(fragment) = rest.get(RECORD_HEAD..RECORD_HEAD + length) else {
-                break None;
-            };
-            self.message.extend_from_slice(fragment);
-            at += RECORD_HEAD + length;
-            if let Some(hello) = whole(&self.message)? {
-                break Some(hello);
+        let mut rest = bytes;
+        while let Some((first, behind)) = rest.split_first() {
+            if self.left == 0 {
+                self.head.push(*first);
+                rest = behind;
+                if let Some(length) = fragment(&self.head)? {
+                    self.left = length;
+                    self.head.clear();
+                }
+                continue;
             }
-        };
-        self.record.drain(..at);
-        Ok(found)
+            let (now, behind) = rest.split_at(self.left.min(rest.len()));
+            self.message.extend_from_slice(now);
+            self.left -= now.len();
+            rest = behind;
+            match whole(&self.message)? {
+                Some(_) if self.left > 0 => return Err(BEHIND),
+                Some(hello) => return Ok(Some(hello)),
+                None => {}
+            }
+        }
+        Ok(None)
     }
 }
+
+/// Nothing may follow it before the server has answered.
+const BEHIND: Odd = Odd::Hello("another message in its record");
 
 /// Length of the record that begins here, once that is known. What cannot be one is seen at its first bytes.
 fn fragment(record: &[u8]) -> Result<Option<usize>, Odd> {
@@ -98,8 +107,7 @@ fn whole(message: &[u8]) -> Result<Option<Hello>, Odd> {
     match body.len().cmp(&length) {
         std::cmp::Ordering::Less => Ok(None),
         std::cmp::Ordering::Equal => parse(body).map(Some),
-        // Nothing may follow it before the server has answered.
-        std::cmp::Ordering::Greater => Err(Odd::Hello("another message in its record")),
+        std::cmp::Ordering::Greater => Err(BEHIND),
     }
 }
 

@@ -96,9 +96,9 @@ impl Requests {
         }
     }
 
-    /// Whether a request has begun that is not whole: the connection may not end here.
+    /// Whether the body of a request is not whole.
     #[must_use]
-    pub fn within(&self, waiting: &[u8]) -> bool {
-        !matches!(self.at, At::Head { .. }) || !waiting.is_empty()
+    pub fn within_body(&self) -> bool {
+        !matches!(self.at, At::Head { .. })
     }
 }
