@@ -74,6 +74,8 @@ pub struct RouterLink {
     pub name: String,
     /// The router's number for the namespace of its other end, if that is another namespace.
     pub peer: Option<i32>,
+    /// Whether it is up: one that is not was sealed.
+    pub up: bool,
 }
 
 /// Where the traffic of sandboxes arrives, and what is told of it.

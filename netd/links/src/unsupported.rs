@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use warder_wire::InstanceTag;
 
-use crate::plan::{SlotSpec, Uplink};
+use crate::plan::{Pair, SlotSpec, Uplink};
 use crate::{LinksError, Listeners, RouterLink};
 
 const NETNS: LinksError = LinksError::Unsupported("network namespaces");
@@ -114,6 +114,14 @@ impl Router {
     /// # Errors
     /// [`LinksError::Unsupported`].
     pub fn seal(&mut self, _port: &str) -> Result<(), LinksError> {
+        match self.0 {}
+    }
+
+    /// Takes the seal off a port.
+    ///
+    /// # Errors
+    /// [`LinksError::Unsupported`].
+    pub fn unseal(&mut self, _counter: u32, _pair: &Pair) -> Result<(), LinksError> {
         match self.0 {}
     }
 

@@ -7,7 +7,7 @@ use warder_linux::netns;
 use super::rtnl::{End, Rtnl};
 use super::sysctls;
 use crate::LinksError;
-use crate::plan::{FIRST_INDEX, INSIDE, SlotSpec, port_index, port_name};
+use crate::plan::{FIRST_INDEX, INSIDE, Pair, SlotSpec, port_index, port_name};
 
 /// The loopback device's number in every namespace.
 const LO: u32 = 1;
@@ -74,11 +74,7 @@ impl Maker {
         inner.add_neighbour(FIRST_INDEX, pair.gateway, pair.gateway_mac())?;
         inner.add_host_route(FIRST_INDEX, pair.gateway, pair.address)?;
         inner.add_default(FIRST_INDEX, pair.gateway)?;
-        self.router.up(index)?;
-        self.router.add_address(index, pair.gateway, 32)?;
-        self.router.add_neighbour(index, pair.address, pair.mac())?;
-        self.router
-            .add_host_route(index, pair.address, pair.gateway)?;
+        open(&mut self.router, index, &pair)?;
         inner.wait_running(INSIDE)?;
         self.router.wait_running(&name)?;
         Ok(ns)
@@ -99,4 +95,12 @@ impl Maker {
     pub fn remove(&mut self, port: &str) -> Result<(), LinksError> {
         self.router.remove(port)
     }
+}
+
+/// Brings the router's end of a pair up; its routes and neighbours went when it was down.
+pub(super) fn open(router: &mut Rtnl, index: u32, pair: &Pair) -> Result<(), LinksError> {
+    router.up(index)?;
+    router.add_address(index, pair.gateway, 32)?;
+    router.add_neighbour(index, pair.address, pair.mac())?;
+    router.add_host_route(index, pair.address, pair.gateway)
 }

@@ -7,8 +7,8 @@ use warder_linux::{netns, sockets};
 
 use super::rtnl::{End, Prefix, Rtnl};
 use super::site::Site;
-use super::{forwarding, inside, sysctls};
-use crate::plan::{FIRST_INDEX, TO_SOCKETS, UPLINK, Uplink};
+use super::{forwarding, inside, maker, sysctls};
+use crate::plan::{FIRST_INDEX, Pair, TO_SOCKETS, UPLINK, Uplink, port_index, port_name};
 use crate::{LinksError, Listeners, RouterLink};
 
 /// Name of the pin in the instance's directory.
@@ -238,6 +238,17 @@ impl Router {
     /// [`LinksError::System`].
     pub fn seal(&mut self, port: &str) -> Result<(), LinksError> {
         self.here.down(port)
+    }
+
+    /// Takes the seal off the port of the slot made as the `counter`-th.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn unseal(&mut self, counter: u32, pair: &Pair) -> Result<(), LinksError> {
+        let index = port_index(counter)
+            .ok_or_else(|| LinksError::io("interface numbers", rustix::io::Errno::OVERFLOW))?;
+        maker::open(&mut self.here, index, pair)?;
+        self.here.wait_running(&port_name(counter))
     }
 
     /// Removes the uplink, the pin, the claim on forwarding and the instance's directory. The namespace goes

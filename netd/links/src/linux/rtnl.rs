@@ -84,6 +84,7 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) mtu: u32,
     pub(super) peer: Option<i32>,
+    pub(super) up: bool,
     /// `IF_OPER_UP`: what is sent is sent, not dropped.
     pub(super) running: bool,
 }
@@ -332,6 +333,7 @@ impl From<Link> for RouterLink {
         Self {
             name: link.name,
             peer: link.peer,
+            up: link.up,
         }
     }
 }
@@ -357,11 +359,14 @@ fn route(prefix: u8, scope: u8) -> [u8; RTMSG] {
 
 fn parse_link(payload: &[u8]) -> Option<Link> {
     let index = payload.get(4..8).and_then(number)?;
+    let flags = payload.get(8..12).and_then(number)?;
     let mut link = Link {
         index,
         name: String::new(),
         mtu: 0,
         peer: None,
+        // IFF_UP.
+        up: flags & 1 != 0,
         running: false,
     };
     for (kind, value) in attrs_after(payload, IFINFOMSG) {
