@@ -140,15 +140,10 @@ impl Sandbox {
     /// A sandbox with a policy.
     #[must_use]
     pub fn new(port: Port, policy: &Policy, bounds: Bounds) -> Self {
-        let judged = || Judged {
-            denied: denied(policy),
-            names: !policy.names.is_empty(),
-            proxy: policy.proxy.is_some(),
-        };
-        let egress = if policy.airgap || bounds.airgapped {
+        let egress = if bounds.airgapped {
             Egress::Closed
         } else {
-            Egress::Judged(judged())
+            Egress::new(policy)
         };
         Self {
             port,
@@ -163,12 +158,32 @@ impl Sandbox {
         if packet.source != self.port.address || packet.mac != self.port.mac {
             return Fate::Drop;
         }
-        let Egress::Judged(judged) = &self.egress else {
+        self.egress.fate(closed, packet.destination, packet.payload)
+    }
+}
+
+impl Egress {
+    /// What a policy says.
+    #[must_use]
+    pub fn new(policy: &Policy) -> Self {
+        if policy.airgap {
+            return Self::Closed;
+        }
+        Self::Judged(Judged {
+            denied: denied(policy),
+            names: !policy.names.is_empty(),
+            proxy: policy.proxy.is_some(),
+        })
+    }
+
+    /// What must become of a packet that names its true source.
+    #[must_use]
+    pub fn fate(&self, closed: &Ranges, to: Ipv4Addr, payload: Payload) -> Fate {
+        let Self::Judged(judged) = self else {
             return Fate::Refuse;
         };
-        let to = packet.destination;
         let denied = closed.contain(to) || judged.denied.contain(to);
-        match packet.payload {
+        match payload {
             Payload::Tcp(DNS) | Payload::Udp(DNS) => Fate::Egressd,
             // Where the addresses do not allow it, a name may; and if none does, egressd can say so.
             Payload::Tcp(port) if WEB.contains(&port) && (denied || judged.proxy) => Fate::Egressd,
