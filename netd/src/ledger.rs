@@ -2,7 +2,8 @@
 //!
 //! A record is its length, the CRC-32 of its body (both four bytes, little endian) and a postcard body. What
 //! follows the first record that is not whole is cut off: it was being written when something died. Kernel
-//! objects do not outlive a boot, so nothing is synced, and a ledger of another boot counts as empty.
+//! objects do not outlive a boot, so nothing is synced, and a ledger of another boot, or of a netd that wrote
+//! other records, counts as empty.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,19 +12,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use warder_wire::SandboxId;
+use warder_wire::frame::MAX_FRAME;
+use warder_wire::{Bounds, Policy, SandboxId};
 
 const FILE: &str = "ledger";
 const SCRATCH: &str = "ledger.new";
-/// No record comes near it; a length beyond it is not a length.
-const MAX_RECORD: usize = 1024;
+/// Goes up when records change their shape.
+const FORMAT: u32 = 2;
+/// A policy comes in a frame and makes the longest record; a length beyond it is not a length.
+const MAX_RECORD: usize = MAX_FRAME;
 /// Appended bytes after which the file is written anew, at least.
 const REWRITE_AFTER: u64 = 1 << 20;
 
 /// One record.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Record {
-    /// First of every file: the boot it belongs to.
+    /// First of every file: the boot it belongs to, and the format of the rest.
     Boot(String),
     /// Counters below this may have been used.
     Counters(u32),
@@ -33,8 +37,8 @@ pub enum Record {
         sandbox: SandboxId,
         /// Its generation.
         generation: u64,
-        /// Whether it opens the internet.
-        open: bool,
+        /// The policy, whole.
+        policy: Policy,
     },
     /// Result: rules say so and no flow is left that they forbid.
     InForce {
@@ -49,6 +53,15 @@ pub enum Record {
         sandbox: SandboxId,
         /// The slot.
         slot: SlotRecord,
+        /// What the operator says of its template.
+        bounds: Bounds,
+    },
+    /// Intent: the operator says something else of the template of a sandbox that has a slot.
+    Bounds {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// What from now on.
+        bounds: Bounds,
     },
     /// Result: its rules are in force.
     Taken {
@@ -81,16 +94,30 @@ pub struct SlotRecord {
 }
 
 /// What the records say of one sandbox.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Kept {
     /// Generation of the policy, zero if none was set.
     pub generation: u64,
-    /// Whether the policy opens the internet.
-    pub open: bool,
+    /// The policy.
+    pub policy: Policy,
+    /// What the operator said of its template.
+    pub bounds: Bounds,
     /// Its slot, if it took one.
     pub slot: Option<SlotRecord>,
     /// Whether the last intent has its result.
     pub settled: bool,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            policy: Policy::CLOSED,
+            bounds: Bounds::DEFAULT,
+            slot: None,
+            settled: false,
+        }
+    }
 }
 
 /// What the records say in all.
@@ -113,14 +140,23 @@ impl Replay {
             Record::Policy {
                 sandbox,
                 generation,
-                open,
+                policy,
             } => {
                 let kept = self.sandboxes.entry(sandbox).or_default();
-                (kept.generation, kept.open, kept.settled) = (generation, open, false);
+                (kept.generation, kept.policy, kept.settled) = (generation, policy, false);
             }
-            Record::Take { sandbox, slot } => {
+            Record::Take {
+                sandbox,
+                slot,
+                bounds,
+            } => {
                 let kept = self.sandboxes.entry(sandbox).or_default();
-                (kept.slot, kept.settled) = (Some(slot), false);
+                (kept.slot, kept.bounds, kept.settled) = (Some(slot), bounds, false);
+            }
+            Record::Bounds { sandbox, bounds } => {
+                if let Some(kept) = self.sandboxes.get_mut(&sandbox) {
+                    (kept.bounds, kept.settled) = (bounds, false);
+                }
             }
             Record::InForce { sandbox, .. } | Record::Taken { sandbox } => {
                 if let Some(kept) = self.sandboxes.get_mut(&sandbox) {
@@ -149,39 +185,34 @@ impl Replay {
     /// The fewest records that say the same.
     #[must_use]
     pub fn records(&self, boot: &str) -> Vec<Record> {
-        let mut all = vec![
-            Record::Boot(boot.to_owned()),
-            Record::Counters(self.counters),
-        ];
+        let mut all = vec![begin(boot), Record::Counters(self.counters)];
         for (sandbox, slot) in self.releasing.values() {
             let (sandbox, slot) = (sandbox.clone(), *slot);
             all.push(Record::Take {
                 sandbox: sandbox.clone(),
                 slot,
+                bounds: Bounds::DEFAULT,
             });
             all.push(Record::Release { sandbox });
         }
         for (sandbox, kept) in &self.sandboxes {
             let sandbox = || sandbox.clone();
             if kept.generation > 0 || kept.slot.is_none() {
-                let Kept {
-                    generation, open, ..
-                } = *kept;
                 all.push(Record::Policy {
                     sandbox: sandbox(),
-                    generation,
-                    open,
-                });
-                all.push(Record::InForce {
-                    sandbox: sandbox(),
-                    generation,
+                    generation: kept.generation,
+                    policy: kept.policy.clone(),
                 });
             }
             if let Some(slot) = kept.slot {
+                let bounds = kept.bounds;
                 all.push(Record::Take {
                     sandbox: sandbox(),
                     slot,
+                    bounds,
                 });
+            }
+            if kept.settled {
                 all.push(Record::Taken { sandbox: sandbox() });
             }
         }
@@ -195,9 +226,10 @@ pub fn replay(bytes: &[u8], boot: &str) -> (Replay, usize) {
     let mut replay = Replay::default();
     let mut of_this_boot = false;
     let mut good = 0;
+    let own = begin(boot);
     while let Some((record, length)) = decode(&bytes[good..]) {
-        if let Record::Boot(other) = &record {
-            of_this_boot = other == boot;
+        if matches!(record, Record::Boot(_)) {
+            of_this_boot = record == own;
         }
         if of_this_boot {
             replay.take(record);
@@ -205,6 +237,10 @@ pub fn replay(bytes: &[u8], boot: &str) -> (Replay, usize) {
         good += length;
     }
     (replay, good)
+}
+
+fn begin(boot: &str) -> Record {
+    Record::Boot(format!("{FORMAT} {boot}"))
 }
 
 fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
@@ -229,16 +265,30 @@ fn encode(record: &Record) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// CRC-32 as in IEEE 802.3, bit by bit: records are short.
+/// CRC-32 as in IEEE 802.3.
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |mut sum, byte| {
-        sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
-        }
-        sum
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        let [low, ..] = sum.to_le_bytes();
+        (sum >> 8) ^ SUMS[usize::from(low ^ byte)]
     })
 }
+
+/// Of each byte.
+const SUMS: [u32; 256] = {
+    let mut sums = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut sum = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
+            bit += 1;
+        }
+        sums[byte] = sum;
+        byte += 1;
+    }
+    sums
+};
 
 /// The open file.
 #[derive(Debug)]
@@ -267,7 +317,7 @@ impl Ledger {
         let (now, _) = replay(&bytes, boot);
         let (file, length) = rewrite(dir.as_fd(), &now, boot)?;
         let boot = boot.to_owned();
-        let rewrite_at = length + REWRITE_AFTER;
+        let rewrite_at = length + REWRITE_AFTER.max(length);
         let ledger = Self {
             dir,
             boot,
@@ -295,7 +345,7 @@ impl Ledger {
         self.now.take(record.clone());
         if self.length >= self.rewrite_at {
             (self.file, self.length) = rewrite(self.dir.as_fd(), &self.now, &self.boot)?;
-            self.rewrite_at = self.length + REWRITE_AFTER;
+            self.rewrite_at = self.length + REWRITE_AFTER.max(self.length);
         }
         Ok(())
     }
@@ -330,11 +380,36 @@ fn rewrite(dir: BorrowedFd<'_>, now: &Replay, boot: &str) -> io::Result<(File, u
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use warder_wire::Cidr;
 
     use super::*;
 
     fn id(n: u8) -> SandboxId {
         SandboxId::from_random(&[n; 20])
+    }
+
+    fn policy() -> impl Strategy<Value = Policy> {
+        let list = || proptest::collection::vec((any::<u32>(), 0_u8..=32), 0..4);
+        (any::<bool>(), list(), list()).prop_map(|(airgap, allow, deny)| {
+            let list = |list: Vec<(u32, u8)>| {
+                let cidr = |(a, bits): (u32, u8)| Cidr::new(a.into(), bits).expect("fits");
+                list.into_iter().map(cidr).collect()
+            };
+            Policy {
+                airgap,
+                allow: list(allow),
+                deny: list(deny),
+                ..Policy::OPEN
+            }
+        })
+    }
+
+    fn bounds() -> impl Strategy<Value = Bounds> {
+        (any::<bool>(), 1_u64..9).prop_map(|(airgapped, upload)| Bounds {
+            airgapped,
+            upload,
+            ..Bounds::DEFAULT
+        })
     }
 
     fn record() -> impl Strategy<Value = Record> {
@@ -349,18 +424,24 @@ mod tests {
         let sandbox = (0_u8..4).prop_map(id);
         prop_oneof![
             any::<u32>().prop_map(Record::Counters),
-            (sandbox.clone(), any::<u64>(), any::<bool>()).prop_map(
-                |(sandbox, generation, open)| Record::Policy {
+            (sandbox.clone(), any::<u64>(), policy()).prop_map(|(sandbox, generation, policy)| {
+                Record::Policy {
                     sandbox,
                     generation,
-                    open
+                    policy,
                 }
-            ),
+            }),
             (sandbox.clone(), any::<u64>()).prop_map(|(sandbox, generation)| Record::InForce {
                 sandbox,
                 generation
             }),
-            (sandbox.clone(), slot).prop_map(|(sandbox, slot)| Record::Take { sandbox, slot }),
+            (sandbox.clone(), slot, bounds()).prop_map(|(sandbox, slot, bounds)| Record::Take {
+                sandbox,
+                slot,
+                bounds
+            }),
+            (sandbox.clone(), bounds())
+                .prop_map(|(sandbox, bounds)| Record::Bounds { sandbox, bounds }),
             sandbox
                 .clone()
                 .prop_map(|sandbox| Record::Taken { sandbox }),
@@ -373,7 +454,7 @@ mod tests {
     }
 
     fn written(records: &[Record]) -> Vec<u8> {
-        let all = [&[Record::Boot("b".into())], records].concat();
+        let all = [&[begin("b")], records].concat();
         all.iter()
             .flat_map(|r| encode(r).expect("encodes"))
             .collect()
@@ -424,8 +505,13 @@ mod tests {
             let (mut got, good) = replay(&bytes, "b");
             prop_assert_eq!(good, bytes.len());
             for kept in state.sandboxes.values_mut().chain(got.sandboxes.values_mut()) {
-                kept.settled = true;
-                kept.open &= kept.generation > 0 || kept.slot.is_none();
+                // What nobody set, and bounds of a sandbox without a slot, are not kept.
+                if kept.generation == 0 && kept.slot.is_some() {
+                    kept.policy = Policy::CLOSED;
+                }
+                if kept.slot.is_none() {
+                    kept.bounds = Bounds::DEFAULT;
+                }
             }
             prop_assert_eq!(got, state);
         }
@@ -444,11 +530,13 @@ mod tests {
             Record::Take {
                 sandbox: sandbox(),
                 slot: slot(1),
+                bounds: Bounds::DEFAULT,
             },
             Record::Release { sandbox: sandbox() },
             Record::Take {
                 sandbox: sandbox(),
                 slot: slot(2),
+                bounds: Bounds::DEFAULT,
             },
         ] {
             state.take(record);
@@ -474,6 +562,41 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_of_other_records_is_empty() {
+        // The first format: the boot alone, then a policy that was a number and a flag.
+        let old = encode(&Record::Boot("b".into())).expect("encodes");
+        let counters = encode(&Record::Counters(7)).expect("encodes");
+        let (got, _) = replay(&[old.clone(), counters.clone()].concat(), "b");
+        assert_eq!(got, Replay::default());
+        let body = [2, 1, 3, b'a', 5, 1];
+        let mut policy = vec![6, 0, 0, 0];
+        policy.extend(crc32(&body).to_le_bytes());
+        policy.extend(body);
+        let own = encode(&begin("b")).expect("encodes");
+        let (got, _) = replay(&[old, policy, own, counters].concat(), "b");
+        assert_eq!(got, Replay::default(), "what follows cannot be told apart");
+    }
+
+    #[test]
+    fn the_largest_policy_is_kept() {
+        let network = |n: u32| Cidr::new((n << 3).into(), 32).expect("fits");
+        let list = || (0..1000).map(network).collect();
+        let policy = Policy {
+            allow: list(),
+            deny: list(),
+            ..Policy::OPEN
+        };
+        assert!(policy.in_bounds());
+        let record = Record::Policy {
+            sandbox: id(1),
+            generation: 1,
+            policy: policy.clone(),
+        };
+        let (got, _) = replay(&written(&[record]), "b");
+        assert_eq!(got.sandboxes[&id(1)].policy, policy);
+    }
+
+    #[test]
     fn the_checksum_is_the_usual_one() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
@@ -490,7 +613,7 @@ mod tests {
         let policy = |generation| Record::Policy {
             sandbox: id(1),
             generation,
-            open: true,
+            policy: Policy::OPEN,
         };
         for generation in 1..30_000 {
             ledger.append(&policy(generation)).expect("appends");

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use warder_desired::{IfName, closed};
+use warder_desired::IfName;
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, UPLINK, Uplink, port_counter, port_name};
-use warder_links::{LinksError, Router, Site, boot_id, confine, raise_descriptor_limit, reap};
+use warder_links::{
+    LinksError, Listeners, Router, RouterLink, Site, boot_id, confine, raise_descriptor_limit, reap,
+};
 use warder_nft::{NftError, Session, render};
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Message, SandboxId, priv_net};
@@ -75,24 +77,26 @@ pub fn start(
     let uplink = Uplink::new(tag, config.instance)?;
     let site = Site::open(tag)?;
     let (mut router, adopted) = Router::open(&site, &uplink)?;
-    let (book, leftovers) = remembered(replay.clone(), &config);
+    let (mut book, leftovers) = remembered(&replay, &config);
     let (host_end, router_end) = (name(&uplink.host_name)?, name(UPLINK)?);
     Session::open()?.apply(&render::host(tag, &host_end, uplink.router))?;
+    let found = router.ports()?;
+    recognise_seals(&mut book, &found);
     let mut rules = Session::open_in(router.ns())?;
     rules.apply(&render::router(
         tag,
         &router_end,
-        &closed(&config.never),
+        &warder_desired::closed(&config.never),
         &config.resolvers,
         &policy::desired(&book, config.block),
     ))?;
     router.settle()?;
     router.claim_forwarding(&site)?;
-    let found = router.ports()?;
+    let listeners = listen(&router)?;
 
     let words = confine()?;
     let maker = start_maker(&router).map_err(StartError::Worker)?;
-    let ender = start_ender(&router).map_err(StartError::Worker)?;
+    let ender = start_ender(&router, &config).map_err(StartError::Worker)?;
     // Held from here on until the process ends, in whatever way.
     std::mem::forget(lock);
 
@@ -116,6 +120,7 @@ pub fn start(
     let kernel = Kernel {
         site,
         router,
+        listeners,
         rules,
         maker,
         ender,
@@ -126,6 +131,11 @@ pub fn start(
     for (sandbox, slot) in leftovers {
         daemon.pool.cool();
         daemon.end_released(sandbox, slot);
+    }
+    for (sandbox, kept) in &replay.sandboxes {
+        if !kept.settled {
+            daemon.resume(sandbox);
+        }
     }
     Ok((daemon, words))
 }
@@ -148,19 +158,44 @@ fn check(config: &NetStart) -> Result<(), StartError> {
 
 /// Splits what the ledger kept into the book, and the indices of slots whose release was not finished. Their
 /// rules are not rendered again, which is the release's first half.
-fn remembered(replay: Replay, config: &NetStart) -> (Book, Vec<(SandboxId, SlotRecord)>) {
-    let (mut book, mut leftovers) = (Book::new(), Vec::from_iter(replay.releasing.into_values()));
-    for (sandbox, kept) in replay.sandboxes {
+fn remembered(replay: &Replay, config: &NetStart) -> (Book, Vec<(SandboxId, SlotRecord)>) {
+    let (mut book, mut leftovers) = (Book::new(), Vec::new());
+    leftovers.extend(replay.releasing.values().cloned());
+    for (sandbox, kept) in &replay.sandboxes {
         match kept.slot {
             Some(slot) if slot.index >= config.slots => {
-                leftovers.push((sandbox, slot));
+                leftovers.push((sandbox.clone(), slot));
             }
             _ => {
-                book.insert(sandbox, Entry::kept(&kept));
+                book.insert(sandbox.clone(), Entry::kept(kept));
             }
         }
     }
     (book, leftovers)
+}
+
+/// egressd's copies of the sockets of before end with it, which hears that its netd is gone.
+fn listen(router: &Router) -> Result<Listeners, LinksError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match router.listen(render::LISTEN_TCP, render::LISTEN_UDP, render::LOG_GROUP) {
+            Err(error) if Instant::now() < end => {
+                log::line(format_args!("{error}; once more"));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A port that is down was sealed by a netd of before; nobody else takes one down.
+fn recognise_seals(book: &mut Book, found: &[RouterLink]) {
+    for entry in book.values_mut() {
+        let own = entry.slot.map(|slot| port_name(slot.counter));
+        entry.sealed = found
+            .iter()
+            .any(|link| !link.up && Some(&link.name) == own.as_ref());
+    }
 }
 
 /// One netd for one state directory.
@@ -262,6 +297,7 @@ impl Daemon {
         let Some(Kernel {
             site,
             router,
+            listeners: _,
             rules: _,
             maker,
             ender,
@@ -269,7 +305,7 @@ impl Daemon {
         else {
             return Ok(());
         };
-        self.gateway = None;
+        (self.gateway, self.egress) = (None, None);
         for worker in [maker, ender] {
             drop(worker.channel);
             reap(worker.pid);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use warder_ipc::{Channel, IpcError, Watchdog};
-use warder_wire::{Request, gateway_net, priv_net};
+use warder_wire::{Request, gateway_net, net_egress, priv_net};
 
 use crate::daemon::Daemon;
 use crate::log;
@@ -42,17 +42,27 @@ pub fn serve(daemon: &mut Daemon) -> i32 {
             return 1;
         }
         let heard = hear_privd(daemon).or_else(|| hear_gateway(daemon));
+        hear_egress(daemon);
         if let Some(code) = heard.or_else(|| hear_workers(daemon)) {
             return code;
         }
     }
 }
 
-/// Waits until something can be done. All channels are looked at afterwards: there are four.
+/// Waits until something can be done. All channels are looked at afterwards: there are five.
 fn wait(daemon: &Daemon) -> Result<(), Errno> {
     let mut fds = vec![watch(&daemon.privd)];
     if let Some(gateway) = &daemon.gateway {
         fds.push(watch(&gateway.channel));
+    }
+    if let Some(egress) = &daemon.egress {
+        // One that does not read its answers is not heard until it does.
+        let watched = if egress.channel.wants_write() {
+            PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        fds.push(PollFd::from_borrowed_fd(egress.channel.as_fd(), watched));
     }
     if let Some(kernel) = &daemon.kernel {
         fds.push(watch(&kernel.maker.channel));
@@ -135,6 +145,33 @@ fn hear_gateway(daemon: &mut Daemon) -> Option<i32> {
         daemon.gateway = None;
     }
     None
+}
+
+fn hear_egress(daemon: &mut Daemon) {
+    for _ in 0..TURN {
+        let Some(egress) = &mut daemon.egress else {
+            return;
+        };
+        let got = match egress.channel.flush() {
+            Ok(()) if egress.channel.wants_write() => return,
+            Ok(()) => egress.channel.recv::<Request<net_egress::Ask>>(),
+            Err(e) => Err(e),
+        };
+        let end = match got {
+            Ok(None) => break,
+            Ok(Some((request, fds))) => match table::egress(daemon, request, &fds) {
+                Ok(()) => continue,
+                Err(violation) => Some(violation.to_string()),
+            },
+            Err(IpcError::Closed) => None,
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(why) = end {
+            log::audit(format_args!("egressd: {why}"));
+        }
+        return daemon.lose_egress();
+    }
+    daemon.talk();
 }
 
 /// An exit code when a worker is gone: netd is whole or not at all.

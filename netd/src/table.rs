@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use warder_wire::{Fault, FaultCode, Request, gateway_net, priv_net};
+use warder_wire::{Fault, FaultCode, Request, gateway_net, net_egress, priv_net};
 
 use crate::daemon::Daemon;
 
@@ -70,6 +70,16 @@ pub fn from_gateway(ask: &gateway_net::Ask) -> Line {
     }
 }
 
+/// What egressd may send; sockets are counted, for each sandbox and in all.
+#[must_use]
+pub fn from_egress(ask: &net_egress::Ask) -> Line {
+    match ask {
+        net_egress::Ask::Dial { .. } => line("Dial", ANY, 0),
+        net_egress::Ask::Query { .. } => line("Query", ANY, 0),
+        net_egress::Ask::Settled { .. } => line("Settled", ANY, 0),
+    }
+}
+
 /// Why a channel ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Violation {
@@ -88,6 +98,12 @@ pub enum Violation {
         verb: &'static str,
         /// How many came.
         count: usize,
+    },
+    /// What nobody asked about.
+    #[error("{verb} of something unknown")]
+    Unasked {
+        /// The message.
+        verb: &'static str,
     },
     /// A descriptor that is not what the message carries.
     #[error("{verb} with a descriptor of the wrong kind")]
@@ -129,7 +145,7 @@ pub fn privd(
     check(from_privd(&body), daemon.phase(), &fds)?;
     let mut fds = fds.into_iter();
     match (body, fds.next()) {
-        (Ask::LeaseLive { sandbox, .. }, _) => daemon.lease_live(sandbox),
+        (Ask::LeaseLive { sandbox, bounds }, _) => daemon.lease_live(&sandbox, bounds),
         (Ask::LeaseGone { sandbox }, _) => daemon.lease_gone(&sandbox),
         (Ask::SlotTake { sandbox }, _) => daemon.slot_take(seq, sandbox),
         (Ask::SlotAdopt { sandbox }, Some(ns)) => daemon.slot_adopt(seq, sandbox, ns),
@@ -143,9 +159,15 @@ pub fn privd(
         (Ask::ReconcileEnd, _) => daemon.reconcile_end(seq),
         (Ask::Purge, _) => daemon.purge(seq),
         (Ask::SlotReport, _) => daemon.slot_report(seq),
-        (Ask::EgressChannel, _) => {}
+        (Ask::EgressChannel, Some(fd)) => {
+            if !daemon.egress_channel(fd) {
+                return Err(Violation::Kind {
+                    verb: "EgressChannel",
+                });
+            }
+        }
         // Not reached: their one descriptor was counted above.
-        (Ask::SlotAdopt { .. } | Ask::GatewayChannel, None) => {}
+        (Ask::SlotAdopt { .. } | Ask::GatewayChannel | Ask::EgressChannel, None) => {}
     }
     Ok(())
 }
@@ -173,38 +195,94 @@ pub fn gateway(
             generation,
             policy,
         } => {
-            daemon.policy_set(seq, &sandbox, generation, policy);
+            daemon.policy_set(seq, sandbox, generation, policy);
         }
         Ask::PolicyGet { sandbox } => daemon.policy_get(seq, &sandbox),
     }
     Ok(())
 }
 
+/// Does what egressd asks.
+///
+/// # Errors
+/// [`Violation`]: the channel must end.
+pub fn egress(
+    daemon: &mut Daemon,
+    request: Request<net_egress::Ask>,
+    fds: &[OwnedFd],
+) -> Result<(), Violation> {
+    use net_egress::Ask;
+    let Request { seq, body } = request;
+    check(from_egress(&body), daemon.phase(), fds)?;
+    if let Ask::Dial { sandbox, .. } | Ask::Query { sandbox, .. } = &body
+        && !daemon.egress_budget(sandbox)
+    {
+        let fault = Fault::new(FaultCode::Exhausted, "too many sockets at once");
+        daemon.answer_egress(seq, Err(fault));
+        return Ok(());
+    }
+    match body {
+        Ask::Dial {
+            sandbox,
+            generation,
+            to,
+        } => daemon.egress_dial(seq, &sandbox, generation, to),
+        Ask::Query {
+            sandbox,
+            generation,
+            server,
+            stream,
+        } => daemon.egress_query(seq, &sandbox, generation, server, stream),
+        Ask::Settled { serial } => {
+            if !daemon.egress_says_settled(serial) {
+                return Err(Violation::Unasked { verb: "Settled" });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many requests are let through.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// At once.
+    pub burst: f64,
+    /// In the long run.
+    pub per_second: f64,
+}
+
+impl Rate {
+    /// Enough for a gateway that sets every policy anew after a restart.
+    pub const GATEWAY: Self = Self {
+        burst: 8192.0,
+        per_second: 2048.0,
+    };
+}
+
 /// A bucket of requests that fills again with time.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
+    rate: Rate,
     left: f64,
     last: Instant,
 }
 
 impl Budget {
-    /// Enough for a gateway that sets every policy anew after a restart.
-    const BURST: f64 = 8192.0;
-    const PER_SECOND: f64 = 2048.0;
-
     /// A full one.
     #[must_use]
-    pub fn full(now: Instant) -> Self {
+    pub fn full(now: Instant, rate: Rate) -> Self {
         Self {
-            left: Self::BURST,
+            rate,
+            left: rate.burst,
             last: now,
         }
     }
 
     /// Takes one request out; false when there is none.
     pub fn take(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.last).as_secs_f64() * Self::PER_SECOND;
-        self.left = (self.left + gained).min(Self::BURST);
+        let Rate { burst, per_second } = self.rate;
+        let gained = now.saturating_duration_since(self.last).as_secs_f64() * per_second;
+        self.left = (self.left + gained).min(burst);
         self.last = now;
         let enough = self.left >= 1.0;
         if enough {
@@ -223,7 +301,7 @@ mod tests {
     #[test]
     fn a_budget_is_used_up_and_fills_again() {
         let now = Instant::now();
-        let mut budget = Budget::full(now);
+        let mut budget = Budget::full(now, Rate::GATEWAY);
         let taken = (0..10_000).filter(|_| budget.take(now)).count();
         assert_eq!(taken, 8192);
         assert!(budget.take(now + Duration::from_millis(10)));

@@ -3,18 +3,27 @@
 //! when the ports of released slots are gone. They hold the router's sockets, obey
 //! only netd, and end with it.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
+use warder_desired::{Egress, Payload, Ranges};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, SlotSpec, port_name};
 use warder_links::{LinksError, Maker, Router, fork_worker, netns_inode};
 use warder_nft::Session;
-use warder_wire::{Fault, FaultCode};
+use warder_nft::flow::{FORWARDED, INTERCEPTED};
+use warder_wire::start::NetStart;
+use warder_wire::{Fault, FaultCode, Policy};
 
 use crate::log;
+use crate::policy::{Class, keeps};
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// A job.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -26,7 +35,7 @@ pub enum Job {
         /// Its counter.
         counter: u32,
         /// Its addresses: the router's, the sandbox's.
-        pair: (std::net::Ipv4Addr, std::net::Ipv4Addr),
+        pair: (Ipv4Addr, Ipv4Addr),
         /// Groups that may send pings.
         ping_groups: (u32, u32),
     },
@@ -41,13 +50,27 @@ pub enum Job {
         job: u64,
         /// The mark.
         mark: u32,
-        /// Whether to look afterwards that none is left.
-        verify: bool,
+        /// Which of them.
+        forbid: Forbid,
     },
     /// Which of these counters' ports are still there?
     Look {
         /// At most [`MAX_LOOK`].
         counters: Vec<u32>,
+    },
+}
+
+/// Which flows of a sandbox have to end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Forbid {
+    /// All of a sandbox whose rules are gone.
+    All,
+    /// Those that the policy that holds does not keep, until none is left.
+    By {
+        /// The policy.
+        policy: Policy,
+        /// Whether those of egressd end in any case.
+        orphans: bool,
     },
 }
 
@@ -112,12 +135,25 @@ pub fn start_maker(router: &Router) -> Result<Worker, Fault> {
 ///
 /// # Errors
 /// [`Fault`] of code `System`.
-pub fn start_ender(router: &Router) -> Result<Worker, Fault> {
+pub fn start_ender(router: &Router, config: &NetStart) -> Result<Worker, Fault> {
     let mtu = router.mtu();
+    let closed = warder_desired::closed(&config.never);
+    let resolvers = config.resolvers.clone();
     start(router, move |ns| {
         let mut session = Session::open_in(ns.as_fd()).map_err(system)?;
         let mut links = Maker::new(ns.as_fd(), mtu).map_err(|e| fault(&e))?;
-        Ok(move |job| end(&mut session, &mut links, job))
+        Ok(move |job| match job {
+            Job::End { job, mark, forbid } => {
+                let result = end(&mut session, &closed, &resolvers, mark, &forbid);
+                Some((Done::Ended { job, result }, Vec::new()))
+            }
+            Job::Look { mut counters } => {
+                // A port that cannot be looked up is taken for one that is there.
+                counters.retain(|n| matches!(links.is_there(&port_name(*n)), Ok(false)));
+                Some((Done::Gone { counters }, Vec::new()))
+            }
+            Job::Make { .. } | Job::Remove { .. } => None,
+        })
     })
 }
 
@@ -211,23 +247,40 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
     }
 }
 
-fn end(session: &mut Session, links: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
-    match job {
-        Job::Look { mut counters } => {
-            // A port that cannot be looked up is taken for one that is there.
-            counters.retain(|n| matches!(links.is_there(&port_name(*n)), Ok(false)));
-            Some((Done::Gone { counters }, Vec::new()))
+fn end(
+    session: &mut Session,
+    closed: &Ranges,
+    resolvers: &[Ipv4Addr],
+    mark: u32,
+    forbid: &Forbid,
+) -> Result<(), Fault> {
+    let ended = match forbid {
+        Forbid::All => session.drop_flows(mark),
+        Forbid::By { policy, orphans } => {
+            let egress = Egress::new(policy);
+            session.end_flows(mark, |flow| {
+                let class = class(flow.mark);
+                let payload = match flow.protocol {
+                    TCP => Payload::Tcp(flow.destination_port),
+                    UDP => Payload::Udp(flow.destination_port),
+                    other => Payload::Other(other),
+                };
+                let to = flow.destination;
+                (class == Class::Forwarded || !orphans)
+                    && keeps(closed, resolvers, &egress, class, to, payload)
+            })
         }
-        Job::End { job, mark, verify } => {
-            let ended = if verify {
-                session.end_flows(mark, |_| false)
-            } else {
-                session.drop_flows(mark)
-            };
-            let result = ended.map_err(system);
-            Some((Done::Ended { job, result }, Vec::new()))
-        }
-        Job::Make { .. } | Job::Remove { .. } => None,
+    };
+    ended.map_err(system)
+}
+
+fn class(mark: u32) -> Class {
+    if mark & FORWARDED != 0 {
+        Class::Forwarded
+    } else if mark & INTERCEPTED != 0 {
+        Class::Intercepted
+    } else {
+        Class::Dialled
     }
 }
 

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Instance, Netd, OPEN, PATIENCE, SERVER, dial, echoes, id, on_a_host, run_inside};
+use common::{
+    ECHO, Instance, Netd, OPEN, PATIENCE, SERVER, dial, echoes, id, on_a_host, run_inside,
+};
 use netd::ledger::{Replay, replay};
-use warder_wire::Policy;
-use warder_wire::{FaultCode, SandboxId};
+use netd::policy::Entry;
+use warder_desired::{Egress, Range, Ranges};
+use warder_wire::{Cidr, FaultCode, NamePattern, Policy, SandboxId};
 
 /// SplitMix64: enough to choose with, and a printed seed repeats it.
 struct Random(u64);
@@ -61,7 +64,7 @@ fn kernel_and_ledger_agree_after_every_crash() {
         compare(&instance, &mut netd, &owned, rounds);
         let open = owned.values().find(|o| o.ns.is_some() && o.sure.is_open());
         if let Some(ns) = open.and_then(|o| o.ns.as_ref()) {
-            let (mut stream, _) = dial(ns, SERVER, 80).expect("open, and works");
+            let (mut stream, _) = dial(ns, SERVER, ECHO).expect("open, and works");
             assert!(echoes(&mut stream));
         }
         netd.purge();
@@ -111,11 +114,7 @@ fn step(
     let ids: Vec<SandboxId> = owned.keys().cloned().collect();
     let some = (!ids.is_empty())
         .then(|| ids[usize::try_from(random.below(ids.len() as u64)).expect("small")].clone());
-    let policy = if random.below(2) == 0 {
-        Policy::OPEN
-    } else {
-        Policy::CLOSED
-    };
+    let policy = some_policy(random);
     match (random.below(10), some) {
         (0..=2, Some(sandbox)) => {
             netd.gone(&sandbox);
@@ -222,22 +221,34 @@ fn difference(
             return Some(format!("{sandbox} has a slot: {kept:?}"));
         }
         assert!(
-            kept.open == it.sure.is_open()
-                || it.maybe.as_ref().is_some_and(|p| p.is_open() == kept.open),
+            kept.policy == it.sure || it.maybe.as_ref() == Some(&kept.policy),
             "{sandbox}: the ledger has {kept:?}"
         );
         expected += 1;
         let port = format!("s{}", slot.counter);
-        if !rules.contains(&format!("chain from_{port} {{")) {
+        let wanted = Entry::kept(kept).desired(instance.config.block);
+        let wanted = wanted.expect("in the block");
+        let (denied, sets) = match &wanted.egress {
+            Egress::Closed => (Ranges::default(), [false; 3]),
+            Egress::Judged(judged) => (
+                judged.denied.clone(),
+                [true, judged.names, judged.names || judged.proxy],
+            ),
+        };
+        let Some(own) = elements(&rules, &format!("denied_{port}")) else {
             return Some(format!("{sandbox} has no rules"));
+        };
+        let own: Ranges = own.iter().map(|text| range(text)).collect();
+        assert_eq!(own, denied, "{sandbox}: {kept:?}");
+        for (set, member) in ["open", "named", "dials"].iter().zip(sets) {
+            let marks = elements(&rules, set).expect("there");
+            let mark = format!("{:#010x}", wanted.port.mark);
+            assert_eq!(
+                marks.contains(&mark),
+                member,
+                "{sandbox} in {set}: {kept:?}"
+            );
         }
-        let set = rules
-            .split("set open {")
-            .nth(1)
-            .and_then(|rest| rest.split("\t}\n").next());
-        let mark = format!("{:#010x}", slot.index + 1);
-        let open = set.expect("there").contains(&mark);
-        assert_eq!(open, kept.open, "{sandbox}: {kept:?}");
         assert!(
             rules.contains(&format!("\"{port}\" : goto from_{port}")),
             "{sandbox} is in the map"
@@ -249,6 +260,67 @@ fn difference(
     let all = expected + usize::try_from(ready).expect("small");
     (chains != expected || ports != all || expected != wanted_taken)
         .then(|| format!("{chains} chains for {expected} slots, {ports} ports for {all}"))
+}
+
+/// Elements of a set as nft(8) lists it.
+fn elements(rules: &str, set: &str) -> Option<Vec<String>> {
+    let body = rules.split(&format!("set {set} {{")).nth(1)?;
+    let body = body.split("\n\t}").next()?;
+    let list = body.split("elements = {").nth(1).unwrap_or_default();
+    let list = list.split('}').next()?.split(',').map(str::trim);
+    Some(list.filter(|e| !e.is_empty()).map(str::to_owned).collect())
+}
+
+fn range(text: &str) -> Range {
+    match text.split_once('-') {
+        Some((first, last)) => {
+            let address = |text: &str| text.parse().expect("an address");
+            Range::new(address(first), address(last))
+        }
+        None => text.parse::<Cidr>().expect("a network").into(),
+    }
+}
+
+/// Something of every kind of policy.
+fn some_policy(random: &mut Random) -> Policy {
+    let cidr = |text: &str| text.parse::<Cidr>().expect("a network");
+    let mut policy = if random.below(4) == 0 {
+        return Policy::CLOSED;
+    } else {
+        Policy::OPEN
+    };
+    let networks = [
+        "198.51.100.0/24",
+        "192.0.2.1",
+        "8.8.8.8",
+        "0.0.0.0/1",
+        "255.255.255.255",
+    ];
+    for network in networks {
+        match random.below(4) {
+            0 => policy.allow.push(cidr(network)),
+            1 => policy.deny.push(cidr(network)),
+            _ => {}
+        }
+    }
+    match random.below(4) {
+        0 => policy.deny.push(Cidr::ALL),
+        1 => {
+            // A record that no page holds.
+            let many = (0..random.below(900)).map(|n| u32::try_from(n).expect("small") << 8);
+            policy
+                .deny
+                .extend(many.filter_map(|n| Cidr::new(n.into(), 31)));
+        }
+        2 => {
+            policy.deny.push(Cidr::ALL);
+            policy
+                .names
+                .push(NamePattern::new("*.example.com").expect("a pattern"));
+        }
+        _ => {}
+    }
+    policy
 }
 
 #[test]

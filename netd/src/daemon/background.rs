@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use warder_ipc::Channel;
 use warder_links::plan::{Pair, port_name};
 use warder_wire::start::NetStart;
-use warder_wire::{Fault, FaultCode, gateway_net};
+use warder_wire::{Fault, FaultCode};
 
 use super::{Daemon, Draining, Pending, purged};
 use crate::ledger::{Record, SlotRecord};
 use crate::log;
 use crate::slots::Ready;
 use crate::table::Phase;
-use crate::worker::{Done, Job, MAX_LOOK};
+use crate::worker::{Done, Forbid, Job, MAX_LOOK};
 
 /// Counters set aside with one record.
 const COUNTERS: u32 = 1024;
@@ -67,6 +67,7 @@ impl Daemon {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look();
         }
+        self.egress_tick(now);
         while let Some(seq) = now
             .checked_sub(HOPE)
             .and_then(|then| self.pool.next_overdue(then))
@@ -82,7 +83,7 @@ impl Daemon {
             .pool
             .is_waited_for()
             .then(|| Instant::now() + LOOK_EVERY);
-        let first = [self.retry_at, self.look_at, hope]
+        let first = [self.retry_at, self.look_at, hope, self.egress_deadline()]
             .into_iter()
             .flatten()
             .min()?;
@@ -143,13 +144,12 @@ impl Daemon {
         }
     }
 
-    pub(super) fn end_flows(&mut self, index: u32, pending: Pending) {
+    pub(super) fn end_flows(&mut self, index: u32, forbid: Forbid, pending: Pending) {
         let job = self.next_job;
         self.next_job += 1;
-        let verify = matches!(pending, Pending::Policy { .. });
         self.jobs.insert(job, pending);
         let mark = index.saturating_add(1);
-        self.ends.push_back(Job::End { job, mark, verify });
+        self.ends.push_back(Job::End { job, mark, forbid });
         self.send_ends();
     }
 
@@ -218,23 +218,8 @@ impl Daemon {
 
     fn ended(&mut self, job: u64, result: Result<(), Fault>) {
         match self.jobs.remove(&job) {
-            Some(Pending::Policy {
-                epoch,
-                seq,
-                sandbox,
-                generation,
-                airgap,
-            }) => {
-                if result.is_ok() {
-                    self.note(&Record::InForce {
-                        sandbox,
-                        generation,
-                    });
-                }
-                if epoch == self.epoch {
-                    let answer = gateway_net::Answer::InForce { generation, airgap };
-                    self.answer_gateway(seq, result.map(|()| answer));
-                }
+            Some(Pending::Change { sandbox, change }) => {
+                self.flows_ended(&sandbox, change, result);
             }
             Some(Pending::Release { sandbox, slot }) => {
                 if let Err(fault) = result {

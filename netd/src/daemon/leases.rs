@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use warder_desired::Sandbox;
 use warder_ipc::Channel;
 use warder_links::RouterLink;
 use warder_links::plan::{Pair, port_name};
@@ -13,14 +12,15 @@ use warder_wire::{Bounds, Fault, FaultCode, SandboxId, priv_net};
 use super::{Daemon, Gateway, Pending, no_lease, purged};
 use crate::ledger::{Record, SlotRecord};
 use crate::log;
-use crate::policy::{self, Entry};
+use crate::policy::Entry;
 use crate::slots::Ready;
-use crate::table::Budget;
-use crate::worker;
+use crate::table::{Budget, Rate};
+use crate::worker::{self, Forbid};
 
 impl Daemon {
-    pub(crate) fn lease_live(&mut self, sandbox: SandboxId) {
-        self.book.entry(sandbox).or_default().live = true;
+    pub(crate) fn lease_live(&mut self, sandbox: &SandboxId, bounds: Bounds) {
+        self.book.entry(sandbox.clone()).or_default().live = true;
+        self.bound(sandbox, bounds);
     }
 
     pub(crate) fn lease_gone(&mut self, sandbox: &SandboxId) {
@@ -77,7 +77,7 @@ impl Daemon {
         self.epoch += 1;
         self.gateway = Some(Gateway {
             channel,
-            budget: Budget::full(Instant::now()),
+            budget: Budget::full(Instant::now(), Rate::GATEWAY),
         });
         true
     }
@@ -127,12 +127,16 @@ impl Daemon {
     /// Puts a sandbox's policy in force on a ready slot, which is its own from then on.
     fn assign(&mut self, sandbox: &SandboxId, ready: Ready) -> Result<(), Fault> {
         let Ready { slot, ns } = ready;
+        let entry = self.book.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
+        let mut entry = entry.clone();
+        (entry.slot, entry.sealed) = (Some(slot), false);
         let take = Record::Take {
             sandbox: sandbox.clone(),
             slot,
+            bounds: entry.bounds,
         };
         let added = self.record(&take).and_then(|()| {
-            let view = self.view(sandbox, &slot)?;
+            let view = entry.desired(self.config.block).ok_or_else(outside)?;
             self.apply(&render::add(self.tag, &view))
         });
         if let Err(fault) = added {
@@ -148,20 +152,10 @@ impl Daemon {
         self.note(&Record::Taken {
             sandbox: sandbox.clone(),
         });
-        if let Some(entry) = self.book.get_mut(sandbox) {
-            entry.slot = Some(slot);
-        }
+        self.book.insert(sandbox.clone(), entry);
         self.held.insert(sandbox.clone(), ns);
+        self.tell(sandbox);
         Ok(())
-    }
-
-    /// The sandbox as the rules should have it, on `slot`.
-    fn view(&self, sandbox: &SandboxId, slot: &SlotRecord) -> Result<Sandbox, Fault> {
-        let entry = self.book.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
-        let port = policy::port(self.config.block, slot)
-            .ok_or_else(|| Fault::new(FaultCode::System, "a slot outside the block"))?;
-        let policy = &entry.standing.policy;
-        Ok(Sandbox::new(port, policy, Bounds::DEFAULT))
     }
 
     /// Rules go first and at once; then the namespace; then the flows, and with them the index is free.
@@ -171,21 +165,25 @@ impl Daemon {
         });
         // Of a lease that lives on, the policy is for its next slot.
         self.remember(sandbox);
-        if let Some(port) = policy::port(self.config.block, &slot) {
-            let old = Sandbox::new(port, &entry.standing.policy, Bounds::DEFAULT);
+        let old = Entry {
+            slot: Some(slot),
+            ..entry.clone()
+        };
+        if let Some(old) = old.desired(self.config.block) {
             let gone = render::remove(self.tag, &old);
             if let Err(fault) = self.apply(&gone) {
                 log::line(format_args!("rules of {sandbox}: {fault}"));
-                self.seal(&slot);
+                self.seal_port(&slot);
             }
         }
         self.held.remove(sandbox);
         self.pool.cool();
-        self.end_released(sandbox.clone(), slot);
+        self.unslotted(sandbox);
+        self.tell_gone(sandbox.clone(), slot);
     }
 
     pub(crate) fn end_released(&mut self, sandbox: SandboxId, slot: SlotRecord) {
-        self.end_flows(slot.index, Pending::Release { sandbox, slot });
+        self.end_flows(slot.index, Forbid::All, Pending::Release { sandbox, slot });
     }
 
     /// Checks a descriptor that is said to be a running cell's namespace against ledger and router.
@@ -220,4 +218,8 @@ impl Daemon {
             Err(unknown("no pair leads there"))
         }
     }
+}
+
+fn outside() -> Fault {
+    Fault::new(FaultCode::System, "a slot outside the block")
 }

@@ -1,6 +1,7 @@
 //! netd's state, and what it does for each message of the table.
 
 mod background;
+mod egress;
 mod leases;
 mod policies;
 
@@ -8,14 +9,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use warder_desired::Ranges;
 use warder_ipc::Channel;
 use warder_links::plan::{Uplink, port_name};
-use warder_links::{Router, RouterLink, Site};
+use warder_links::{Listeners, Router, RouterLink, Site};
 use warder_nft::model::Transaction;
 use warder_nft::{NftError, Session};
 use warder_wire::gateway_net;
 use warder_wire::start::NetStart;
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
+
+pub(crate) use egress::Egress;
+use policies::Settling;
 
 use crate::ledger::{Ledger, Record, SlotRecord};
 use crate::log;
@@ -29,6 +34,8 @@ use crate::worker::{Job, Worker};
 pub(crate) struct Kernel {
     pub(crate) site: Site,
     pub(crate) router: Router,
+    /// Where the traffic of sandboxes arrives, whatever becomes of egressd.
+    pub(crate) listeners: Listeners,
     pub(crate) rules: Session,
     pub(crate) maker: Worker,
     pub(crate) ender: Worker,
@@ -44,14 +51,8 @@ pub(crate) struct Gateway {
 /// What an end of flows is for.
 #[derive(Debug)]
 enum Pending {
-    /// An answer to the gateway that asked as number `epoch`.
-    Policy {
-        epoch: u64,
-        seq: u64,
-        sandbox: SandboxId,
-        generation: u64,
-        airgap: bool,
-    },
+    /// A change of a sandbox.
+    Change { sandbox: SandboxId, change: u64 },
     /// An index that is free afterwards.
     Release {
         sandbox: SandboxId,
@@ -77,9 +78,12 @@ pub struct Daemon {
     pub(crate) phase: Phase,
     pub(crate) privd: Channel,
     pub(crate) gateway: Option<Gateway>,
+    pub(crate) egress: Option<Egress>,
     pub(crate) kernel: Option<Kernel>,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) book: Book,
+    /// Ranges that no policy opens.
+    pub(crate) closed: Ranges,
     pub(crate) pool: Pool,
     /// Namespaces of taken slots: asked again, the same one is given.
     pub(crate) held: BTreeMap<SandboxId, OwnedFd>,
@@ -87,6 +91,12 @@ pub struct Daemon {
     pub(crate) found: Vec<RouterLink>,
     pub(crate) counters: u32,
     pub(crate) epoch: u64,
+    settling: BTreeMap<SandboxId, Settling>,
+    /// How many changes, and how many events for egressd, there have been.
+    changes: u64,
+    events: u64,
+    /// Whether egressd's channel is to be closed.
+    egress_lost: bool,
     jobs: BTreeMap<u64, Pending>,
     next_job: u64,
     /// Ends of flows that the worker has not been sent, and how many it has.
@@ -114,6 +124,7 @@ impl Daemon {
         found: Vec<RouterLink>,
     ) -> Self {
         let counters = pool.counter();
+        let closed = warder_desired::closed(&config.never);
         Self {
             tag,
             config,
@@ -121,14 +132,20 @@ impl Daemon {
             phase: Phase::Reconciling,
             privd,
             gateway: None,
+            egress: None,
             kernel: Some(kernel),
             ledger: Some(ledger),
             book,
+            closed,
             pool,
             held: BTreeMap::new(),
             found,
             counters,
             epoch: 0,
+            settling: BTreeMap::new(),
+            changes: 0,
+            events: 0,
+            egress_lost: false,
             jobs: BTreeMap::new(),
             next_job: 0,
             ends: VecDeque::new(),
@@ -187,7 +204,17 @@ impl Daemon {
     }
 
     /// The last resort: no packet passes a port that is down.
-    fn seal(&mut self, slot: &SlotRecord) {
+    fn seal(&mut self, sandbox: &SandboxId) {
+        let Some(entry) = self.book.get_mut(sandbox) else {
+            return;
+        };
+        entry.sealed = true;
+        if let Some(slot) = entry.slot {
+            self.seal_port(&slot);
+        }
+    }
+
+    fn seal_port(&mut self, slot: &SlotRecord) {
         let port = port_name(slot.counter);
         log::audit(format_args!(
             "{port} is taken down: its rules could not be changed"
@@ -231,14 +258,14 @@ impl Daemon {
         };
         let generation = entry.standing.generation;
         if generation > 0 {
-            let (sandbox, open) = (sandbox.clone(), entry.standing.policy.is_open());
+            let policy = entry.standing.policy;
             self.note(&Record::Policy {
                 sandbox: sandbox.clone(),
                 generation,
-                open,
+                policy,
             });
             self.note(&Record::InForce {
-                sandbox,
+                sandbox: sandbox.clone(),
                 generation,
             });
         }
@@ -246,6 +273,7 @@ impl Daemon {
             self.note(&Record::Take {
                 sandbox: sandbox.clone(),
                 slot,
+                bounds: entry.bounds,
             });
             self.note(&Record::Taken {
                 sandbox: sandbox.clone(),

@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,8 @@ use warder_ipc::Channel;
 use warder_wire::gateway_net;
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{
-    Bounds, Fault, FaultCode, InstanceTag, Message, Policy, Request, SandboxId, priv_net,
+    Bounds, Fault, FaultCode, InstanceTag, Message, NamePattern, Policy, Request, SandboxId,
+    net_egress, priv_net,
 };
 
 /// The host's way out.
@@ -30,6 +31,11 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub const HOST_TOO: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 /// A server on the internet.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+/// A neighbour of it.
+pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
+/// One elsewhere.
+pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const SERVERS: [Ipv4Addr; 3] = [SERVER, NEIGHBOUR, ELSEWHERE];
 /// Servers in ranges that no policy opens.
 pub const DENIED: [Ipv4Addr; 7] = [
     Ipv4Addr::new(10, 9, 9, 9),
@@ -40,6 +46,8 @@ pub const DENIED: [Ipv4Addr; 7] = [
     Ipv4Addr::new(192, 168, 7, 7),
     Ipv4Addr::new(198, 18, 0, 9),
 ];
+/// Where servers send back what they get, over TCP and UDP: no port of egressd's.
+pub const ECHO: u16 = 7;
 pub const OPEN: Policy = Policy::OPEN;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Datagrams that the host itself heard.
@@ -108,8 +116,7 @@ impl World {
         run("ip addr add 198.51.100.200/32 dev lo");
         run("ip -n world addr add 203.0.113.1/24 dev w0");
         run("ip -n world link set lo up && ip -n world link set w0 up");
-        run("ip -n world addr add 198.51.100.7/32 dev lo");
-        for address in DENIED {
+        for address in DENIED.into_iter().chain(SERVERS) {
             run(&format!("ip -n world addr add {address}/32 dev lo"));
         }
         // The internet would answer a packet with an inside address too, if one came.
@@ -122,13 +129,20 @@ impl World {
             host: open("/proc/self/ns/net"),
         };
         inside(&world.internet, || {
-            echo_tcp(TcpListener::bind("0.0.0.0:80").expect("free"));
-            for address in DENIED.into_iter().chain([SERVER]) {
-                echo_udp(UdpSocket::bind((address, 5300)).expect("free"), None);
+            for port in [ECHO, 53, 80, 443] {
+                echo_tcp(TcpListener::bind(("0.0.0.0", port)).expect("free"));
+                for address in DENIED.into_iter().chain(SERVERS) {
+                    echo_udp(UdpSocket::bind((address, port)).expect("free"), None);
+                }
             }
         });
-        echo_tcp(TcpListener::bind("0.0.0.0:80").expect("free"));
-        echo_udp(UdpSocket::bind("0.0.0.0:5300").expect("free"), Some(&HEARD));
+        for port in [ECHO, 53, 80] {
+            echo_tcp(TcpListener::bind(("0.0.0.0", port)).expect("free"));
+            echo_udp(
+                UdpSocket::bind(("0.0.0.0", port)).expect("free"),
+                Some(&HEARD),
+            );
+        }
         world
     }
 
@@ -231,7 +245,7 @@ pub fn pings(ns: &OwnedFd, to: Ipv4Addr) -> bool {
         let icmp = Some(ipproto::ICMP);
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, icmp);
         let socket = socket.expect("ping_group_range holds the group");
-        let patience = Some(Duration::from_secs(2));
+        let patience = Some(Duration::from_millis(300));
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, patience).expect("set");
         let echo = [8, 0, 0, 0, 0, 1, 0, 1];
         let to = SocketAddr::from((to, 0));
@@ -346,6 +360,12 @@ impl Instance {
         OwnedFd::from(File::open(self.run_dir().join("router")).expect("the pin is there"))
     }
 
+    /// How many flows the sandbox with this mark has, of whatever kind.
+    pub fn flows(&self, mark: u32) -> usize {
+        let list = format!("conntrack -L --mark {mark}/0xffffff 2>/dev/null");
+        run_inside(&self.router(), &list).lines().count()
+    }
+
     pub fn uplink(&self) -> (Ipv4Addr, Ipv4Addr) {
         let first = u32::from(Ipv4Addr::new(198, 19, 0, 0)) + 2 * u32::from(self.config.instance);
         (Ipv4Addr::from(first), Ipv4Addr::from(first + 1))
@@ -391,13 +411,57 @@ impl Netd {
     }
 
     pub fn ask_gateway(&mut self, ask: gateway_net::Ask) -> Result<gateway_net::Answer, Fault> {
+        let seq = self.post_gateway(ask);
+        self.answer_gateway(seq)
+    }
+
+    pub fn post_gateway(&mut self, ask: gateway_net::Ask) -> u64 {
         self.seq += 1;
         let request = Request {
             seq: self.seq,
             body: ask,
         };
         let _ = self.gateway.send_timeout(&request, Vec::new(), PATIENCE);
-        answer::<_, gateway_net::Event>(&mut self.gateway, self.seq).map(|(answer, _)| answer)
+        self.seq
+    }
+
+    pub fn answer_gateway(&mut self, seq: u64) -> Result<gateway_net::Answer, Fault> {
+        answer::<_, gateway_net::Event>(&mut self.gateway, seq).map(|(answer, _)| answer)
+    }
+
+    /// A request for a policy that is not waited for.
+    pub fn post_set(&mut self, sandbox: &SandboxId, generation: u64, policy: Policy) -> u64 {
+        let sandbox = sandbox.clone();
+        self.post_gateway(gateway_net::Ask::PolicySet {
+            sandbox,
+            generation,
+            policy,
+        })
+    }
+
+    /// Generation, whether nothing leaves, and whether that is because a policy could not be put in force.
+    pub fn get(&mut self, sandbox: &SandboxId) -> Result<(u64, bool, bool), Fault> {
+        let sandbox = sandbox.clone();
+        match self.ask_gateway(gateway_net::Ask::PolicyGet { sandbox })? {
+            gateway_net::Answer::Policy {
+                generation,
+                airgap,
+                sealed,
+                ..
+            } => Ok((generation, airgap, sealed)),
+            other @ gateway_net::Answer::InForce { .. } => panic!("{other:?}"),
+        }
+    }
+
+    pub fn answer_privd(&mut self, seq: u64) -> Result<priv_net::Answer, Fault> {
+        answer::<_, priv_net::Event>(&mut self.privd, seq).map(|(answer, _)| answer)
+    }
+
+    /// An egressd that is this test.
+    pub fn egressd(&mut self) -> Egressd {
+        let (channel, end) = Channel::pair().expect("socketpair");
+        self.post(priv_net::Ask::EgressChannel, vec![end.into_fd()]);
+        Egressd { channel, seq: 0 }
     }
 
     pub fn reconciled(&mut self) -> &mut Self {
@@ -409,13 +473,12 @@ impl Netd {
     }
 
     pub fn lease(&mut self, sandbox: &SandboxId) {
-        self.post(
-            priv_net::Ask::LeaseLive {
-                sandbox: sandbox.clone(),
-                bounds: Bounds::DEFAULT,
-            },
-            Vec::new(),
-        );
+        self.lease_within(sandbox, Bounds::DEFAULT);
+    }
+
+    pub fn lease_within(&mut self, sandbox: &SandboxId, bounds: Bounds) {
+        let sandbox = sandbox.clone();
+        self.post(priv_net::Ask::LeaseLive { sandbox, bounds }, Vec::new());
     }
 
     pub fn gone(&mut self, sandbox: &SandboxId) {
@@ -510,6 +573,136 @@ impl Netd {
         let (done, _) = self.ask(priv_net::Ask::Purge, Vec::new()).expect("purges");
         assert_eq!(done, priv_net::Answer::Done);
         assert!(self.child.wait().expect("it is ours").success());
+    }
+}
+
+/// An egressd that does what a test says.
+pub struct Egressd {
+    pub channel: Channel,
+    seq: u64,
+}
+
+pub type Heard = Message<net_egress::Answer, net_egress::Event>;
+
+impl Egressd {
+    /// The next event, with what rides along.
+    pub fn event(&mut self) -> (net_egress::Event, Vec<OwnedFd>) {
+        match self.channel.recv_timeout::<Heard>(PATIENCE) {
+            Ok((Message::Event(event), fds)) => (event, fds),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Events until the sockets come, all settled; then the sockets.
+    pub fn greeted(&mut self) -> (Vec<net_egress::Event>, Vec<OwnedFd>) {
+        let mut events = Vec::new();
+        loop {
+            match self.event() {
+                (net_egress::Event::Traffic, sockets) => return (events, sockets),
+                (event, _) => {
+                    self.settle(&event);
+                    events.push(event);
+                }
+            }
+        }
+    }
+
+    pub fn post(&mut self, body: net_egress::Ask) -> u64 {
+        self.seq += 1;
+        let seq = self.seq;
+        let _ = self.channel.send(&Request { seq, body }, Vec::new());
+        seq
+    }
+
+    pub fn settle(&mut self, event: &net_egress::Event) {
+        let (net_egress::Event::Policy { serial, .. } | net_egress::Event::Gone { serial, .. }) =
+            event
+        else {
+            panic!("{event:?}");
+        };
+        let serial = *serial;
+        self.post(net_egress::Ask::Settled { serial });
+    }
+
+    /// A socket, or why not.
+    pub fn ask(&mut self, ask: net_egress::Ask) -> Result<OwnedFd, Fault> {
+        let wanted = self.post(ask);
+        match self.channel.recv_timeout::<Heard>(PATIENCE) {
+            Ok((Message::Reply { seq, result }, fds)) => {
+                assert_eq!(seq, wanted);
+                result.map(|net_egress::Answer::Socket| {
+                    let [socket] = <[OwnedFd; 1]>::try_from(fds).expect("one descriptor");
+                    socket
+                })
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn dial(
+        &mut self,
+        n: u32,
+        generation: u64,
+        to: Ipv4Addr,
+        port: u16,
+    ) -> Result<OwnedFd, Fault> {
+        self.ask(net_egress::Ask::Dial {
+            sandbox: id(n),
+            generation,
+            to: SocketAddrV4::new(to, port),
+        })
+    }
+
+    pub fn query(
+        &mut self,
+        n: u32,
+        generation: u64,
+        server: Ipv4Addr,
+        stream: bool,
+    ) -> Result<OwnedFd, Fault> {
+        self.ask(net_egress::Ask::Query {
+            sandbox: id(n),
+            generation,
+            server,
+            stream,
+        })
+    }
+
+    /// Puts a policy in force as an obedient egressd does.
+    pub fn set(&mut self, netd: &mut Netd, n: u32, generation: u64, policy: Policy) {
+        let seq = netd.post_set(&id(n), generation, policy);
+        loop {
+            let (event, _) = self.event();
+            self.settle(&event);
+            if matches!(&event, net_egress::Event::Policy { sandbox, generation: g, .. }
+                if *sandbox == id(n) && *g == generation)
+            {
+                break;
+            }
+        }
+        netd.answer_gateway(seq).expect("in force");
+    }
+}
+
+/// A policy from what users write.
+pub fn lists(allow: &[&str], deny: &[&str]) -> Policy {
+    let list = |list: &[&str]| {
+        let cidr = |text: &&str| text.parse().expect("a network");
+        list.iter().map(cidr).collect()
+    };
+    Policy {
+        allow: list(allow),
+        deny: list(deny),
+        ..OPEN
+    }
+}
+
+/// The same with names.
+pub fn names(names: &[&str], allow: &[&str], deny: &[&str]) -> Policy {
+    let pattern = |text: &&str| NamePattern::new(text).expect("a pattern");
+    Policy {
+        names: names.iter().map(pattern).collect(),
+        ..lists(allow, deny)
     }
 }
 

@@ -1,0 +1,359 @@
+//! egressd: what it is told, and the sockets it is given.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use warder_desired::DNS;
+use warder_ipc::{Channel, IpcError};
+use warder_links::plan::Pair;
+use warder_nft::flow::{ASKED, DIALLED};
+use warder_wire::net_egress::{Answer, Event};
+use warder_wire::{Fault, FaultCode, Message, Policy, SandboxId};
+
+use super::{Daemon, no_lease, purged};
+use crate::ledger::SlotRecord;
+use crate::log;
+use crate::table::{Budget, Rate};
+use crate::worker;
+
+/// How long egressd may take to end the flows that an event forbids. After that it counts as dead.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Sockets for one sandbox.
+const EACH: Rate = Rate {
+    burst: 1024.0,
+    per_second: 512.0,
+};
+/// Sockets in all.
+const ALL: Rate = Rate {
+    burst: 8192.0,
+    per_second: 4096.0,
+};
+
+/// An event that was not sent yet: what holds for a sandbox is looked up when it is.
+#[derive(Debug)]
+enum Told {
+    Policy(SandboxId),
+    Gone(SandboxId),
+}
+
+/// Who waits for egressd to settle an event.
+#[derive(Debug)]
+struct Await {
+    sandbox: SandboxId,
+    /// A slot whose flows have ended then.
+    release: Option<SlotRecord>,
+    sent: Option<Instant>,
+}
+
+/// egressd as netd sees it.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub(crate) channel: Channel,
+    queue: VecDeque<(u64, Told)>,
+    awaits: BTreeMap<u64, Await>,
+    /// Whether it has been sent the sockets.
+    greeted: bool,
+    /// Since when it has not read what events wait behind.
+    stuck: Option<Instant>,
+    all: Budget,
+    each: BTreeMap<SandboxId, Budget>,
+}
+
+impl Daemon {
+    /// False when `fd` is no channel.
+    pub(crate) fn egress_channel(&mut self, fd: OwnedFd) -> bool {
+        let Ok(channel) = Channel::from_fd(fd) else {
+            return false;
+        };
+        self.lose_egress();
+        self.egress = Some(Egress {
+            channel,
+            queue: VecDeque::new(),
+            awaits: BTreeMap::new(),
+            greeted: false,
+            stuck: None,
+            all: Budget::full(Instant::now(), ALL),
+            each: BTreeMap::new(),
+        });
+        let known = self.book.iter().filter(|(_, entry)| entry.slot.is_some());
+        let known: Vec<SandboxId> = known.map(|(sandbox, _)| sandbox.clone()).collect();
+        for sandbox in known {
+            self.post(Told::Policy(sandbox), None);
+        }
+        self.talk();
+        true
+    }
+
+    /// egressd is dead, or is to die: whoever waits for it is served otherwise.
+    pub(crate) fn lose_egress(&mut self) {
+        let Some(Egress { awaits, .. }) = self.egress.take() else {
+            return;
+        };
+        for (
+            serial,
+            Await {
+                sandbox, release, ..
+            },
+        ) in awaits
+        {
+            match release {
+                Some(slot) => self.end_released(sandbox, slot),
+                None => self.egress_settled(&sandbox, serial, false),
+            }
+        }
+    }
+
+    /// Tells egressd what holds for a sandbox that has a slot. The number of the event; none without egressd.
+    pub(super) fn tell(&mut self, sandbox: &SandboxId) -> Option<u64> {
+        self.book.get(sandbox)?.slot?;
+        let serial = self.post(Told::Policy(sandbox.clone()), None);
+        self.talk();
+        serial
+    }
+
+    /// Tells egressd that a sandbox's slot is being given up; its flows in the kernel end afterwards.
+    pub(super) fn tell_gone(&mut self, sandbox: SandboxId, slot: SlotRecord) {
+        if let Some(egress) = &mut self.egress {
+            egress.each.remove(&sandbox);
+        }
+        if self.post(Told::Gone(sandbox.clone()), Some(slot)).is_none() {
+            self.end_released(sandbox, slot);
+        }
+        self.talk();
+    }
+
+    fn post(&mut self, told: Told, release: Option<SlotRecord>) -> Option<u64> {
+        let egress = self.egress.as_mut()?;
+        self.events += 1;
+        let serial = self.events;
+        let (Told::Policy(sandbox) | Told::Gone(sandbox)) = &told;
+        let sandbox = sandbox.clone();
+        let sent = None;
+        egress.awaits.insert(
+            serial,
+            Await {
+                sandbox,
+                release,
+                sent,
+            },
+        );
+        egress.queue.push_back((serial, told));
+        Some(serial)
+    }
+
+    /// Sends what egressd takes: all policies first, then the sockets.
+    pub(crate) fn talk(&mut self) {
+        while let Some(egress) = &mut self.egress {
+            if egress.channel.wants_write() {
+                if !egress.queue.is_empty() {
+                    egress.stuck.get_or_insert_with(Instant::now);
+                }
+                return;
+            }
+            egress.stuck = None;
+            let sent = if let Some((serial, told)) = egress.queue.pop_front() {
+                if let Some(waiting) = egress.awaits.get_mut(&serial) {
+                    waiting.sent = Some(Instant::now());
+                }
+                let event = self.event(serial, told);
+                self.send_egress(&Message::Event(event), Vec::new())
+            } else if egress.greeted {
+                return;
+            } else {
+                egress.greeted = true;
+                self.greet()
+            };
+            if let Err(why) = sent {
+                log::audit(format_args!("egressd: {why}"));
+                // What waits for it is served by others from the loop on.
+                self.egress_lost = true;
+                return;
+            }
+        }
+    }
+
+    fn event(&self, serial: u64, told: Told) -> Event {
+        let (Told::Policy(sandbox) | Told::Gone(sandbox)) = &told;
+        let gone = Event::Gone {
+            serial,
+            sandbox: sandbox.clone(),
+        };
+        let Told::Policy(sandbox) = told else {
+            return gone;
+        };
+        let Some(entry) = self.book.get(&sandbox) else {
+            return gone;
+        };
+        let pair = entry
+            .slot
+            .and_then(|slot| Pair::new(self.config.block, slot.index));
+        let Some(Pair { address, .. }) = pair else {
+            return gone;
+        };
+        Event::Policy {
+            serial,
+            sandbox,
+            address,
+            generation: entry.standing.generation,
+            policy: entry.effective(),
+            flows: entry.bounds.flows,
+        }
+    }
+
+    fn greet(&mut self) -> Result<(), IpcError> {
+        let Some(kernel) = &self.kernel else {
+            return Err(IpcError::Closed);
+        };
+        let sockets = &kernel.listeners;
+        let copies: Result<Vec<OwnedFd>, _> = [&sockets.tcp, &sockets.udp, &sockets.log]
+            .into_iter()
+            .map(|fd| fd.as_fd().try_clone_to_owned())
+            .collect();
+        match copies {
+            Ok(copies) => self.send_egress(&Message::Event(Event::Traffic), copies),
+            Err(error) => {
+                log::line(format_args!("sockets for egressd: {error}"));
+                Err(IpcError::Closed)
+            }
+        }
+    }
+
+    fn send_egress(
+        &mut self,
+        message: &Message<Answer, Event>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), IpcError> {
+        match &mut self.egress {
+            Some(egress) => egress.channel.send(message, fds),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether one more socket is within the rates.
+    pub(crate) fn egress_budget(&mut self, sandbox: &SandboxId) -> bool {
+        let known = self.book.contains_key(sandbox);
+        let Some(egress) = &mut self.egress else {
+            return false;
+        };
+        let now = Instant::now();
+        let own = || Budget::full(now, EACH);
+        // Names of no sandbox must not fill the memory.
+        egress.all.take(now)
+            && (!known
+                || egress
+                    .each
+                    .entry(sandbox.clone())
+                    .or_insert_with(own)
+                    .take(now))
+    }
+
+    pub(crate) fn egress_dial(
+        &mut self,
+        seq: u64,
+        sandbox: &SandboxId,
+        generation: u64,
+        to: SocketAddrV4,
+    ) {
+        let allowed = self.judged(sandbox, generation, |daemon, policy| {
+            to.port() != 0 && policy.reaches(&daemon.config.never, *to.ip())
+        });
+        let socket = allowed.and_then(|mark| self.socket(DIALLED | mark, to, true));
+        self.answer_egress(seq, socket);
+    }
+
+    pub(crate) fn egress_query(
+        &mut self,
+        seq: u64,
+        sandbox: &SandboxId,
+        generation: u64,
+        server: std::net::Ipv4Addr,
+        stream: bool,
+    ) {
+        let allowed = self.judged(sandbox, generation, |daemon, policy| {
+            policy.resolves(&daemon.config.never, &daemon.config.resolvers, server)
+        });
+        let to = SocketAddrV4::new(server, DNS);
+        let socket = allowed.and_then(|mark| self.socket(ASKED | mark, to, stream));
+        self.answer_egress(seq, socket);
+    }
+
+    /// The sandbox's mark, if its policy of now has that generation and allows what is asked.
+    fn judged(
+        &self,
+        sandbox: &SandboxId,
+        generation: u64,
+        allows: impl FnOnce(&Self, &Policy) -> bool,
+    ) -> Result<u32, Fault> {
+        let entry = self.book.get(sandbox).filter(|entry| entry.live);
+        let entry = entry.ok_or_else(|| no_lease(sandbox))?;
+        let slot = entry.slot.ok_or_else(|| no_lease(sandbox))?;
+        if generation != entry.standing.generation {
+            let detail = format!("generation {} is in force", entry.standing.generation);
+            return Err(Fault::new(FaultCode::Conflict, detail));
+        }
+        if entry.airgap() || !allows(self, &entry.standing.policy) {
+            return Err(Fault::new(FaultCode::Refused, "not allowed to the sandbox"));
+        }
+        Ok(slot.index.saturating_add(1))
+    }
+
+    fn socket(&mut self, mark: u32, to: SocketAddrV4, stream: bool) -> Result<OwnedFd, Fault> {
+        let kernel = self.kernel.as_ref().ok_or_else(purged)?;
+        let socket = kernel.router.dial(mark, to, stream);
+        socket.map_err(|e| worker::fault(&e))
+    }
+
+    pub(crate) fn answer_egress(&mut self, seq: u64, result: Result<OwnedFd, Fault>) {
+        let (result, fds) = match result {
+            Ok(socket) => (Ok(Answer::Socket), vec![socket]),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        if let Err(e) = self.send_egress(&Message::Reply { seq, result }, fds) {
+            log::audit(format_args!("egressd: {e}"));
+            self.lose_egress();
+        }
+    }
+
+    /// egressd says that event `serial` is settled; false if it was not sent, or answered before.
+    pub(crate) fn egress_says_settled(&mut self, serial: u64) -> bool {
+        let Some(egress) = &mut self.egress else {
+            return true;
+        };
+        let sent = |waiting: &Await| waiting.sent.is_some();
+        if !egress.awaits.get(&serial).is_some_and(sent) {
+            return false;
+        }
+        if let Some(Await {
+            sandbox, release, ..
+        }) = egress.awaits.remove(&serial)
+        {
+            match release {
+                Some(slot) => self.end_released(sandbox, slot),
+                None => self.egress_settled(&sandbox, serial, true),
+            }
+        }
+        true
+    }
+
+    /// When egressd will count as dead unless it settles something.
+    pub(super) fn egress_deadline(&self) -> Option<Instant> {
+        let egress = self.egress.as_ref()?;
+        let oldest = egress.awaits.values().next().and_then(|a| a.sent);
+        let since = [oldest, egress.stuck].into_iter().flatten().min()?;
+        since.checked_add(SETTLE)
+    }
+
+    /// What is due by the clock.
+    pub(super) fn egress_tick(&mut self, now: Instant) {
+        if self.egress_deadline().is_some_and(|at| at <= now) {
+            log::audit("egressd does not settle what it was told");
+            self.egress_lost = true;
+        }
+        if std::mem::take(&mut self.egress_lost) {
+            self.lose_egress();
+        }
+        self.talk();
+    }
+}
