@@ -11,6 +11,7 @@ use crate::clock::Micros;
 use crate::lifecycle::Idempotency;
 use crate::limits;
 use crate::peers::Peers;
+use crate::refusals::Feed;
 use crate::registry::{Events, Registry};
 use crate::stats::Stats;
 use crate::tls::Certificates;
@@ -40,6 +41,8 @@ pub(crate) struct Gateway {
     pub(crate) volumes: Volumes,
     /// What happened to sandboxes.
     pub(crate) events: Events,
+    /// What sandboxes were refused by their network policies.
+    pub(crate) refusals: Feed,
     /// Who is asked.
     pub(crate) peers: Arc<Peers>,
     /// Who closes what came from a guest.
@@ -76,6 +79,7 @@ impl Gateway {
             registry,
             events,
             volumes,
+            refusals: Feed::default(),
             warm,
             peers,
             reaper,

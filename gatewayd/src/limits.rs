@@ -136,6 +136,12 @@ pub(crate) const EVENTS: usize = 10_000;
 pub(crate) const EVENT_BYTES: usize = 8 * 1024 * 1024;
 /// Longest `eventData` in bytes; metadata that does not fit is left out and said to be.
 pub(crate) const EVENT_DATA_BYTES: usize = 4 * 1024;
+/// Refusals kept for each sandbox.
+pub(crate) const REFUSALS: usize = 256;
+/// And bytes of them; whichever is reached first drops the oldest.
+pub(crate) const REFUSAL_BYTES: usize = 32 * 1024;
+/// Refusals of all sandboxes that are kept for those who follow the events.
+pub(crate) const REFUSALS_TOLD: usize = 2048;
 /// Most who follow the events at once.
 pub(crate) const EVENT_FOLLOWERS: usize = 16;
 /// How often each running sandbox's use is sampled.

@@ -28,6 +28,7 @@ mod network;
 mod peers;
 mod proxy;
 mod random;
+mod refusals;
 mod registry;
 mod sandbox;
 mod serve;

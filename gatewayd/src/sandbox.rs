@@ -17,6 +17,7 @@ use crate::logs::AgentLines;
 use crate::metrics::Series;
 use crate::peers::Peers;
 use crate::proxy::{Door, Https, Pools};
+use crate::refusals::RefusalLog;
 use crate::registry::record::SandboxRecord;
 
 /// What a sandbox is doing.
@@ -77,6 +78,8 @@ pub(crate) struct Sandbox {
     pub(crate) series: Mutex<Series>,
     /// One permit for each request that waits until it is woken.
     pub(crate) waiting: Arc<Semaphore>,
+    // What its network policy refused.
+    refusals: Mutex<RefusalLog>,
     now: Mutex<Now>,
     // The time its agent was told last.
     told: AtomicU64,
@@ -117,6 +120,7 @@ impl Sandbox {
             network: tokio::sync::Mutex::default(),
             agent_lines: AgentLines::default(),
             series: Mutex::default(),
+            refusals: Mutex::default(),
             told: AtomicU64::new(0),
             now: Mutex::new(Now {
                 record,
@@ -133,6 +137,11 @@ impl Sandbox {
     /// What may change; never held across an await.
     pub(crate) fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its network policy refused; never held across an await.
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, RefusalLog> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record as it is.

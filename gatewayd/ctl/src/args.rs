@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Pool(Pool),
     /// What happened to sandboxes, oldest first.
     Events(Events),
+    /// Cut a sandbox off from the network at once, connections that are open included, or let its options hold again.
+    Airgap(AirGap),
+    /// What a sandbox may reach, whether that is in force, and what it was refused.
+    Network(Network),
     /// Log lines of a sandbox: of its life, its agent and the processes in it.
     Logs(Logs),
     /// What a sandbox used lately; without one, everything about the server in Prometheus' text format.
@@ -306,6 +310,27 @@ pub(crate) struct Events {
     /// Only those after this number; remember the last one seen to go on from there.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) after: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AirGap {
+    /// The sandbox.
+    pub(crate) id: String,
+    /// Whether nothing may leave.
+    pub(crate) state: OnOff,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Network {
+    /// The sandbox.
+    pub(crate) id: String,
 }
 
 #[derive(Debug, clap::Args)]

@@ -59,6 +59,13 @@ fn shown(event: &Value) -> String {
         let (from, to) = (field(event, "from"), field(event, "to"));
         return format!("events {from} to {to} had to make room for newer ones");
     }
+    if kind == "warder.network.dropped" {
+        let (at, count) = (field(event, "timestamp"), field(event, "count"));
+        return format!("        {at}  {count} refusals came too fast to be told");
+    }
+    if kind == "sandbox.network.refused" {
+        return refused(event);
+    }
     let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
     let mut line = format!(
         "{:>6}  {}  {:<12}  {}  {}",
@@ -72,6 +79,34 @@ fn shown(event: &Value) -> String {
         let text = field(&event["eventData"], name);
         if !text.is_empty() {
             line.push_str(&format!("  {prefix}{text}"));
+        }
+    }
+    line
+}
+
+/// What a network policy refused.
+fn refused(event: &Value) -> String {
+    let data = &event["eventData"];
+    let mut to = field(data, "address");
+    if data["port"] != 0 {
+        to = format!("{to}:{}", field(data, "port"));
+    }
+    let name = field(data, "name");
+    if !name.is_empty() {
+        to = format!("{to} ({name})");
+    }
+    let mut line = format!(
+        "        {}  {:<12}  {}  {} {to}: {}",
+        field(event, "timestamp"),
+        "refused",
+        field(event, "sandboxId"),
+        field(data, "protocol"),
+        field(data, "rule"),
+    );
+    for (of, name, what) in [(data, "count", "times"), (event, "untold", "more not told")] {
+        let count = of[name].as_u64().unwrap_or(0);
+        if count > u64::from(name == "count") {
+            line.push_str(&format!(", {count} {what}"));
         }
     }
     line
@@ -92,6 +127,16 @@ mod tests {
         assert_eq!(
             shown(&event),
             "     7  T  killed        i1  base  reason time?out"
+        );
+        let refused = json!({
+            "type": "sandbox.network.refused", "timestamp": "T", "sandboxId": "i1", "untold": 5,
+            "eventData": {"protocol": "tcp", "address": "1.2.3.4", "port": 443, "name": "a.example",
+                "rule": "the name is not in allowOut", "count": 2},
+        });
+        assert_eq!(
+            shown(&refused),
+            "        T  refused       i1  tcp 1.2.3.4:443 (a.example): the name is not in allowOut, 2 times, \
+             5 more not told"
         );
         let gap = json!({"type": "warder.events.dropped", "from": 1, "to": 5});
         assert!(shown(&gap).contains("1 to 5"));

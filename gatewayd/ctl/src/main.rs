@@ -20,6 +20,7 @@ mod http;
 mod key;
 mod logs;
 mod metrics;
+mod network;
 mod output;
 mod place;
 mod pool;
@@ -91,6 +92,8 @@ async fn run(args: Args, output: Output) -> Result<u8, Error> {
         Command::Template(command) => template::run(&place, command, output).await,
         Command::Pool(command) => pool::run(&place, command, output).await,
         Command::Events(options) => events::run(&place, options, output).await,
+        Command::Airgap(options) => network::airgap(&place, options, output).await,
+        Command::Network(options) => network::show(&place, options, output).await,
         Command::Logs(options) => logs::run(&place, options, output).await,
         Command::Metrics(options) => metrics::run(&place, options, output).await,
         Command::Reload => reload::run(&place, output).await,

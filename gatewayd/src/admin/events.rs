@@ -24,11 +24,16 @@ struct Query {
     after: u64,
     sandbox: Option<SandboxId>,
     follow: bool,
+    /// The last line of refusals seen; `None` if they are not wanted.
+    refusals: Option<u64>,
 }
 
 impl Query {
     fn parse(text: Option<&str>) -> Result<Self, ApiError> {
-        let mut query = Self::default();
+        let mut query = Self {
+            refusals: Some(0),
+            ..Self::default()
+        };
         let pairs = query_pairs(text.unwrap_or_default())
             .ok_or_else(|| ApiError::bad("the query has a broken escape"))?;
         for (name, value) in pairs {
@@ -36,6 +41,10 @@ impl Query {
             match name.as_str() {
                 "after" => query.after = value.parse().map_err(|_| bad())?,
                 "sandbox" => query.sandbox = Some(SandboxId::new(&value).map_err(|_| bad())?),
+                "network" => match value.as_str() {
+                    "false" => query.refusals = None,
+                    from => query.refusals = Some(from.parse().map_err(|_| bad())?),
+                },
                 "follow" => query.follow = value.parse().map_err(|_| bad())?,
                 _ => return Err(ApiError::bad(format!("{name} means nothing here"))),
             }
@@ -44,8 +53,11 @@ impl Query {
     }
 }
 
-/// `GET /admin/events?after=&sandbox=&follow=`: JSON lines, oldest first. Where events were dropped before
+/// `GET /admin/events?after=&sandbox=&follow=&network=`: JSON lines, oldest first. Where events were dropped before
 /// they could be told, a line `{"type": "warder.events.dropped", "from", "to"}` says which numbers.
+///
+/// Behind them, what network policies refused, `{"type": "sandbox.network.refused"}`: the last ones, kept in memory,
+/// with numbers of their own; `network` is the last of those seen, or `false`.
 pub(super) fn stream(gateway: &Arc<Gateway>, query: Option<&str>) -> Result<Answer, ApiError> {
     let query = Query::parse(query)?;
     let permit = Arc::clone(&gateway.events.followers)
@@ -77,9 +89,11 @@ async fn tell(
     sender: &mpsc::Sender<Bytes>,
 ) -> Result<(), mpsc::error::SendError<Bytes>> {
     let mut newest = gateway.events.newest();
-    let mut cursor = query.after;
+    let mut refused = gateway.refusals.newest();
+    let (mut cursor, mut seen) = (query.after, query.refusals);
     loop {
         newest.borrow_and_update();
+        refused.borrow_and_update();
         loop {
             let oldest = gateway.events.oldest();
             let page = gateway.events.after(cursor, PAGE);
@@ -106,11 +120,23 @@ async fn tell(
             let Some(last) = page.last() else { break };
             cursor = last.number;
         }
+        while let Some(before) = seen {
+            let page = gateway.refusals.after(before, PAGE);
+            let Some(last) = page.last() else { break };
+            seen = Some(last.number);
+            let only = query.sandbox.as_ref();
+            let lines = page.iter().filter(|line| line.concerns(only));
+            let lines: String = lines.map(|line| format!("{}\n", line.view())).collect();
+            if !lines.is_empty() {
+                sender.send(Bytes::from(lines)).await?;
+            }
+        }
         if !query.follow {
             return Ok(());
         }
         tokio::select! {
             changed = newest.changed() => if changed.is_err() { return Ok(()) },
+            changed = refused.changed(), if seen.is_some() => if changed.is_err() { return Ok(()) },
             () = sender.closed() => return Ok(()),
         }
     }
@@ -122,10 +148,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for bad in ["after=x", "sandbox=../etc", "follow=maybe", "types=x", "%"] {
+        for bad in [
+            "after=x",
+            "sandbox=../etc",
+            "follow=maybe",
+            "types=x",
+            "network=x",
+            "%",
+        ] {
             assert_eq!(Query::parse(Some(bad)).expect_err(bad).status, 400);
         }
         let query = Query::parse(Some("after=7&follow=true")).expect("fine");
-        assert!(query.after == 7 && query.follow);
+        assert!(query.after == 7 && query.follow && query.refusals == Some(0));
+        let query = Query::parse(Some("network=false")).expect("fine");
+        assert_eq!(query.refusals, None);
     }
 }

@@ -202,6 +202,19 @@ fn requests(text: &mut Text, gateway: &Gateway) {
 }
 
 fn events(text: &mut Text, gateway: &Gateway) {
+    let (refused, untold) = gateway.refusals.counts();
+    text.one(
+        "warder_network_refused_total",
+        "counter",
+        "Connections, packets and questions that network policies refused, as far as egressd told.",
+        refused,
+    );
+    text.one(
+        "warder_network_untold_total",
+        "counter",
+        "Those that egressd had to leave out.",
+        untold,
+    );
     let events = &gateway.events;
     let name = "warder_events_total";
     text.family(name, "counter", "Lifecycle events since gatewayd began.");

@@ -118,6 +118,9 @@ async fn route(
         ("PUT", ["sandboxes", id, "network"]) => {
             network::update(gateway, caller, id, request).await
         }
+        ("GET", ["sandboxes", id, "network", "log"]) => {
+            network::log(gateway, id, request.uri().query())
+        }
         ("PUT", ["sandboxes", id, "airgap"]) => network::airgap(gateway, caller, id, request).await,
         ("GET", ["sandboxes", "metrics"]) => metrics::batch(gateway, request.uri().query()).await,
         ("GET", ["sandboxes", id, "metrics"]) => {

@@ -15,7 +15,9 @@ pub(super) fn explain(path: &[&str]) -> ApiError {
             return ApiError::wrong_method("GET, POST");
         }
         ["sandboxes", _, "network" | "airgap"] => return ApiError::wrong_method("PUT"),
-        ["snapshots"] | ["sandboxes", "metrics"] => return ApiError::wrong_method("GET"),
+        ["snapshots"] | ["sandboxes", _, "network", "log"] | ["sandboxes", "metrics"] => {
+            return ApiError::wrong_method("GET");
+        }
         ["sandboxes" | "volumes", _] => return ApiError::wrong_method("GET, DELETE"),
         _ => {
             let mut error = ApiError::new(StatusCode::NOT_FOUND, "there is no such path");

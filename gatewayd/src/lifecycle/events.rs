@@ -8,6 +8,7 @@ use warder_wire::{Fault, FaultCode, SandboxId, gateway_plugin};
 
 use crate::gateway::Gateway;
 use crate::peers::Events;
+use crate::refusals;
 use crate::registry::record::{EventKind, SandboxRecord};
 use crate::sandbox::Phase;
 
@@ -54,6 +55,11 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
             }
             Err(error) => eprintln!("gatewayd: netd's channel is none: {error}"),
         },
+        (Event::EgressChannel, Some(fd)) => {
+            if let Err(error) = refusals::listen(gateway, fd) {
+                eprintln!("gatewayd: egressd's channel is none: {error}");
+            }
+        }
         (Event::PluginChannel { backend }, Some(fd)) if backend == gateway.backend => {
             match gateway.peers.plugin_started(fd) {
                 Ok((number, mut events)) => {

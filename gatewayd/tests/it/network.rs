@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use warder_wire::policy::Cidr;
+use warder_wire::egress_gateway::{Event, Refused, Why};
+use warder_wire::policy::{Cidr, HostName, Rule};
 use warder_wire::{FaultCode, Policy, SandboxId};
 
 use super::fake::Fake;
@@ -533,4 +534,152 @@ fn a_policy_is_in_force_before_a_create_answers_also_from_a_pool() {
     let body = json!({"templateID": "base", "network": deny_all()});
     let refused = fake.api("POST", "/v2/sandboxes", body);
     refused.is_error(500);
+}
+
+fn refused(sandbox: &str, port: u16, name: Option<&str>, why: Why) -> Event {
+    Event::Refused(Refused {
+        sandbox: SandboxId::new(sandbox).expect("id"),
+        generation: 1,
+        protocol: 6,
+        address: [8, 8, 8, 8].into(),
+        port,
+        name: name.map(|name| HostName::new(name).expect("a name")),
+        why,
+        times: 3,
+    })
+}
+
+#[test]
+fn what_was_refused_is_told_and_pushes_nothing_else_out() {
+    let fake = Fake::start();
+    let [hostile, quiet] = [0, 1].map(|_| id(&fake.create(json!({}))));
+    let log = |id: &str, query: &str| {
+        let path = format!("/sandboxes/{id}/network/log{query}");
+        fake.api("GET", &path, Value::Null)
+    };
+    assert_eq!(log(&quiet, "").json(), json!([]));
+    let mut egressd = fake.egress();
+    let mut tell = |event: &Event| {
+        egressd
+            .send_timeout(event, Vec::new(), SOON)
+            .expect("taken");
+    };
+    tell(&refused(&quiet, 443, Some("evil.example"), Why::Name));
+    tell(&refused(
+        &quiet,
+        25,
+        None,
+        Why::Address(Rule::Deny(Cidr::ALL)),
+    ));
+    tell(&refused(&quiet, 443, Some("evil.example"), Why::Name));
+    tell(&refused("iaaaaaaaaaaaaaaaaaaaa", 1, None, Why::Name));
+    for port in 1..=3000 {
+        tell(&refused(&hostile, port, None, Why::Quic));
+    }
+    tell(&Event::Dropped(7));
+    until("all have come", || {
+        let metrics = fake.operator("GET", "/admin/metrics", b"");
+        metrics.text().contains("warder_network_untold_total 7\n")
+    });
+    let told = log(&quiet, "").json();
+    let shown = |n: usize, names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| told[n][*name].clone()).collect()
+    };
+    let names = [
+        "protocol",
+        "address",
+        "port",
+        "name",
+        "reason",
+        "rule",
+        "count",
+        "generation",
+    ];
+    assert_eq!(
+        json!(shown(0, &names)),
+        json!([
+            "tcp",
+            "8.8.8.8",
+            25,
+            null,
+            "denied",
+            "denyOut 0.0.0.0/0",
+            3,
+            1
+        ])
+    );
+    assert_eq!(
+        json!(shown(1, &names)),
+        json!([
+            "tcp",
+            "8.8.8.8",
+            443,
+            "evil.example",
+            "name",
+            "the name is not in allowOut",
+            6,
+            1
+        ])
+    );
+    assert_eq!(told.as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        log(&quiet, "?limit=1&direction=backward").json()[0]["port"],
+        json!(443)
+    );
+    assert_eq!(log(&quiet, "?cursor=32503680000000").json(), json!([]));
+    let full = log(&hostile, "");
+    assert_eq!(full.json().as_array().map(Vec::len), Some(256));
+    assert_eq!(full.header("x-warder-dropped"), Some("8232"));
+    for bad in ["?limit=x", "?limit=1001", "?cursor=-1", "?direction=up"] {
+        log(&quiet, bad).is_error(400);
+    }
+    log(UNKNOWN, "").is_error(404);
+    // Who follows hears of some of it, and of all that happened to sandboxes.
+    let lines = |query: &str| -> Vec<Value> {
+        let text = fake
+            .operator("GET", &format!("/admin/events{query}"), b"")
+            .text();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("json"))
+            .collect()
+    };
+    let all = lines("");
+    let of = |kind: &str, id: &str| {
+        let wanted = |line: &&Value| line["type"] == kind && line["sandboxId"] == id;
+        all.iter().filter(wanted).count()
+    };
+    assert_eq!(of("sandbox.lifecycle.created", &hostile), 1);
+    assert_eq!(of("sandbox.network.refused", &quiet), 3);
+    assert!((20..100).contains(&of("sandbox.network.refused", &hostile)));
+    let last = all.last().expect("lines");
+    assert_eq!(
+        (&last["type"], &last["count"]),
+        (&json!("warder.network.dropped"), &json!(7))
+    );
+    let seen = last["networkSequence"].as_u64().expect("a number");
+    assert_eq!(
+        lines(&format!("?after=2&network={seen}")),
+        Vec::<Value>::new()
+    );
+    assert_eq!(lines("?network=false").len(), 2);
+    let mut only = lines(&format!("?sandbox={quiet}"));
+    only.retain(|line| line["sandboxId"] != json!(quiet));
+    assert_eq!(only, Vec::<Value>::new());
+    let metrics = fake.operator("GET", "/admin/metrics", b"").text();
+    for line in [
+        "warder_network_refused_total 9009\n",
+        "warder_network_untold_total 7\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+    // The next egressd is heard too.
+    drop(egressd);
+    let mut egressd = fake.egress();
+    let event = refused(&quiet, 22, None, Why::Address(Rule::AirGap));
+    egressd
+        .send_timeout(&event, Vec::new(), SOON)
+        .expect("taken");
+    until("it has come", || {
+        log(&quiet, "").json()[2]["reason"] == json!("air_gap")
+    });
 }
