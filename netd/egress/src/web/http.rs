@@ -12,7 +12,8 @@ use warder_web::Odd;
 use warder_web::http::{Asked, Head, Requests, Responses, Step, Upgrade};
 use warder_wire::HostName;
 
-use super::io::{CHUNK, copy, end, read_some, write_all};
+use super::held::{self, Held};
+use super::io::{copy, end, read_some, write_all};
 use crate::connection::Connection;
 
 /// Requests that wait for their answers at most; more are read when some were answered.
@@ -156,6 +157,7 @@ async fn upload(
     answers: &Answers,
 ) -> io::Result<Up> {
     let mut requests = Requests::default();
+    let mut upgrade = false;
     loop {
         let mut pass = Pass {
             server,
@@ -163,7 +165,7 @@ async fn upload(
             sent: 0,
             at: 0,
         };
-        let stopped = pass.on(&mut requests, name, answers).await?;
+        let stopped = pass.on(&mut requests, &mut upgrade, name, answers).await?;
         pass.flush().await?;
         let at = pass.at;
         waiting.drain(..at);
@@ -187,7 +189,8 @@ async fn upload(
             waiting = Vec::new();
         }
         consume_budget().await;
-        let read = read_some(client, CHUNK, |bytes| {
+        let _held = Held::new(waiting.len());
+        let read = read_some(client, held::most(), |bytes| {
             waiting.extend_from_slice(bytes);
             bytes.len()
         });
@@ -228,13 +231,22 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Judges and sends on what is whole. `upgrade` says that the request under way asks for one.
     async fn on(
         &mut self,
         requests: &mut Requests,
+        upgrade: &mut bool,
         name: &HostName,
         answers: &Answers,
     ) -> io::Result<Stop> {
         loop {
+            // Behind its body: the server may wait for that before it answers.
+            if *upgrade && !requests.within_body() {
+                *upgrade = false;
+                if let Some(stop) = self.upgrade(answers).await? {
+                    return Ok(stop);
+                }
+            }
             match requests.step(&self.bytes[self.at..]) {
                 Ok(Step::More) => return Ok(Stop::More),
                 Ok(Step::Body(count)) => self.at += count,
@@ -250,11 +262,7 @@ impl Pass<'_> {
                     if !self.head(&head, count, answers).await? {
                         return Ok(Stop::Over);
                     }
-                    if head.upgrade
-                        && let Some(stop) = self.upgrade(answers).await?
-                    {
-                        return Ok(stop);
-                    }
+                    *upgrade = head.upgrade;
                 }
                 Err(odd) => return Ok(Stop::Stray(Stray::Odd(odd))),
             }

@@ -7,6 +7,7 @@ use rustix::net::Shutdown;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 
+use super::held::{self, Held};
 use crate::connection::Connection;
 
 /// Most bytes that are read at once.
@@ -70,7 +71,7 @@ pub(super) async fn copy(
     loop {
         // Two fast sides must not keep all others waiting.
         consume_budget().await;
-        let read = read_some(from, CHUNK, |bytes| {
+        let read = read_some(from, held::most(), |bytes| {
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -88,6 +89,7 @@ pub(super) async fn copy(
         match read.await?? {
             None => return end(to),
             Some((left, taken)) if !left.is_empty() => {
+                let _held = Held::new(left.len());
                 write_all(to, &left[taken..]).await?;
                 sent(&left);
             }

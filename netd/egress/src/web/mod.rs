@@ -2,6 +2,7 @@
 
 mod beginning;
 mod connect;
+mod held;
 mod http;
 mod io;
 mod refuse;
@@ -60,10 +61,7 @@ struct Refused<'a> {
 impl<W: World> Work<'_, W> {
     async fn serve(&self, client: Connection) {
         let to = *self.meant.ip();
-        let mut beginning = Beginning {
-            bytes: Vec::new(),
-            seen: None,
-        };
+        let mut beginning = Beginning::none();
         let mut read = false;
         let mut deadline = None;
         let (verdict, server) = loop {
@@ -86,8 +84,9 @@ impl<W: World> Work<'_, W> {
                 Verdict::Name(name) => Some(name),
                 Verdict::Address => None,
                 Verdict::Refuse(why) => {
+                    let too_much = beginning.is_too_much();
                     let refused = Refused {
-                        why: *why,
+                        why: if too_much { Why::TooMany } else { *why },
                         name: beginning.name(),
                         odd: beginning.odd(),
                         first: None,
@@ -112,14 +111,17 @@ impl<W: World> Work<'_, W> {
                 Err(failure) => return self.failed(client, &beginning, failure).await,
             }
         };
-        match (verdict, beginning.seen) {
-            (Verdict::Name(name), Some(Ok(Seen::Http(..)))) => {
-                let relayed = http::relay(client, server, &name, beginning.bytes).await;
+        let (bytes, seen) = beginning.into_parts();
+        let http = matches!(seen, Some(Ok(Seen::Http(..))));
+        drop(seen);
+        match verdict {
+            Verdict::Name(name) if http => {
+                let relayed = http::relay(client, server, &name, bytes).await;
                 if let Some(strayed) = relayed {
                     self.strayed(strayed, &name).await;
                 }
             }
-            _ => io::relay(client, server, beginning.bytes).await,
+            _ => io::relay(client, server, bytes).await,
         }
     }
 

@@ -50,10 +50,9 @@ pub fn judge(
         return Verdict::Address;
     }
     Verdict::Refuse(match seen {
-        _ if rule == Rule::AirGap => Why::Address(rule),
-        Some(Err(_)) => Why::NotUnderstood,
         // Without names it is the address alone that decided.
-        _ if policy.names.is_empty() => Why::Address(rule),
+        _ if rule == Rule::AirGap || policy.names.is_empty() => Why::Address(rule),
+        Some(Err(_)) => Why::NotUnderstood,
         Some(Ok(seen)) if seen.hidden() => Why::HiddenName,
         Some(Ok(seen)) if seen.name().is_some() => Why::Name,
         Some(Ok(_)) => Why::NoName,
@@ -188,6 +187,8 @@ mod tests {
         };
         let seen = hello(Some("example.com"), false);
         let found = judge(&deny, &[], MEANT, Some(Ok(&seen)));
+        assert_eq!(found, Verdict::Refuse(Why::Address(Rule::Deny(Cidr::ALL))));
+        let found = judge(&deny, &[], MEANT, Some(Err(Odd::NotTls)));
         assert_eq!(found, Verdict::Refuse(Why::Address(Rule::Deny(Cidr::ALL))));
         let never = [Cidr::new(MEANT, 24).expect("a network")];
         let found = judge(&Policy::OPEN, &never, MEANT, Some(Ok(&seen)));

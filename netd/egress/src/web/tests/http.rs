@@ -144,6 +144,23 @@ async fn an_upgrade_that_is_not_granted_hides_no_second_host() {
 }
 
 #[tokio::test]
+async fn an_upgrade_is_answered_behind_its_body() {
+    let (stage, server) = stage().await;
+    let mut client = stage.client(MEANT, 80).await;
+    let request =
+        b"POST / HTTP/1.1\r\nHost: allowed.example\r\nUpgrade: x\r\nContent-Length: 4\r\n\r\nbo";
+    send(&mut client, request).await;
+    let mut at_server = accept(&server).await;
+    expect(&mut at_server, request).await;
+    send(&mut client, &[b"dy", EVIL].concat()).await;
+    expect(&mut at_server, b"dy").await;
+    send(&mut at_server, ANSWER).await;
+    expect(&mut client, ANSWER).await;
+    json(&rest(&mut client).await.expect("in order"), 403);
+    assert_eq!(rest(&mut at_server).await.expect("in order"), b"");
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_server_that_has_ended() {
     let (stage, server) = stage().await;
     let mut client = stage.client(MEANT, 80).await;
