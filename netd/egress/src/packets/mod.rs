@@ -7,8 +7,7 @@ use warder_wire::Policy;
 use warder_wire::egress_gateway::Why;
 
 use crate::egress::Egress;
-use crate::events::UDP;
-use nflog::Packet;
+use nflog::{Packet, Word};
 
 pub(crate) mod nflog;
 
@@ -41,17 +40,18 @@ fn refused(egress: &Egress, packet: &Packet) {
         return;
     };
     let (_, policy) = sandbox.flows.policy();
-    let why = why(egress, &policy, packet);
-    let to = (packet.to, packet.port);
-    egress.events.packet(&sandbox, packet.protocol, to, why);
+    if let Some(why) = why(egress, &policy, packet) {
+        let to = (packet.to, packet.port);
+        egress.events.packet(&sandbox, packet.protocol, to, why);
+    }
 }
 
-fn why(egress: &Egress, policy: &Policy, packet: &Packet) -> Why {
-    let quic = packet.protocol == UDP && packet.port == 443 && !policy.names.is_empty();
-    match policy.judge(&egress.never, packet.to) {
-        // By its address it might pass: there are as many flows as there may be.
-        (true, _) => Why::TooMany,
-        (false, warder_wire::Rule::Deny(_)) if quic => Why::Quic,
-        (false, rule) => Why::Address(rule),
+/// By the rules' own word, and by the policy for which of its rules it was; `None` if that allows it by now.
+fn why(egress: &Egress, policy: &Policy, packet: &Packet) -> Option<Why> {
+    match (packet.word, policy.judge(&egress.never, packet.to)) {
+        (Some(Word::Quic), _) => Some(Why::Quic),
+        (Some(Word::TooMany), _) => Some(Why::TooMany),
+        (_, (false, rule)) => Some(Why::Address(rule)),
+        (_, (true, _)) => None,
     }
 }

@@ -5,14 +5,37 @@ use std::net::Ipv4Addr;
 
 /// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_PACKET`: one packet.
 const PACKET: u16 = 4 << 8;
-/// `NFULA_PAYLOAD`.
+/// `NFULA_PAYLOAD` and `NFULA_PREFIX`.
 const PAYLOAD: u16 = 9;
+const PREFIX: u16 = 10;
 /// Bits of an attribute's type that are flags (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
 const FLAGS: u16 = 0xc000;
 /// Length of a `nlmsghdr`, with the `nfgenmsg` behind it, and of an attribute's header.
 const MESSAGE: usize = 16;
 const GENERIC: usize = 4;
 const ATTRIBUTE: usize = 4;
+
+/// Why the rules have refused it, from the prefix that they log it with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    /// For its address.
+    Address,
+    /// QUIC, while names are in use.
+    Quic,
+    /// There are as many flows as there may be.
+    TooMany,
+}
+
+impl Word {
+    fn read(prefix: &[u8]) -> Option<Self> {
+        match prefix.strip_suffix(b"\0").unwrap_or(prefix) {
+            b"address" => Some(Self::Address),
+            b"quic" => Some(Self::Quic),
+            b"toomany" => Some(Self::TooMany),
+            _ => None,
+        }
+    }
+}
 
 /// A refused packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +46,8 @@ pub(crate) struct Packet {
     pub(crate) protocol: u8,
     /// The port it was for; zero where there is none, or the packet is a later fragment.
     pub(crate) port: u16,
+    /// Why.
+    pub(crate) word: Option<Word>,
 }
 
 /// Calls `each` for every IPv4 packet in a piece of the log. What cannot be read is passed over.
@@ -33,7 +58,8 @@ pub(crate) fn packets(mut piece: &[u8], mut each: impl FnMut(Packet)) {
             && let Some(payload) = find(attributes, PAYLOAD)
             && let Some(packet) = ipv4(payload)
         {
-            each(packet);
+            let word = find(attributes, PREFIX).and_then(Word::read);
+            each(Packet { word, ..packet });
         }
         piece = rest;
     }
@@ -94,6 +120,7 @@ fn ipv4(packet: &[u8]) -> Option<Packet> {
         to,
         protocol,
         port: port.map_or(0, u16::from_be_bytes),
+        word: None,
     })
 }
 
@@ -181,6 +208,25 @@ mod tests {
                 (6, 443)
             ]
         );
+    }
+
+    #[test]
+    fn the_prefix_says_why() {
+        for (prefix, word) in [
+            (&b"address\0"[..], Some(Word::Address)),
+            (b"quic\0", Some(Word::Quic)),
+            (b"toomany", Some(Word::TooMany)),
+            (b"", None),
+            (b"addresses\0", None),
+        ] {
+            let attributes = [
+                attribute(PREFIX, prefix),
+                attribute(PAYLOAD, &packet(5, 0, 6)),
+            ];
+            let mut found = Vec::new();
+            packets(&logged(PACKET, &attributes), |p| found.push(p.word));
+            assert_eq!(found, [word]);
+        }
     }
 
     #[test]
