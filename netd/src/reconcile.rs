@@ -273,7 +273,12 @@ impl Daemon {
                 port_name(slot.counter)
             ));
             if entry.live {
-                self.book.insert(sandbox.clone(), entry.clone());
+                let sealed = false;
+                let kept = Entry {
+                    sealed,
+                    ..entry.clone()
+                };
+                self.book.insert(sandbox.clone(), kept);
             }
             self.release(sandbox, &entry, slot);
         } else {

@@ -510,3 +510,35 @@ fn what_nobody_asked_about_ends_the_channel() {
         egressd.set(&mut netd, 1, 2, Policy::CLOSED);
     });
 }
+
+#[test]
+fn the_next_netd_waits_until_egressd_has_let_go_of_the_sockets() {
+    on_a_host(
+        "the_next_netd_waits_until_egressd_has_let_go_of_the_sockets",
+        |_| {
+            let instance = Instance::new(1, 8, 2);
+            let mut netd = instance.start();
+            let (_, ns) = netd.reconciled().sandbox(1, OPEN);
+            let mut egressd = netd.egressd();
+            let (_, sockets) = egressd.greeted();
+            netd.kill();
+            let ending = std::thread::spawn(move || {
+                // What every egressd does: it ends with its channel.
+                while egressd
+                    .channel
+                    .recv_timeout::<common::Heard>(PATIENCE)
+                    .is_ok()
+                {}
+                drop(sockets);
+            });
+            let mut netd = instance.start();
+            ending.join().expect("it ends");
+            netd.lease(&id(1));
+            netd.adopt(&id(1), &ns).expect("whole");
+            let mut egressd = netd.reconciled().egressd();
+            let (events, sockets) = egressd.greeted();
+            assert_eq!((events.len(), sockets.len()), (1, 3));
+            egressd.set(&mut netd, 1, 2, Policy::CLOSED);
+        },
+    );
+}

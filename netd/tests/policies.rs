@@ -6,13 +6,14 @@ mod common;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
     DENIED, ECHO, ELSEWHERE, Instance, NEIGHBOUR, OPEN, PATIENCE, SERVER, asks, dial, echoes, id,
-    inside, lists, names, on_a_host, pings, run_inside,
+    inside, lists, names, on_a_host, pings, run, run_inside,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use warder_wire::{Bounds, FaultCode, Policy, gateway_net};
 
 const ALL: &str = "0.0.0.0/0";
@@ -398,31 +399,7 @@ fn a_policy_that_cannot_be_put_in_force_closes_and_says_so() {
             let (_, ns) = netd.reconciled().sandbox(1, OPEN);
             let (_, other) = netd.sandbox(2, OPEN);
             let (mut stream, _) = dial(&ns, SERVER, ECHO).expect("open");
-            // A table that belongs to another process: nobody else may change it.
-            let router = instance.router();
-            let mut owner = inside(&router, || {
-                Command::new("nft")
-                    .arg("-i")
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::null())
-                    .spawn()
-            })
-            .expect("nft(8) is there");
-            let table = format!("inet warder_{}", instance.tag);
-            let mut lines = owner.stdin.take().expect("piped");
-            writeln!(
-                lines,
-                "delete table {table}\nadd table {table} {{ flags owner; }}"
-            )
-            .expect("sent");
-            wait(
-                || {
-                    run_inside(&router, "nft list tables inet").contains(&table)
-                        && !run_inside(&router, &format!("nft list table {table}"))
-                            .contains("chain")
-                },
-                "the other's table",
-            );
+            let owner = Owner::of_the_table(&instance);
             let list = lists(&[], &["192.0.2.0/24"]);
             let fault = netd.set(&id(1), 2, list.clone()).expect_err("cannot");
             assert_eq!(fault.code, FaultCode::System, "{fault}");
@@ -437,8 +414,7 @@ fn a_policy_that_cannot_be_put_in_force_closes_and_says_so() {
             assert_eq!((generation, airgap, sealed), (1, false, false));
             // A netd of later knows.
             netd.kill();
-            drop(lines);
-            owner.wait().expect("it ends");
+            owner.end();
             let mut netd = instance.start();
             netd.lease(&id(1));
             netd.adopt(&id(1), &ns).expect("whole");
@@ -451,6 +427,106 @@ fn a_policy_that_cannot_be_put_in_force_closes_and_says_so() {
             netd.set(&id(1), 2, list).expect("in force");
             assert_eq!(netd.get(&id(1)), Ok((2, false, false)));
             assert!(reaches(&ns, SERVER) && !reaches(&ns, ELSEWHERE));
+        },
+    );
+}
+
+/// A process that owns a table of the instance's name: nobody else may change it.
+struct Owner(Child);
+
+impl Owner {
+    fn of_the_table(instance: &Instance) -> Self {
+        let router = instance.router();
+        let mut owner = inside(&router, || {
+            Command::new("nft")
+                .arg("-i")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+        })
+        .expect("nft(8) is there");
+        let table = format!("inet warder_{}", instance.tag);
+        let lines = owner.stdin.as_mut().expect("piped");
+        writeln!(
+            lines,
+            "delete table {table}\nadd table {table} {{ flags owner; }}"
+        )
+        .expect("sent");
+        let rules = || run_inside(&router, "nft list ruleset");
+        wait(
+            || rules().contains(&table) && !rules().contains("chain forward"),
+            "the other's table",
+        );
+        Self(owner)
+    }
+
+    /// With its socket its table goes.
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn what_a_sealed_sandbox_leaves_is_nobodys() {
+    on_a_host("what_a_sealed_sandbox_leaves_is_nobodys", |_| {
+        let instance = Instance::new(1, 2, 0);
+        let mut netd = instance.start();
+        netd.reconciled().sandbox(1, OPEN);
+        let (_, other) = netd.sandbox(2, OPEN);
+        let owner = Owner::of_the_table(&instance);
+        netd.set(&id(1), 2, Policy::CLOSED).expect_err("cannot");
+        owner.end();
+        netd.gone(&id(1));
+        assert!(reaches(&other, SERVER), "its rules are back");
+        // The only other slot, and with it address and mark.
+        netd.lease(&id(3));
+        let (_, ns) = netd.take(&id(3)).expect("a slot");
+        assert!(!reaches(&ns, SERVER), "nobody opened it");
+        netd.set(&id(3), 1, OPEN).expect("in force");
+        assert!(reaches(&ns, SERVER));
+        assert_eq!(netd.get(&id(3)), Ok((1, false, false)));
+    });
+}
+
+#[test]
+fn a_change_that_netd_did_not_survive_is_seen_to_its_end() {
+    on_a_host(
+        "a_change_that_netd_did_not_survive_is_seen_to_its_end",
+        |_| {
+            let instance = Instance::new(1, 8, 2);
+            let mut netd = instance.start();
+            let (_, ns) = netd.reconciled().sandbox(1, OPEN);
+            let (mut kept, _) = dial(&ns, SERVER, ECHO).expect("open");
+            let (mut ended, _) = dial(&ns, ELSEWHERE, ECHO).expect("open");
+            let pid = netd.child.id();
+            let children = run(&format!("cat /proc/{pid}/task/{pid}/children"));
+            let workers: Vec<Pid> = children
+                .split_whitespace()
+                .map(|pid| Pid::from_raw(pid.parse().expect("a number")).expect("not zero"))
+                .collect();
+            for worker in &workers {
+                kill_process(*worker, Signal::STOP).expect("it runs");
+            }
+            netd.post_set(&id(1), 2, lists(&["198.51.100.0/24"], &[ALL]));
+            wait(|| dial(&ns, ELSEWHERE, ECHO).is_err(), "the rules say so");
+            netd.kill();
+            for worker in &workers {
+                kill_process(*worker, Signal::KILL).expect("it is stopped");
+            }
+            let to_elsewhere = || {
+                let list = format!("conntrack -L -d {ELSEWHERE} 2>/dev/null");
+                run_inside(&instance.router(), &list).lines().count()
+            };
+            assert!(to_elsewhere() > 0, "what the policy forbids is still there");
+            let mut netd = instance.start();
+            wait(|| to_elsewhere() == 0, "it is ended");
+            netd.lease(&id(1));
+            netd.adopt(&id(1), &ns).expect("whole");
+            netd.reconciled();
+            assert_eq!(netd.get(&id(1)), Ok((2, false, false)));
+            netd.set(&id(1), 3, OPEN).expect("in force");
+            assert!(!echoes(&mut ended) && echoes(&mut kept));
         },
     );
 }

@@ -135,11 +135,15 @@ impl Daemon {
             slot,
             bounds: entry.bounds,
         };
+        let before = self.book.insert(sandbox.clone(), entry.clone());
         let added = self.record(&take).and_then(|()| {
             let view = entry.desired(self.config.block).ok_or_else(outside)?;
-            self.apply(&render::add(self.tag, &view))
+            self.put(&render::add(self.tag, &view))
         });
         if let Err(fault) = added {
+            if let Some(before) = before {
+                self.book.insert(sandbox.clone(), before);
+            }
             self.note(&Record::Released {
                 sandbox: sandbox.clone(),
                 counter: None,
@@ -152,7 +156,6 @@ impl Daemon {
         self.note(&Record::Taken {
             sandbox: sandbox.clone(),
         });
-        self.book.insert(sandbox.clone(), entry);
         self.held.insert(sandbox.clone(), ns);
         self.tell(sandbox);
         Ok(())
@@ -171,7 +174,7 @@ impl Daemon {
         };
         if let Some(old) = old.desired(self.config.block) {
             let gone = render::remove(self.tag, &old);
-            if let Err(fault) = self.apply(&gone) {
+            if let Err(fault) = self.put(&gone) {
                 log::line(format_args!("rules of {sandbox}: {fault}"));
                 self.seal_port(&slot);
             }

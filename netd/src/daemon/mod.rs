@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use warder_desired::Ranges;
+use warder_desired::{IfName, Ranges};
 use warder_ipc::Channel;
-use warder_links::plan::{Uplink, port_name};
+use warder_links::plan::{UPLINK, Uplink, port_name};
 use warder_links::{Listeners, Router, RouterLink, Site};
 use warder_nft::model::Transaction;
-use warder_nft::{NftError, Session};
+use warder_nft::{NftError, Session, render};
 use warder_wire::gateway_net;
 use warder_wire::start::NetStart;
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
@@ -24,7 +24,7 @@ use policies::Settling;
 
 use crate::ledger::{Ledger, Record, SlotRecord};
 use crate::log;
-use crate::policy::Book;
+use crate::policy::{self, Book};
 use crate::slots::Pool;
 use crate::table::{Budget, Phase};
 use crate::worker::{Job, Worker};
@@ -82,6 +82,8 @@ pub struct Daemon {
     pub(crate) kernel: Option<Kernel>,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) book: Book,
+    /// Whether the rules are not those of the book, because a transaction failed.
+    astray: bool,
     /// Ranges that no policy opens.
     pub(crate) closed: Ranges,
     pub(crate) pool: Pool,
@@ -136,6 +138,7 @@ impl Daemon {
             kernel: Some(kernel),
             ledger: Some(ledger),
             book,
+            astray: false,
             closed,
             pool,
             held: BTreeMap::new(),
@@ -192,8 +195,30 @@ impl Daemon {
         }
     }
 
+    /// Brings the rules to what the book says, `change` being all that it takes. Should that fail, or have failed
+    /// before, all rules are made anew.
+    pub(crate) fn put(&mut self, change: &Transaction) -> Result<(), Fault> {
+        if !self.astray {
+            match self.apply(change) {
+                Ok(()) => return Ok(()),
+                Err(fault) => log::line(format_args!("{fault}; all rules anew")),
+            }
+        }
+        self.put_all()
+    }
+
+    fn put_all(&mut self) -> Result<(), Fault> {
+        let uplink = IfName::new(UPLINK).ok_or_else(purged)?;
+        let sandboxes = policy::desired(&self.book, self.config.block);
+        let resolvers = &self.config.resolvers;
+        let rules = render::router(self.tag, &uplink, &self.closed, resolvers, &sandboxes);
+        let applied = self.apply(&rules);
+        self.astray = applied.is_err();
+        applied
+    }
+
     /// Puts a transaction in force; a second time over a new socket, should the first be confused.
-    pub(crate) fn apply(&mut self, transaction: &Transaction) -> Result<(), Fault> {
+    fn apply(&mut self, transaction: &Transaction) -> Result<(), Fault> {
         let kernel = self.kernel.as_mut().ok_or_else(purged)?;
         let Err(first) = kernel.rules.apply(transaction) else {
             return Ok(());
@@ -209,6 +234,8 @@ impl Daemon {
             return;
         };
         entry.sealed = true;
+        // Rules that say less than the book are rules that the next one could inherit.
+        self.astray = true;
         if let Some(slot) = entry.slot {
             self.seal_port(&slot);
         }

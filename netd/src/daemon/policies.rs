@@ -7,8 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use warder_desired::{IfName, Sandbox};
-use warder_links::plan::{Pair, UPLINK};
+use warder_links::plan::Pair;
 use warder_nft::render;
 use warder_wire::{Bounds, Fault, FaultCode, Policy, SandboxId, gateway_net};
 
@@ -18,8 +17,9 @@ use crate::log;
 use crate::policy::{self, Entry, Standing, Verdict};
 use crate::worker::{self, Forbid};
 
-/// Changes of one sandbox that wait for the one before.
+/// Changes of one sandbox that wait for the one before, and of all.
 const QUEUED: usize = 64;
+const QUEUED_IN_ALL: usize = 512;
 
 /// A gateway's request that is not answered yet: which gateway, which request.
 type Waiter = (u64, u64);
@@ -77,8 +77,9 @@ impl Daemon {
             return self.answer_gateway(seq, Err(fault));
         }
         let wanted = Wanted::Policy((self.epoch, seq), generation, policy);
+        let queued: usize = self.settling.values().map(|s| s.queue.len()).sum();
         if let Some(settling) = self.settling.get_mut(&sandbox) {
-            if settling.queue.len() < QUEUED {
+            if settling.queue.len() < QUEUED && queued < QUEUED_IN_ALL {
                 settling.queue.push_back(wanted);
             } else {
                 let fault = Fault::new(FaultCode::Exhausted, "too many changes at once");
@@ -189,7 +190,7 @@ impl Daemon {
         let applied = if unseals {
             self.unseal(sandbox)
         } else {
-            self.apply_change(&was, &now)
+            self.put(&render::change(self.tag, &now, &was))
         };
         match applied {
             Ok(()) => {
@@ -206,23 +207,6 @@ impl Daemon {
         }
     }
 
-    /// The one sandbox's rules; should that fail, all rules anew.
-    fn apply_change(&mut self, was: &Sandbox, now: &Sandbox) -> Result<(), Fault> {
-        let change = render::change(self.tag, now, was);
-        self.apply(&change).or_else(|fault| {
-            log::line(format_args!("rules: {fault}; all of them anew"));
-            self.apply_all()
-        })
-    }
-
-    fn apply_all(&mut self) -> Result<(), Fault> {
-        let uplink = IfName::new(UPLINK).ok_or_else(purged)?;
-        let sandboxes = policy::desired(&self.book, self.config.block);
-        let resolvers = &self.config.resolvers;
-        let rules = render::router(self.tag, &uplink, &self.closed, resolvers, &sandboxes);
-        self.apply(&rules)
-    }
-
     /// Nothing leaves: the change could not be made.
     fn sealed(&mut self, sandbox: &SandboxId, waiter: Option<Waiter>, fault: Fault) {
         self.seal(sandbox);
@@ -232,7 +216,7 @@ impl Daemon {
 
     /// Rules as they should be, and only then the port.
     fn unseal(&mut self, sandbox: &SandboxId) -> Result<(), Fault> {
-        self.apply_all()?;
+        self.put_all()?;
         let slot = self.book.get(sandbox).and_then(|entry| entry.slot);
         let slot = slot.ok_or_else(|| no_lease(sandbox))?;
         let pair = Pair::new(self.config.block, slot.index).ok_or_else(|| no_lease(sandbox))?;
