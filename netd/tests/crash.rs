@@ -250,12 +250,12 @@ fn difference(
             );
         }
         assert!(
-            rules.contains(&format!("\"{port}\" : goto from_{port}")),
+            rules.contains(&format!(" : jump denied_{port}")),
             "{sandbox} is in the map"
         );
         assert!(links.contains(&format!(" {port}@")), "{sandbox} has a pair");
     }
-    let chains = rules.matches("chain from_s").count();
+    let chains = rules.matches("chain denied_s").count();
     let ports = links.lines().count() - 1;
     let all = expected + usize::try_from(ready).expect("small");
     (chains != expected || ports != all || expected != wanted_taken)

@@ -180,7 +180,7 @@ fn released_slots_leave_nothing_and_come_back() {
         netd.wait_ready(1);
         wait_for_ports(&instance, &mut netd);
         let rules = run_inside(&instance.router(), "nft list ruleset");
-        assert!(!rules.contains("chain from_s"), "{rules}");
+        assert!(!rules.contains("chain denied_s"), "{rules}");
         assert_eq!(instance.flows(1), 0);
         netd.purge();
     });

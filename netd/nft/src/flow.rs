@@ -14,6 +14,8 @@ pub const DIALLED: u32 = 1 << 26;
 pub const ASKED: u32 = 1 << 27;
 /// Of a packet whose address the sandbox's own list denies.
 pub(crate) const DENIED: u32 = 1 << 28;
+/// Of a packet towards a sandbox.
+pub(crate) const BACKWARD: u32 = 1 << 29;
 
 /// A live flow of a sandbox.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

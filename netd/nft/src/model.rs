@@ -66,12 +66,14 @@ pub enum SetKind {
     Ranges,
     /// IPv4 addresses.
     Addresses,
-    /// Marks of sandboxes.
+    /// Marks of sandboxes, each perhaps with a condition that must hold too.
     Marks,
-    /// Interface names, each with a verdict.
-    NameVerdicts,
+    /// Interface names.
+    Names,
+    /// Interface names with source address and source MAC, each with a mark.
+    Sources,
     /// Marks of sandboxes, each with a verdict.
-    MarkVerdicts,
+    Verdicts,
     /// Marks of sandboxes, each with what is left of its rate; filled by [`Part::Seldom`].
     Rates,
 }
@@ -85,10 +87,16 @@ pub enum Element {
     Address(Ipv4Addr),
     /// A mark.
     Mark(u32),
-    /// A name that goes on in a chain.
-    GotoName(IfName, String),
-    /// A mark that goes on in a chain.
-    GotoMark(u32, String),
+    /// A mark, while more bytes a second than these are asked for.
+    OverRate(u32, u64),
+    /// A mark, while the packet's flow and those asked for before that still live are more than these.
+    OverFlows(u32, u32),
+    /// A name.
+    Name(IfName),
+    /// A port's name, address and MAC, with its mark.
+    Source(Port),
+    /// A mark whose packets go through a chain.
+    Jump(u32, String),
 }
 
 /// A chain.
@@ -164,12 +172,10 @@ pub enum Part {
     Iif(Is, IfName),
     /// The interface it leaves by.
     Oif(Is, IfName),
-    /// The verdict that a map has for the interface it came in by.
-    IifVerdict(&'static str),
+    /// The interface it came in by is in a set.
+    IifIn(&'static str),
     /// IPv4 source.
     Source(Is, Ipv4Addr),
-    /// Source MAC.
-    SourceMac([u8; 6]),
     /// IPv4 destination within a set.
     DestinationIn(String),
     /// Within a set: the IPv4 destination of the packet that began the flow.
@@ -198,18 +204,18 @@ pub enum Part {
     FlowMark(Is, u32),
     /// As [`Part::MarkIn`], of the flow's mark.
     FlowMarkIn(Is, &'static str),
-    /// The verdict that a map has for the sandbox in the flow's mark.
-    FlowMarkVerdict(&'static str),
+    /// The verdict that a map has for the sandbox in the packet's mark.
+    MarkVerdict(&'static str),
     /// The packet's mark from now on.
     SetMark(u32),
+    /// The packet's mark is from now on what a map has for its interface, source address and source MAC, if anything.
+    MarkBySource(&'static str),
+    /// The packet's mark is from now on the flow's, with these bits.
+    MarkByFlow(u32),
     /// Bits that the packet's mark has from now on.
     AddMark(u32),
     /// The flow gets these bits of the packet's mark.
     MarkFlow(u32),
-    /// More bytes a second came this way than these.
-    OverRate(u64),
-    /// More flows came this way and still live than these.
-    OverFlows(u32),
     /// Not often, by the packet's sandbox; a set keeps count.
     Seldom(&'static str),
     /// Its beginning to whoever reads the log, with a word.
@@ -248,7 +254,7 @@ impl Part {
     pub const LOG_GROUP: u16 = 53;
     /// Bytes that it copies: the longest IPv4 header and the eight behind it.
     pub const LOG_BYTES: u32 = 68;
-    /// What [`Part::OverRate`] lets pass at once, in bytes: two segments as large as the kernel makes them.
+    /// What [`Element::OverRate`] lets pass at once, in bytes: two segments as large as the kernel makes them.
     pub const BURST: u32 = 128 << 10;
     /// How often a second [`Part::Seldom`] is.
     pub const SELDOM: u32 = 20;
@@ -301,14 +307,8 @@ impl fmt::Display for Part {
             Self::NotIpv4 => f.write_str("meta nfproto != ipv4"),
             Self::Iif(is, name) => write!(f, "iifname {is}\"{}\"", name.as_str()),
             Self::Oif(is, name) => write!(f, "oifname {is}\"{}\"", name.as_str()),
-            Self::IifVerdict(map) => write!(f, "iifname vmap @{map}"),
+            Self::IifIn(set) => write!(f, "iifname @{set}"),
             Self::Source(is, address) => write!(f, "ip saddr {is}{address}"),
-            Self::SourceMac([a, b, c, d, e, g]) => {
-                write!(
-                    f,
-                    "ether saddr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"
-                )
-            }
             Self::DestinationIn(set) => write!(f, "ip daddr @{set}"),
             Self::FlowDestinationIn(set) => write!(f, "ct original ip daddr @{set}"),
             Self::DestinationNotUnicast => f.write_str("fib daddr type != unicast"),
@@ -324,18 +324,17 @@ impl fmt::Display for Part {
             Self::MarkIn(is, set) => write!(f, "meta mark & {SANDBOX:#x} {is}@{set}"),
             Self::FlowMark(is, wanted) => bits(f, "ct mark", *is, *wanted),
             Self::FlowMarkIn(is, set) => write!(f, "ct mark & {SANDBOX:#x} {is}@{set}"),
-            Self::FlowMarkVerdict(map) => write!(f, "ct mark & {SANDBOX:#x} vmap @{map}"),
+            Self::MarkVerdict(map) => write!(f, "meta mark & {SANDBOX:#x} vmap @{map}"),
+            Self::MarkBySource(map) => {
+                write!(
+                    f,
+                    "meta mark set iifname . ip saddr . ether saddr map @{map}"
+                )
+            }
+            Self::MarkByFlow(bits) => write!(f, "meta mark set ct mark | {bits:#x}"),
             Self::SetMark(mark) => write!(f, "meta mark set {mark:#x}"),
             Self::AddMark(bits) => write!(f, "meta mark set meta mark | {bits:#x}"),
             Self::MarkFlow(bits) => write!(f, "ct mark set meta mark & {bits:#x}"),
-            Self::OverRate(bytes) => {
-                let burst = Self::BURST;
-                write!(
-                    f,
-                    "limit rate over {bytes} bytes/second burst {burst} bytes"
-                )
-            }
-            Self::OverFlows(flows) => write!(f, "ct count over {flows}"),
             Self::Seldom(set) => {
                 let (rate, kept) = (Self::SELDOM, Self::SELDOM_KEPT);
                 write!(
@@ -363,17 +362,31 @@ impl fmt::Display for Element {
             Self::Range(range) => write!(f, "{}-{}", range.first, range.last),
             Self::Address(address) => address.fmt(f),
             Self::Mark(mark) => write!(f, "{mark:#x}"),
-            Self::GotoName(name, chain) => write!(f, "\"{}\" : goto {chain}", name.as_str()),
-            Self::GotoMark(mark, chain) => write!(f, "{mark:#x} : goto {chain}"),
+            Self::OverRate(mark, bytes) => {
+                let burst = Part::BURST;
+                write!(
+                    f,
+                    "{mark:#x} limit rate over {bytes} bytes/second burst {burst} bytes"
+                )
+            }
+            Self::OverFlows(mark, flows) => write!(f, "{mark:#x} ct count over {flows}"),
+            Self::Name(name) => write!(f, "\"{}\"", name.as_str()),
+            Self::Source(port) => {
+                let ([a, b, c, d, e, g], name) = (port.mac, port.name.as_str());
+                write!(f, "\"{name}\" . {} . ", port.address)?;
+                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")?;
+                write!(f, " : {:#x}", port.mark)
+            }
+            Self::Jump(mark, chain) => write!(f, "{mark:#x} : jump {chain}"),
         }
     }
 }
 
 impl SetKind {
-    /// Whether its elements carry verdicts.
+    /// Whether its elements carry marks or verdicts.
     #[must_use]
     pub fn is_map(self) -> bool {
-        matches!(self, Self::NameVerdicts | Self::MarkVerdicts)
+        matches!(self, Self::Sources | Self::Verdicts)
     }
 }
 
@@ -396,8 +409,11 @@ impl Step {
                     SetKind::Ranges => f.write_str("type ipv4_addr; flags interval; }"),
                     SetKind::Addresses => f.write_str("type ipv4_addr; }"),
                     SetKind::Marks => f.write_str("type mark; }"),
-                    SetKind::NameVerdicts => f.write_str("type ifname : verdict; }"),
-                    SetKind::MarkVerdicts => f.write_str("type mark : verdict; }"),
+                    SetKind::Names => f.write_str("type ifname; }"),
+                    SetKind::Sources => {
+                        f.write_str("type ifname . ipv4_addr . ether_addr : mark; }")
+                    }
+                    SetKind::Verdicts => f.write_str("type mark : verdict; }"),
                     SetKind::Rates => {
                         let size = Part::RATES;
                         write!(f, "type mark; size {size}; flags dynamic,timeout; }}")

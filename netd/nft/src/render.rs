@@ -3,17 +3,17 @@
 //! **In the router's namespace** every packet of every flow is judged by the policy of now, in both directions:
 //! there is no "established: accept" in front, so that a policy change binds live flows from its first moment.
 //!
-//! - *Prerouting*: a packet from a sandbox goes by its interface's name to the chain of that sandbox. What bears the
-//!   sandbox's one address and one MAC gets the sandbox's mark, the rest is dropped. Then it is sorted: on to the uplink,
-//!   to egressd's sockets, or refused, which is logged. The class is in the mark, and in the flow's.
-//! - *Forward*: out by the uplink goes what was sorted so. What comes in by it must belong to a flow that was, and is
-//!   judged by where that flow was for.
-//! - *Output and input*, for egressd's sockets alone: answers of intercepted flows, and sockets that netd made and
-//!   marked, to where their sandbox's policy lets them.
+//! - *Prerouting*: what comes in by a sandbox's port and bears the sandbox's one address and one MAC gets the sandbox's
+//!   mark, the rest is dropped. Then it is sorted: on to the uplink, to egressd's sockets, or refused, which is logged.
+//!   The class is in the mark, and in the flow's.
+//! - *Forward*: out by the uplink goes what was sorted so. What comes in by it must belong to a flow that was.
+//! - *Input and output*, for egressd's sockets alone: intercepted flows and their answers; sockets that netd made and
+//!   marked.
+//! - *Postrouting*: what goes to a sandbox is judged by where its flow was for, and what egressd sends by where it goes.
 //!
-//! What tells policies apart is in sets, keyed by sandbox, and in one set of denied ranges for each: a policy change
-//! touches no chain, so that its cost does not grow with the number of sandboxes, and what counts flows and bytes
-//! goes on counting.
+//! What tells sandboxes and policies apart is in sets, keyed by mark, and in one set of denied ranges for each: a policy
+//! change touches no chain, so that its cost does not grow with the number of sandboxes, and what counts flows and
+//! bytes goes on counting. A new sandbox brings one short chain: the kernel walks all of them each time.
 //!
 //! **In the host's namespace** nothing that comes out of the router may be for the host itself. That is decided
 //! before any destination NAT (a published port of the host's is the host), by the routing table's own opinion
@@ -25,7 +25,7 @@ use std::net::Ipv4Addr;
 use warder_desired::{DNS, Egress, IfName, Judged, Port, QUIC, Range, Ranges, Sandbox, WEB};
 use warder_wire::InstanceTag;
 
-use crate::flow::{ASKED, DENIED, DIALLED, FORWARDED, INTERCEPTED};
+use crate::flow::{ASKED, BACKWARD, DENIED, DIALLED, FORWARDED, INTERCEPTED};
 use crate::model::{
     Base, Chain, Element, Hook, Is, Part, Set, SetKind, State, Step, Table, Transaction, Transport,
     Verdict,
@@ -63,8 +63,16 @@ const OPEN: &str = "open";
 const NAMED: &str = "named";
 const PROXIED: &str = "proxied";
 const DIALS: &str = "dials";
-const FROM: &str = "by_port";
-const FAR: &str = "by_mark";
+/// Ports; and their names, addresses and MACs with their marks.
+const PORTS: &str = "ports";
+const SOURCES: &str = "sources";
+/// Sandboxes while they send, or receive, too fast; while they have too many flows by the uplink, or in egressd.
+const UPLOADS: &str = "uploads";
+const DOWNLOADS: &str = "downloads";
+const FLOWS: &str = "flows";
+const EGRESSD_FLOWS: &str = "egressd_flows";
+/// Sandboxes with their lists.
+const LISTS: &str = "lists";
 
 const SORT: &str = "sort";
 const PASS: &str = "pass";
@@ -156,38 +164,54 @@ fn ranges(ranges: &Ranges) -> Vec<Element> {
     ranges.as_slice().iter().map(element).collect()
 }
 
-/// The names of what a sandbox has to itself.
-struct Own {
-    from: String,
-    far: String,
-    denied: String,
+/// Name of a sandbox's set of denied ranges, and of the chain that consults it.
+fn list_of(port: &Port) -> String {
+    format!("denied_{}", port.name.as_str())
 }
 
-impl Own {
-    fn of(port: &Port) -> Self {
-        let name = port.name.as_str();
-        Self {
-            from: format!("from_{name}"),
-            far: format!("far_{name}"),
-            denied: format!("denied_{name}"),
-        }
-    }
-}
+/// The shared sets, but those that are the same for all.
+const SHARED: [(&str, SetKind); 11] = [
+    (OPEN, SetKind::Marks),
+    (NAMED, SetKind::Marks),
+    (PROXIED, SetKind::Marks),
+    (DIALS, SetKind::Marks),
+    (UPLOADS, SetKind::Marks),
+    (DOWNLOADS, SetKind::Marks),
+    (FLOWS, SetKind::Marks),
+    (EGRESSD_FLOWS, SetKind::Marks),
+    (PORTS, SetKind::Names),
+    (SOURCES, SetKind::Sources),
+    (LISTS, SetKind::Verdicts),
+];
 
-/// Which of the shared sets a sandbox is in.
-fn memberships(sandbox: &Sandbox) -> Vec<&'static str> {
-    let Egress::Judged(judged) = &sandbox.egress else {
-        return Vec::new();
+/// What a sandbox has in a shared set.
+fn entry(set: &str, sandbox: &Sandbox) -> Option<Element> {
+    let Sandbox {
+        port,
+        egress,
+        bounds,
+    } = sandbox;
+    let mark = port.mark;
+    let judged = match egress {
+        Egress::Closed => None,
+        Egress::Judged(judged) => Some(judged),
     };
-    let dials = judged.names || judged.proxy;
-    let all = [
-        (OPEN, true),
-        (NAMED, judged.names),
-        (PROXIED, judged.proxy),
-        (DIALS, dials),
-    ];
-    let member = |(set, is): (&'static str, bool)| is.then_some(set);
-    all.into_iter().filter_map(member).collect()
+    let among = |is: fn(&Judged) -> bool| judged.is_some_and(is).then_some(Element::Mark(mark));
+    let over = |bytes: u64| Some(Element::OverRate(mark, bytes.min(MOST_RATE)));
+    match set {
+        OPEN => among(|_| true),
+        NAMED => among(|judged| judged.names),
+        PROXIED => among(|judged| judged.proxy),
+        DIALS => among(|judged| judged.names || judged.proxy),
+        UPLOADS => over(bounds.upload),
+        DOWNLOADS => over(bounds.download),
+        // Those in egressd are a count of their own.
+        FLOWS | EGRESSD_FLOWS => Some(Element::OverFlows(mark, bounds.flows)),
+        PORTS => Some(Element::Name(port.name.clone())),
+        SOURCES => Some(Element::Source(port.clone())),
+        LISTS => Some(Element::Jump(mark, list_of(port))),
+        _ => None,
+    }
 }
 
 fn denied(sandbox: &Sandbox) -> Ranges {
@@ -214,22 +238,16 @@ pub fn router(
     let addresses: Vec<_> = resolvers.iter().copied().map(Element::Address).collect();
     steps.extend(chunked(RESOLVERS, &addresses, Step::Add));
     steps.push(set(RATES, SetKind::Rates));
-    steps.extend([OPEN, NAMED, PROXIED, DIALS].map(|name| set(name, SetKind::Marks)));
+    steps.extend(SHARED.map(|(name, kind)| set(name, kind)));
     steps.extend(refusals());
     steps.extend(sorting());
-    steps.extend(far_side());
-    steps.push(set(FROM, SetKind::NameVerdicts));
-    steps.push(set(FAR, SetKind::MarkVerdicts));
+    steps.extend(judging());
     for sandbox in sandboxes {
-        steps.extend(made(sandbox));
+        steps.extend(listed(sandbox));
     }
-    let (from, far): (Vec<_>, Vec<_>) = sandboxes.iter().map(|s| entries(&s.port)).unzip();
-    steps.extend(chunked(FROM, &from, Step::Add));
-    steps.extend(chunked(FAR, &far, Step::Add));
-    for name in [OPEN, NAMED, PROXIED, DIALS] {
-        let members = sandboxes.iter().filter(|s| memberships(s).contains(&name));
-        let members: Vec<_> = members.map(|s| Element::Mark(s.port.mark)).collect();
-        steps.extend(chunked(name, &members, Step::Add));
+    for (name, _) in SHARED {
+        let entries: Vec<_> = sandboxes.iter().filter_map(|s| entry(name, s)).collect();
+        steps.extend(chunked(name, &entries, Step::Add));
     }
     steps.extend(hooks(uplink));
     Transaction {
@@ -330,17 +348,17 @@ fn sorting() -> Vec<Step> {
     steps
 }
 
-/// What comes back to a sandbox, and what egressd sends on its behalf, by the flow's class.
-fn far_side() -> Vec<Step> {
+/// What goes to a sandbox, and what egressd sends on its behalf, by the flow's class.
+fn judging() -> Vec<Step> {
     let flow_to = |set: &str| Part::FlowDestinationIn(set.to_owned());
     let mut steps = [JUDGE, BACK, DIAL, DIAL_OPEN].map(chain).to_vec();
     steps.extend(rules(
         JUDGE,
         [
-            vec![Part::FlowMarkIn(Is::Not, OPEN), discard()],
-            vec![flow_has(INTERCEPTED), accept()],
-            vec![flow_has(FORWARDED), goto(BACK)],
-            vec![flow_has(DIALLED | ASKED), goto(DIAL)],
+            vec![Part::MarkIn(Is::Not, OPEN), discard()],
+            vec![has(INTERCEPTED), accept()],
+            vec![has(FORWARDED), goto(BACK)],
+            vec![has(DIALLED | ASKED), goto(DIAL)],
             vec![discard()],
         ],
     ));
@@ -351,12 +369,12 @@ fn far_side() -> Vec<Step> {
             vec![flow_to(CLOSED_SET), discard()],
             vec![has(DENIED), discard()],
             vec![
-                Part::FlowMarkIn(Is::Equal, NAMED),
+                Part::MarkIn(Is::Equal, NAMED),
                 Part::SourcePort(Transport::Udp, QUIC),
                 discard(),
             ],
             vec![
-                Part::FlowMarkIn(Is::Equal, PROXIED),
+                Part::MarkIn(Is::Equal, PROXIED),
                 Part::Transport(Transport::Tcp),
                 discard(),
             ],
@@ -388,7 +406,7 @@ fn far_side() -> Vec<Step> {
     steps.extend(rules(
         DIAL_OPEN,
         [
-            vec![Part::FlowMarkIn(Is::Equal, DIALS), accept()],
+            vec![Part::MarkIn(Is::Equal, DIALS), accept()],
             vec![has(DENIED), discard()],
             vec![accept()],
         ],
@@ -398,11 +416,23 @@ fn far_side() -> Vec<Step> {
 
 /// Where packets enter.
 fn hooks(uplink: &IfName) -> Vec<Step> {
-    let from = || Part::Iif(Is::Equal, uplink.clone());
-    let to = || Part::Oif(Is::Equal, uplink.clone());
-    let inwards = || Part::Oif(Is::Not, uplink.clone());
-    let not_ipv4 = || vec![Part::NotIpv4, discard()];
-    let far = || Part::FlowMarkVerdict(FAR);
+    let mut steps = arrival(uplink);
+    steps.extend(passage(uplink));
+    steps.extend(own_sockets(uplink));
+    steps.extend(departure(uplink));
+    steps
+}
+
+fn not_ipv4() -> Vec<Part> {
+    vec![Part::NotIpv4, discard()]
+}
+
+fn arrival(uplink: &IfName) -> Vec<Step> {
+    let unmarked = || Part::Mark(Is::Equal, u32::MAX);
+    let too_many = |class, set| {
+        let over = Part::MarkIn(Is::Equal, set);
+        vec![has(class), unsorted(), over, goto(REFUSE_MANY)]
+    };
     let mut steps = vec![base(
         "prerouting",
         false,
@@ -412,34 +442,65 @@ fn hooks(uplink: &IfName) -> Vec<Step> {
     )];
     steps.extend(rules(
         "prerouting",
-        [not_ipv4(), vec![Part::IifVerdict(FROM)], vec![accept()]],
+        [
+            not_ipv4(),
+            vec![Part::Iif(Is::Equal, uplink.clone()), accept()],
+            vec![Part::SetMark(0)],
+            vec![Part::MarkBySource(SOURCES)],
+            vec![unmarked(), Part::IifIn(PORTS), discard()],
+            // A port without rules, or no longer.
+            vec![unmarked(), accept()],
+            vec![Part::MarkIn(Is::Equal, UPLOADS), discard()],
+            vec![Part::MarkVerdict(LISTS)],
+            vec![Part::Verdict(Verdict::Jump(SORT))],
+            // Once for each flow.
+            too_many(FORWARDED, FLOWS),
+            too_many(INTERCEPTED, EGRESSD_FLOWS),
+            vec![goto(PASS)],
+        ],
     ));
-    steps.push(base("forward", false, Hook::Forward, FILTER, Verdict::Drop));
+    steps
+}
+
+fn passage(uplink: &IfName) -> Vec<Step> {
+    let mut steps = vec![base("forward", false, Hook::Forward, FILTER, Verdict::Drop)];
     steps.extend(rules(
         "forward",
         [
             not_ipv4(),
-            vec![has(FORWARDED), to(), accept()],
             vec![
-                from(),
-                inwards(),
+                has(FORWARDED),
+                Part::Oif(Is::Equal, uplink.clone()),
+                accept(),
+            ],
+            vec![
+                Part::Iif(Is::Equal, uplink.clone()),
+                Part::Oif(Is::Not, uplink.clone()),
                 Part::State(State::Known),
                 flow_has(FORWARDED),
-                far(),
+                Part::MarkByFlow(BACKWARD),
+                accept(),
             ],
-            // A port without rules, or no longer: nothing passes, and the sockets that a dead cell left behind,
-            // which keep its namespace, end with their next segment instead of minutes later.
+            // A port without rules: nothing passes, and the sockets that a dead cell left behind, which keep its
+            // namespace, end with their next segment instead of minutes later.
             vec![Part::Iif(Is::Not, uplink.clone()), goto(REFUSE)],
         ],
     ));
-    steps.push(base("input", false, Hook::Input, FILTER, Verdict::Drop));
+    steps
+}
+
+fn own_sockets(uplink: &IfName) -> Vec<Step> {
+    let to = || Part::Oif(Is::Equal, uplink.clone());
+    let inwards = || Part::Oif(Is::Not, uplink.clone());
+    let by_egressd = || has(DIALLED | ASKED);
+    let mut steps = vec![base("input", false, Hook::Input, FILTER, Verdict::Drop)];
     steps.extend(rules(
         "input",
         [
             not_ipv4(),
             vec![has(INTERCEPTED), accept()],
             vec![
-                from(),
+                Part::Iif(Is::Equal, uplink.clone()),
                 Part::State(State::Known),
                 flow_has(DIALLED | ASKED),
                 Part::FlowMarkIn(Is::Equal, OPEN),
@@ -459,17 +520,45 @@ fn hooks(uplink: &IfName) -> Vec<Step> {
                 inwards(),
                 Part::State(State::Known),
                 flow_has(INTERCEPTED),
-                far(),
+                Part::MarkByFlow(BACKWARD),
+                accept(),
             ],
             // The peer of a connection that is forbidden by now hears of its end.
-            vec![to(), has(DIALLED | ASKED), Part::TcpReset, accept()],
             vec![
                 to(),
-                has(DIALLED | ASKED),
+                by_egressd(),
+                Part::TcpReset,
+                Part::SetMark(0),
+                accept(),
+            ],
+            vec![
+                to(),
+                by_egressd(),
                 unsorted(),
                 Part::MarkFlow(Part::SANDBOX | DIALLED | ASKED),
             ],
-            vec![to(), has(DIALLED | ASKED), flow_has(DIALLED | ASKED), far()],
+            vec![to(), by_egressd(), flow_has(DIALLED | ASKED), accept()],
+        ],
+    ));
+    steps
+}
+
+fn departure(uplink: &IfName) -> Vec<Step> {
+    let judged = || BACKWARD | DIALLED | ASKED;
+    let mut steps = vec![base(
+        "leaving",
+        false,
+        Hook::Postrouting,
+        FILTER,
+        Verdict::Drop,
+    )];
+    steps.extend(rules(
+        "leaving",
+        [
+            vec![Part::Mark(Is::Equal, judged()), accept()],
+            vec![has(BACKWARD), Part::MarkIn(Is::Equal, DOWNLOADS), discard()],
+            vec![Part::MarkVerdict(LISTS)],
+            vec![goto(JUDGE)],
         ],
     ));
     steps.push(base(
@@ -479,86 +568,46 @@ fn hooks(uplink: &IfName) -> Vec<Step> {
         SOURCE_NAT,
         Verdict::Accept,
     ));
-    steps.extend(rules("postrouting", [vec![to(), Part::Masquerade]]));
-    steps
-}
-
-/// A sandbox's own set and chains, to which nothing refers yet.
-fn made(sandbox: &Sandbox) -> Vec<Step> {
-    let own = Own::of(&sandbox.port);
-    let mut steps = vec![set(&own.denied, SetKind::Ranges)];
-    steps.extend(chunked(&own.denied, &ranges(&denied(sandbox)), Step::Add));
-    steps.extend([chain(&own.from), chain(&own.far)]);
-    steps.extend(own_rules(sandbox));
-    steps
-}
-
-/// The rules of a sandbox's own chains: the same whatever its policy.
-fn own_rules(sandbox: &Sandbox) -> Vec<Step> {
-    let Own { from, far, denied } = Own::of(&sandbox.port);
-    let Sandbox { port, bounds, .. } = sandbox;
-    let too_many = |class| {
-        vec![
-            has(class),
-            unsorted(),
-            Part::OverFlows(bounds.flows),
-            goto(REFUSE_MANY),
-        ]
-    };
-    let over = |bytes: u64| Part::OverRate(bytes.min(MOST_RATE));
-    let mut steps: Vec<Step> = rules(
-        &from,
-        [
-            vec![
-                Part::Source(Is::Equal, port.address),
-                Part::SourceMac(port.mac),
-                Part::SetMark(port.mark),
-            ],
-            vec![Part::Mark(Is::Equal, Part::SANDBOX), discard()],
-            vec![over(bounds.upload), discard()],
-            vec![Part::DestinationIn(denied.clone()), Part::AddMark(DENIED)],
-            vec![Part::Verdict(Verdict::Jump(SORT))],
-            // Once for each flow. Those in egressd are a count of their own.
-            too_many(FORWARDED),
-            too_many(INTERCEPTED),
-            vec![goto(PASS)],
-        ],
-    )
-    .collect();
     steps.extend(rules(
-        &far,
+        "postrouting",
+        [vec![Part::Oif(Is::Equal, uplink.clone()), Part::Masquerade]],
+    ));
+    steps
+}
+
+/// A sandbox's own set, and the chain that consults it, to which nothing refers yet. A flow's way back is judged by
+/// where it was for: what comes on it has the sandbox as its destination, and routers on the way as sources.
+fn listed(sandbox: &Sandbox) -> Vec<Step> {
+    let list = list_of(&sandbox.port);
+    let mut steps = vec![set(&list, SetKind::Ranges)];
+    steps.extend(chunked(&list, &ranges(&denied(sandbox)), Step::Add));
+    steps.push(chain(&list));
+    steps.extend(rules(
+        &list,
         [
             vec![
-                Part::Oif(Is::Equal, port.name.clone()),
-                over(bounds.download),
-                discard(),
+                Part::Mark(Is::Equal, BACKWARD),
+                Part::DestinationIn(list.clone()),
+                Part::AddMark(DENIED),
             ],
-            vec![Part::FlowDestinationIn(denied), Part::AddMark(DENIED)],
-            vec![goto(JUDGE)],
+            vec![
+                has(BACKWARD),
+                Part::FlowDestinationIn(list.clone()),
+                Part::AddMark(DENIED),
+            ],
         ],
     ));
     steps
 }
 
-/// A sandbox's elements of the two maps.
-fn entries(port: &Port) -> (Element, Element) {
-    let Own { from, far, .. } = Own::of(port);
-    (
-        Element::GotoName(port.name.clone(), from),
-        Element::GotoMark(port.mark, far),
-    )
-}
-
 /// A sandbox that has no rules yet gets its own.
 #[must_use]
 pub fn add(tag: InstanceTag, sandbox: &Sandbox) -> Transaction {
-    let mut steps = made(sandbox);
-    let (from, far) = entries(&sandbox.port);
-    steps.push(Step::Add(FROM.to_owned(), vec![from]));
-    steps.push(Step::Add(FAR.to_owned(), vec![far]));
-    let mark = || vec![Element::Mark(sandbox.port.mark)];
-    let member = |set: &str| Step::Add(set.to_owned(), mark());
-    steps.extend(memberships(sandbox).into_iter().map(member));
+    let mut steps = listed(sandbox);
+    for (name, _) in SHARED {
+        let entry = entry(name, sandbox).into_iter();
+        steps.extend(entry.map(|entry| Step::Add(name.to_owned(), vec![entry])));
+    }
     Transaction {
         table: Table(tag),
         steps,
@@ -568,22 +617,18 @@ pub fn add(tag: InstanceTag, sandbox: &Sandbox) -> Transaction {
 /// A sandbox whose rules are those of `old` gets those of `new`, at the same port.
 #[must_use]
 pub fn change(tag: InstanceTag, new: &Sandbox, old: &Sandbox) -> Transaction {
-    let own = Own::of(&new.port);
     let mut steps = Vec::new();
-    let (denied, before) = (denied(new), denied(old));
-    steps.extend(chunked(&own.denied, &less(&before, &denied), Step::Remove));
-    steps.extend(chunked(&own.denied, &less(&denied, &before), Step::Add));
-    let mark = || vec![Element::Mark(new.port.mark)];
-    let (is, was) = (memberships(new), memberships(old));
-    for set in was.iter().filter(|set| !is.contains(set)) {
-        steps.push(Step::Remove((*set).to_owned(), mark()));
-    }
-    for set in is.iter().filter(|set| !was.contains(set)) {
-        steps.push(Step::Add((*set).to_owned(), mark()));
-    }
-    if new.bounds != old.bounds {
-        steps.extend([Step::Flush(own.from), Step::Flush(own.far)]);
-        steps.extend(own_rules(new));
+    let (list, is, was) = (list_of(&new.port), denied(new), denied(old));
+    steps.extend(chunked(&list, &less(&was, &is), Step::Remove));
+    steps.extend(chunked(&list, &less(&is, &was), Step::Add));
+    for (name, _) in SHARED {
+        let (is, was) = (entry(name, new), entry(name, old));
+        if is != was {
+            let step =
+                |step: fn(String, Vec<Element>) -> Step| move |e| step(name.to_owned(), vec![e]);
+            steps.extend(was.map(step(Step::Remove)));
+            steps.extend(is.map(step(Step::Add)));
+        }
     }
     Transaction {
         table: Table(tag),
@@ -605,18 +650,15 @@ fn less(all: &Ranges, others: &Ranges) -> Vec<Element> {
 /// A sandbox's rules go; what its interface still sends then is refused.
 #[must_use]
 pub fn remove(tag: InstanceTag, old: &Sandbox) -> Transaction {
-    let Own { from, far, denied } = Own::of(&old.port);
-    let (in_from, in_far) = entries(&old.port);
-    let mut steps = vec![
-        Step::Remove(FROM.to_owned(), vec![in_from]),
-        Step::Remove(FAR.to_owned(), vec![in_far]),
-    ];
-    let mark = || vec![Element::Mark(old.port.mark)];
-    let member = |set: &str| Step::Remove(set.to_owned(), mark());
-    steps.extend(memberships(old).into_iter().map(member));
-    steps.extend([Step::Flush(from.clone()), Step::Flush(far.clone())]);
-    steps.extend([Step::DropChain(from), Step::DropChain(far)]);
-    steps.push(Step::DropSet(denied));
+    let mut steps = Vec::new();
+    for (name, _) in SHARED {
+        let entry = entry(name, old).into_iter();
+        steps.extend(entry.map(|entry| Step::Remove(name.to_owned(), vec![entry])));
+    }
+    let list = list_of(&old.port);
+    steps.push(Step::Flush(list.clone()));
+    steps.push(Step::DropChain(list.clone()));
+    steps.push(Step::DropSet(list));
     Transaction {
         table: Table(tag),
         steps,

@@ -5,9 +5,10 @@ mod common;
 
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::{name, named, open, proxied, shut, tag, uplink};
-use warder_desired::{Sandbox, closed};
+use warder_desired::{Egress, Judged, Range, Sandbox, closed};
 use warder_nft::model::Transaction;
 use warder_nft::{Session, render};
 
@@ -25,7 +26,7 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
     let status = Command::new("unshare")
         .args(["--net", "--"])
         .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env("WARDER_TEST_INSIDE", "1")
         .status()
         .expect("unshare(1) is there and the test runs as root");
@@ -50,20 +51,24 @@ fn what_is_rendered_is_what_nft_lists() {
         let text = ruleset();
         println!("{text}");
         for line in [
-            "iifname vmap @by_port",
-            "\"s1\" : goto from_s1",
-            "0x00000002 : goto far_s1",
+            "0x00000002 : jump denied_s1",
+            "\"s1\" . 10.200.0.3 . 02:01:0a:c8:00:03 : 0x00000002",
+            "0x00000002 limit rate over 125000000 bytes/second burst 128 kbytes",
+            "0x00000002 ct count over 4096",
             "type filter hook prerouting priority mangle; policy drop;",
             "type filter hook forward priority filter; policy drop;",
             "type filter hook input priority filter; policy drop;",
             "type filter hook output priority filter; policy drop;",
+            "type filter hook postrouting priority filter; policy drop;",
             "meta nfproto != ipv4 drop",
-            "@nh,96,32 0xac80003 @ll,48,48 0x2010ac80003 meta mark set 0x00000002",
-            "meta mark & 0x00ffffff == 0x00000000 drop",
-            "limit rate over 125000000 bytes/second burst 128 kbytes drop",
-            "ct count over 4096 goto refuse_many",
+            "meta mark set iifname . @nh,96,32 . @ll,48,48 map @sources",
+            "iifname @ports drop",
+            "meta mark & 0x00ffffff == @uploads drop",
+            "meta mark & 0x00ffffff vmap @lists",
+            "meta mark & 0x00ffffff == @flows goto refuse_many",
             "@nh,128,32 @denied_s1 meta mark set meta mark | 0x10000000",
             "ct original ip daddr @denied_s1 meta mark set meta mark | 0x10000000",
+            "meta mark set ct mark | 0x20000000 accept",
             "jump sort",
             "meta mark & 0x00ffffff != @open goto refuse_address",
             "ct mark & 0x02000000 != 0x00000000 meta mark set meta mark | 0x02000000 return",
@@ -190,8 +195,69 @@ fn a_thousand_sandboxes_are_one_transaction() {
         session.drop_flows(1).expect("there are none");
         assert_eq!(session.flows(1).expect("counted"), 0);
         let text = ruleset();
-        assert_eq!(text.matches("chain from_s").count(), 1000);
-        assert_eq!(text.matches("goto from_s").count(), 1000);
-        assert_eq!(text.matches("goto far_s").count(), 1000);
+        assert_eq!(text.matches("chain denied_s").count(), 1000);
+        assert_eq!(text.matches("jump denied_s").count(), 1000);
     });
+}
+
+/// All denied but `n` addresses far apart.
+fn hundred(n: u32, count: u32) -> Sandbox {
+    let hole = |k: u32| 0x0b00_0000 + k * (0xb000_0000 / count) + n;
+    let holes = (0..count - 1).map(hole);
+    let mut first = 0_u32;
+    let mut denied = Vec::new();
+    for hole in holes {
+        denied.push(Range::new(first.into(), (hole - 1).into()));
+        first = hole + 1;
+    }
+    denied.push(Range::new(first.into(), Ipv4Addr::BROADCAST));
+    let judged = Judged {
+        denied: denied.into_iter().collect(),
+        ..Judged::default()
+    };
+    common::sandbox(n, Egress::Judged(judged))
+}
+
+#[test]
+#[ignore = "prints timings"]
+fn what_a_flip_costs() {
+    in_namespace("what_a_flip_costs", || {
+        let mut session = Session::open().expect("netlink");
+        for (count, rules) in [(1, 100), (100, 100), (1000, 100), (1000, 2000)] {
+            let mut boxes: Vec<_> = (0..count).map(|n| hundred(n, 100)).collect();
+            boxes[0] = hundred(0, rules);
+            let start = Instant::now();
+            session.apply(&router(&boxes)).expect("applies");
+            println!(
+                "{count} sandboxes of 100 ranges, one of {rules}: whole {:?}",
+                start.elapsed()
+            );
+            let (own, shut, plain) = (boxes[0].clone(), shut(0), open(0));
+            let change = |new, old| render::change(tag(), new, old);
+            let (closes, opens) = (change(&shut, &own), change(&own, &shut));
+            cost(&mut session, "closing", &[&closes, &opens]);
+            session.apply(&closes).expect("applies");
+            cost(&mut session, "opening with the list", &[&opens, &closes]);
+            let (opens, closes) = (change(&plain, &shut), change(&shut, &plain));
+            cost(&mut session, "opening without", &[&opens, &closes]);
+            let new = hundred(5000, 100);
+            let (added, gone) = (render::add(tag(), &new), render::remove(tag(), &new));
+            cost(&mut session, "a new sandbox", &[&added, &gone]);
+            session.apply(&added).expect("applies");
+            cost(&mut session, "its end", &[&gone, &added]);
+        }
+    });
+}
+
+/// Of the first of these steps, done in turn.
+fn cost(session: &mut Session, what: &str, steps: &[&Transaction]) {
+    let mut all: Vec<Duration> = Vec::new();
+    for _ in 0..100 {
+        let start = Instant::now();
+        session.apply(steps[0]).expect("applies");
+        all.push(start.elapsed());
+        session.apply(steps[1]).expect("applies");
+    }
+    all.sort_unstable();
+    println!("  {what}: median {:?}, p99 {:?}", all[50], all[98]);
 }

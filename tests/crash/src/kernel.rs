@@ -151,7 +151,7 @@ impl Kernel {
         for item in json["nftables"].as_array().into_iter().flatten() {
             let chain = item["chain"]["name"].as_str().unwrap_or_default();
             self.ruled
-                .extend(chain.strip_prefix("from_").map(str::to_owned));
+                .extend(chain.strip_prefix("denied_").map(str::to_owned));
             if item["set"]["name"] == "open" {
                 let marks = item["set"]["elem"].as_array().into_iter().flatten();
                 self.open.extend(marks.map(ToString::to_string));

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use warder_desired::{IfName, Range};
+use warder_desired::IfName;
 use warder_linux::netlink::{CREATE, Message, REQUEST};
 
 use crate::model::{
@@ -30,10 +30,15 @@ const INET: u8 = 1;
 const IPV4: u8 = 2;
 /// `NLM_F_APPEND`: a rule at the end.
 const AT_END: u16 = 0x800;
-/// The one register that is used, `NFT_REG_1`; and `NFT_REG_VERDICT`.
+/// The register that nearly everything uses, `NFT_REG_1`; what lies 16 and 20 bytes behind its beginning,
+/// `NFT_REG32_04` and `NFT_REG32_05`; and `NFT_REG_VERDICT`.
 const REG: u32 = 1;
+const REG_AT_16: u32 = 12;
+const REG_AT_20: u32 = 13;
 const REG_VERDICT: u32 = 0;
 const IFNAMSIZ: usize = 16;
+/// Name, address and MAC, each filled up to four bytes.
+const SOURCE_LENGTH: u32 = 28;
 
 /// The transaction as one batch with its begin and end.
 pub(super) fn batch(transaction: &Transaction) -> Vec<Message> {
@@ -121,37 +126,42 @@ fn new_set(table: &str, set: &Set, id: u32) -> Message {
     const MAP: u32 = 0x08;
     const TIMEOUT: u32 = 0x10;
     const EVAL: u32 = 0x20;
+    const VERDICT: u32 = 0xffff_ff00;
     // nft's own numbers for types, so that it lists them well.
     const ADDRESS: u32 = 7;
+    const ETHER: u32 = 9;
     const MARK: u32 = 19;
     const IFNAME: u32 = 41;
+    const SOURCE: u32 = IFNAME << 12 | ADDRESS << 6 | ETHER;
     let (flags, kind, length) = match set.kind {
         SetKind::Ranges => (INTERVAL, ADDRESS, 4),
         SetKind::Addresses => (0, ADDRESS, 4),
         SetKind::Marks => (0, MARK, 4),
-        SetKind::NameVerdicts => (MAP, IFNAME, 16),
-        SetKind::MarkVerdicts => (MAP, MARK, 4),
+        SetKind::Names => (0, IFNAME, 16),
+        SetKind::Sources => (MAP, SOURCE, SOURCE_LENGTH),
+        SetKind::Verdicts => (MAP, MARK, 4),
         SetKind::Rates => (TIMEOUT | EVAL, MARK, 4),
     };
     // NFTA_SET_TABLE, _NAME, _FLAGS, _KEY_TYPE, _KEY_LEN.
-    let mut message = new(NEWSET, CREATE)
+    let message = new(NEWSET, CREATE)
         .text(1, table)
         .text(2, &set.name)
         .be32(3, flags)
         .be32(4, kind)
         .be32(5, length);
-    if set.kind.is_map() {
-        // NFTA_SET_DATA_TYPE: NFT_DATA_VERDICT.
-        message = message.be32(6, 0xffff_ff00);
-    }
-    if set.kind == SetKind::Rates {
-        // NFTA_SET_DESC { NFTA_SET_DESC_SIZE }.
-        message = message.nest(9, |m| m.be32(1, Part::RATES));
-    }
-    if kind != ADDRESS {
-        // A note nft keeps for itself: keys in host order, so that it lists them right.
-        message = message.bytes(13, &[0, 4, 1, 0, 0, 0]);
-    }
+    // NFTA_SET_DATA_TYPE, _DATA_LEN; _DESC { NFTA_SET_DESC_SIZE }.
+    let message = match set.kind {
+        SetKind::Sources => message.be32(6, MARK).be32(7, 4),
+        SetKind::Verdicts => message.be32(6, VERDICT),
+        SetKind::Rates => message.nest(9, |m| m.be32(1, Part::RATES)),
+        _ => message,
+    };
+    // Notes nft keeps for itself, so that it lists them right: keys, and data, in host order.
+    let message = match set.kind {
+        SetKind::Ranges | SetKind::Addresses => message,
+        SetKind::Sources => message.bytes(13, &[1, 4, 1, 0, 0, 0]),
+        _ => message.bytes(13, &[0, 4, 1, 0, 0, 0]),
+    };
     // NFTA_SET_ID.
     message.be32(10, id)
 }
@@ -162,34 +172,64 @@ fn elements(message: Message, table: &str, set: &str, all: &[Element], new: bool
     message.nest(3, |m| all.iter().fold(m, |m, one| element(m, one, new)))
 }
 
-/// NFTA_LIST_ELEM { NFTA_SET_ELEM_KEY, _DATA, _FLAGS }.
+/// NFTA_LIST_ELEM { NFTA_SET_ELEM_KEY, _DATA, _FLAGS, _EXPR }.
 fn element(message: Message, element: &Element, new: bool) -> Message {
-    let to = |m: Message, chain: &str| {
-        if !new {
-            return m;
+    let message = message.nest(1, |m| {
+        let m = key(m, &key_of(element));
+        if new { rest(m, element) } else { m }
+    });
+    // The end is the first address outside; a range to the last address of all has none.
+    match element {
+        Element::Range(range) => match u32::from(range.last).checked_add(1) {
+            Some(end) => message.nest(1, |m| key(m, &Ipv4Addr::from(end).octets()).be32(3, 1)),
+            None => message,
+        },
+        _ => message,
+    }
+}
+
+fn key_of(element: &Element) -> Vec<u8> {
+    match element {
+        Element::Range(range) => range.first.octets().to_vec(),
+        Element::Address(address) => address.octets().to_vec(),
+        Element::Mark(mark)
+        | Element::OverRate(mark, _)
+        | Element::OverFlows(mark, _)
+        | Element::Jump(mark, _) => mark.to_ne_bytes().to_vec(),
+        Element::Name(name) => padded(name).to_vec(),
+        Element::Source(port) => {
+            // Each part fills whole words.
+            let mut bytes = padded(&port.name).to_vec();
+            bytes.extend(port.address.octets());
+            bytes.extend(port.mac);
+            bytes.extend([0; 2]);
+            bytes
         }
-        // NFTA_DATA_VERDICT { NFTA_VERDICT_CODE, _CHAIN }.
-        m.nest(2, |m| {
-            m.nest(2, |m| m.be32(1, code(Verdict::Goto(""))).text(2, chain))
-        })
+    }
+}
+
+/// What belongs to an element beside its key.
+fn rest(m: Message, element: &Element) -> Message {
+    // NFTA_EXPR_NAME, NFTA_EXPR_DATA.
+    let condition = |m: Message, name, data: &dyn Fn(Message) -> Message| {
+        m.nest(7, |m| m.text(1, name).nest(2, data))
     };
     match element {
-        Element::Range(Range { first, last }) => {
-            let message = message.nest(1, |m| key(m, &first.octets()));
-            // The end is the first address outside; a range to the last address of all has none.
-            match u32::from(*last).checked_add(1) {
-                Some(after) => {
-                    message.nest(1, |m| key(m, &Ipv4Addr::from(after).octets()).be32(3, 1))
-                }
-                None => message,
-            }
+        // NFTA_LIMIT_TYPE (bytes), _FLAGS (over).
+        Element::OverRate(_, bytes) => condition(m, "limit", &|m| {
+            limit(m, *bytes, Part::BURST).be32(4, 1).be32(5, 1)
+        }),
+        // NFTA_CONNLIMIT_COUNT, _FLAGS (over).
+        Element::OverFlows(_, flows) => {
+            condition(m, "connlimit", &|m| m.be32(1, *flows).be32(2, 1))
         }
-        Element::Address(address) => message.nest(1, |m| key(m, &address.octets())),
-        Element::Mark(mark) => message.nest(1, |m| key(m, &mark.to_ne_bytes())),
-        Element::GotoName(name, chain) => message.nest(1, |m| to(key(m, &padded(name)), chain)),
-        Element::GotoMark(mark, chain) => {
-            message.nest(1, |m| to(key(m, &mark.to_ne_bytes()), chain))
-        }
+        // NFTA_DATA_VALUE.
+        Element::Source(port) => m.nest(2, |m| m.bytes(1, &port.mark.to_ne_bytes())),
+        // NFTA_DATA_VERDICT { NFTA_VERDICT_CODE, _CHAIN }.
+        Element::Jump(_, chain) => m.nest(2, |m| {
+            m.nest(2, |m| m.be32(1, code(Verdict::Jump(""))).text(2, chain))
+        }),
+        Element::Range(_) | Element::Address(_) | Element::Mark(_) | Element::Name(_) => m,
     }
 }
 
@@ -224,9 +264,8 @@ fn part(m: Message, part: &Part) -> Message {
         Part::NotIpv4 => compare(meta(m, META_NFPROTO), Is::Not, &[IPV4]),
         Part::Iif(is, name) => compare(meta(m, META_IIFNAME), *is, &padded(name)),
         Part::Oif(is, name) => compare(meta(m, META_OIFNAME), *is, &padded(name)),
-        Part::IifVerdict(map) => verdict_of(meta(m, META_IIFNAME), map),
+        Part::IifIn(set) => lookup(meta(m, META_IIFNAME), Is::Equal, set),
         Part::Source(is, address) => compare(payload(m, 1, 12, 4), *is, &address.octets()),
-        Part::SourceMac(mac) => compare(payload(m, 0, 6, 6), Is::Equal, mac),
         Part::DestinationIn(set) => lookup(payload(m, 1, 16, 4), Is::Equal, set),
         Part::FlowDestinationIn(set) => {
             // NFTA_CT_DREG, _KEY, _DIRECTION: the original one.
@@ -263,7 +302,18 @@ fn part(m: Message, part: &Part) -> Message {
         Part::MarkIn(is, set) => lookup(sandbox(meta(m, META_MARK)), *is, set),
         Part::FlowMark(is, bits) => some_of(ct(m, CT_MARK), *is, *bits),
         Part::FlowMarkIn(is, set) => lookup(sandbox(ct(m, CT_MARK)), *is, set),
-        Part::FlowMarkVerdict(map) => verdict_of(sandbox(ct(m, CT_MARK)), map),
+        Part::MarkVerdict(map) => map_to(sandbox(meta(m, META_MARK)), map, REG_VERDICT),
+        Part::MarkBySource(map) => {
+            // Side by side: 16, 4 and 6 bytes.
+            let m = meta(m, META_IIFNAME);
+            let m = payload_to(m, REG_AT_16, 1, 12, 4);
+            let m = payload_to(m, REG_AT_20, 0, 6, 6);
+            set_mark(map_to(m, map, REG))
+        }
+        Part::MarkByFlow(bits) => {
+            let m = bitwise(ct(m, CT_MARK), &(!bits).to_ne_bytes(), &bits.to_ne_bytes());
+            set_mark(m)
+        }
         // NFTA_IMMEDIATE_DREG, _DATA { NFTA_DATA_VALUE }; NFTA_META_KEY, _SREG.
         Part::SetMark(mark) => set_mark(immediate(m, &mark.to_ne_bytes())),
         Part::AddMark(bits) => {
@@ -279,12 +329,6 @@ fn part(m: Message, part: &Part) -> Message {
             let m = bitwise(meta(m, META_MARK), &bits.to_ne_bytes(), &[0; 4]);
             expr(m, "ct", |m| m.be32(2, CT_MARK).be32(4, REG))
         }
-        // NFTA_LIMIT_RATE, _UNIT (seconds), _BURST, _TYPE (bytes), _FLAGS (over).
-        Part::OverRate(bytes) => expr(m, "limit", |m| {
-            limit(m, *bytes, Part::BURST).be32(4, 1).be32(5, 1)
-        }),
-        // NFTA_CONNLIMIT_COUNT, _FLAGS (over).
-        Part::OverFlows(flows) => expr(m, "connlimit", |m| m.be32(1, *flows).be32(2, 1)),
         Part::Seldom(set) => seldom(m, set),
         // NFTA_LOG_GROUP, _PREFIX, _SNAPLEN.
         Part::Log(word) => expr(m, "log", |m| {
@@ -370,10 +414,14 @@ fn compare(m: Message, is: Is, value: &[u8]) -> Message {
     })
 }
 
-/// NFTA_PAYLOAD_DREG, _BASE (0 link, 1 network, 2 transport), _OFFSET, _LEN.
 fn payload(m: Message, base: u32, offset: u32, length: u32) -> Message {
+    payload_to(m, REG, base, offset, length)
+}
+
+/// NFTA_PAYLOAD_DREG, _BASE (0 link, 1 network, 2 transport), _OFFSET, _LEN.
+fn payload_to(m: Message, reg: u32, base: u32, offset: u32, length: u32) -> Message {
     expr(m, "payload", |m| {
-        m.be32(1, REG).be32(2, base).be32(3, offset).be32(4, length)
+        m.be32(1, reg).be32(2, base).be32(3, offset).be32(4, length)
     })
 }
 
@@ -421,8 +469,6 @@ fn lookup(m: Message, is: Is, set: &str) -> Message {
 }
 
 /// NFTA_LOOKUP_SET, _SREG, _DREG.
-fn verdict_of(m: Message, map: &str) -> Message {
-    expr(m, "lookup", |m| {
-        m.text(1, map).be32(2, REG).be32(3, REG_VERDICT)
-    })
+fn map_to(m: Message, map: &str, reg: u32) -> Message {
+    expr(m, "lookup", |m| m.text(1, map).be32(2, REG).be32(3, reg))
 }

@@ -65,8 +65,9 @@ pub(crate) enum End {
 
 fn sets_of(part: &Part) -> Option<&str> {
     match part {
-        Part::IifVerdict(set)
-        | Part::FlowMarkVerdict(set)
+        Part::IifIn(set)
+        | Part::MarkVerdict(set)
+        | Part::MarkBySource(set)
         | Part::Seldom(set)
         | Part::MarkIn(_, set)
         | Part::FlowMarkIn(_, set) => Some(set),
@@ -84,15 +85,19 @@ fn chain_of(part: &Part) -> Option<&str> {
 
 fn target(element: &Element) -> Option<&str> {
     match element {
-        Element::GotoName(_, chain) | Element::GotoMark(_, chain) => Some(chain),
+        Element::Jump(_, chain) => Some(chain),
         _ => None,
     }
 }
 
 fn key(element: &Element) -> String {
     match element {
-        Element::GotoName(name, _) => name.as_str().to_owned(),
-        Element::GotoMark(mark, _) => mark.to_string(),
+        Element::Mark(mark)
+        | Element::OverRate(mark, _)
+        | Element::OverFlows(mark, _)
+        | Element::Jump(mark, _) => mark.to_string(),
+        Element::Source(port) => format!("{} {} {:?}", port.name.as_str(), port.address, port.mac),
+        Element::Name(name) => name.as_str().to_owned(),
         other => other.to_string(),
     }
 }
@@ -224,22 +229,34 @@ impl Kernel {
                         }
                     }
                     Part::Reset | Part::Prohibited => return Some(End::Refuse),
-                    Part::IifVerdict(map) => {
-                        let Way::By(name) = seen.iif else {
-                            continue 'rules;
-                        };
-                        match self.sets[*map].1.get(name).and_then(target) {
-                            Some(to) => return self.walk(to, seen),
-                            None => continue 'rules,
-                        }
-                    }
-                    Part::FlowMarkVerdict(map) => {
-                        let mark = (seen.flow_mark & Part::SANDBOX).to_string();
+                    Part::MarkVerdict(map) => {
+                        let mark = (seen.mark & Part::SANDBOX).to_string();
                         match self.sets[*map].1.get(&mark).and_then(target) {
-                            Some(to) => return self.walk(to, seen),
+                            Some(to) => {
+                                if let Some(end) = self.walk(to, seen) {
+                                    return Some(end);
+                                }
+                            }
                             None => continue 'rules,
                         }
                     }
+                    Part::MarkBySource(map) => {
+                        let of = |element: &Element| match element {
+                            Element::Source(port)
+                                if seen.iif == Way::By(port.name.as_str())
+                                    && seen.source == port.address
+                                    && seen.mac == port.mac =>
+                            {
+                                Some(port.mark)
+                            }
+                            _ => None,
+                        };
+                        match self.sets[*map].1.values().find_map(of) {
+                            Some(mark) => seen.mark = mark,
+                            None => continue 'rules,
+                        }
+                    }
+                    Part::MarkByFlow(bits) => seen.mark = seen.flow_mark | bits,
                     Part::Divert(port) => divert = Some(*port),
                     Part::SetMark(mark) => seen.mark = *mark,
                     Part::AddMark(bits) => seen.mark |= bits,
@@ -265,9 +282,15 @@ impl Kernel {
         })
     }
 
-    fn has_mark(&self, is: Is, set: &str, mark: u32) -> bool {
-        let mark = Element::Mark(mark & Part::SANDBOX);
-        (is == Is::Equal) == self.sets[set].1.values().any(|element| *element == mark)
+    /// Whether a set has the mark, and what is said of it there is so.
+    fn has_mark(&self, is: Is, set: &str, mark: u32, flows: u32) -> bool {
+        let element = self.sets[set].1.get(&(mark & Part::SANDBOX).to_string());
+        let found = match element {
+            Some(Element::Mark(_)) => true,
+            Some(Element::OverFlows(_, most)) => flows >= *most,
+            _ => false,
+        };
+        (is == Is::Equal) == found
     }
 
     fn matches(&self, part: &Part, seen: &Seen<'_>) -> bool {
@@ -284,7 +307,10 @@ impl Kernel {
             Part::Iif(is, name) => way(is, name.as_str(), seen.iif),
             Part::Oif(is, name) => way(is, name.as_str(), seen.oif),
             Part::Source(is, address) => (*is == Is::Equal) == (seen.source == *address),
-            Part::SourceMac(mac) => seen.mac == *mac,
+            Part::IifIn(set) => match seen.iif {
+                Way::By(name) => self.sets[*set].1.contains_key(name),
+                Way::Nowhere => false,
+            },
             Part::DestinationIn(set) => self.has(set, seen.destination),
             Part::FlowDestinationIn(set) => self.has(set, seen.began_to),
             Part::Transport(wanted) => transport(*wanted).is_some(),
@@ -300,11 +326,9 @@ impl Kernel {
             Part::State(State::Invalid) => seen.tracked == Tracked::Invalid,
             Part::State(State::Known) => seen.tracked == Tracked::Known,
             Part::Mark(is, bits) => zero(is, seen.mark & bits),
-            Part::MarkIn(is, set) => self.has_mark(*is, set, seen.mark),
+            Part::MarkIn(is, set) => self.has_mark(*is, set, seen.mark, seen.flows),
             Part::FlowMark(is, bits) => zero(is, seen.flow_mark & bits),
-            Part::FlowMarkIn(is, set) => self.has_mark(*is, set, seen.flow_mark),
-            Part::OverRate(_) => false,
-            Part::OverFlows(most) => seen.flows >= *most,
+            Part::FlowMarkIn(is, set) => self.has_mark(*is, set, seen.flow_mark, seen.flows),
             other => panic!("no match: {other}"),
         }
     }
