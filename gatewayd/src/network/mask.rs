@@ -13,52 +13,49 @@ const HOST_BYTES: usize = 253;
 /// A host, and perhaps a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Mask {
-    /// Up to the place of the port, if that is the request's; else all of it.
-    text: String,
-    own_port: bool,
+    /// What stands between the places of the port.
+    parts: Vec<String>,
 }
 
 impl Mask {
-    /// From the text as it was given: a name or IPv4 address in ASCII, alone or with a port or a placeholder.
+    /// From the text as it was given: a name or IPv4 address in ASCII, alone or with a port, with placeholders in either.
     ///
     /// # Errors
     /// What the client is told, with status 400.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let invalid = || format!("mask request host is not valid: {}", quoted(text));
-        let (host, port) = match text.split_once(':') {
+        let plain = text.replace(PLACEHOLDERS[1], PLACEHOLDERS[0]);
+        let parts = plain.split(PLACEHOLDERS[0]).map(str::to_owned).collect();
+        let mask = Self { parts };
+        // As it is at its longest.
+        let longest = mask.text(u16::MAX);
+        let (host, port) = match longest.split_once(':') {
             Some((host, port)) => (host, Some(port)),
-            None => (text, None),
+            None => (&*longest, None),
         };
         if !is_host(host) {
             return Err(invalid());
         }
         if !host.is_ascii() {
+            let host = text.split(':').next().unwrap_or(text);
             return Err(format!(
                 "mask request host '{}' is not ASCII. Please use ASCII characters only.",
                 quoted(host)
             ));
         }
-        let own_port = port.is_some_and(|port| PLACEHOLDERS.contains(&port));
-        if !own_port && !port.is_none_or(is_port) {
+        if !port.is_none_or(is_port) {
             return Err(invalid());
         }
-        Ok(Self {
-            text: if own_port {
-                format!("{host}:")
-            } else {
-                text.to_owned()
-            },
-            own_port,
-        })
+        Ok(mask)
+    }
+
+    fn text(&self, port: u16) -> String {
+        self.parts.join(&port.to_string())
     }
 
     /// What a request to `port` says in `Host`.
     pub(crate) fn host(&self, port: u16) -> Option<HeaderValue> {
-        if self.own_port {
-            HeaderValue::from_str(&format!("{}{port}", self.text)).ok()
-        } else {
-            HeaderValue::from_str(&self.text).ok()
-        }
+        HeaderValue::from_str(&self.text(port)).ok()
     }
 }
 
@@ -93,6 +90,8 @@ mod tests {
             ("masked-host:${PORT}", "masked-host:8002"),
             ("masked-host:{port}", "masked-host:8002"),
             ("other-host:9999", "other-host:9999"),
+            ("${PORT}-myapp.example.com", "8002-myapp.example.com"),
+            ("{port}.a:${PORT}", "8002.a:8002"),
             ("localhost", "localhost"),
             ("App.Example.com.", "App.Example.com."),
             ("xn--bcher-kva.example:443", "xn--bcher-kva.example:443"),
@@ -130,8 +129,9 @@ mod tests {
             "a:${port}",
             "a:{PORT}",
             "a:${PORT}0",
-            "${PORT}",
-            "{port}.a",
+            "a-${PORT}-",
+            "a${PORT}:${PORT}:{port}",
+            "a.{port",
             "[::1]:80",
             "a@b",
             &"a".repeat(64),
@@ -150,6 +150,11 @@ mod tests {
         assert_eq!(
             Mask::parse("bücher.example:80").expect_err("not ASCII"),
             "mask request host 'bücher.example' is not ASCII. Please use ASCII characters only."
+        );
+        let error = Mask::parse("${PORT}-bücher.example").expect_err("not ASCII");
+        assert!(
+            error.contains("'${PORT}-bücher.example' is not ASCII"),
+            "{error}"
         );
     }
 

@@ -1,13 +1,14 @@
 """A server to run inside a sandbox: plain answers, large bodies, streams in both directions, WebSocket.
 
-Usage: web.py PORT [ADDRESS]. ADDRESS is 127.0.0.1 unless given. Python's standard library only, since
-nothing is installed in a sandbox for the tests.
+Usage: web.py PORT [ADDRESS [CERTIFICATE]]. ADDRESS is 127.0.0.1 unless given; with a file of a certificate and
+its key, it speaks TLS. Python's standard library only, since nothing is installed in a sandbox for the tests.
 """
 
 import base64
 import hashlib
 import json
 import socketserver
+import ssl
 import struct
 import sys
 import threading
@@ -148,4 +149,9 @@ class Server(socketserver.ThreadingTCPServer):
 
 if __name__ == "__main__":
     address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
-    Server((address, int(sys.argv[1])), Handler).serve_forever()
+    server = Server((address, int(sys.argv[1])), Handler)
+    if len(sys.argv) > 3:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[3])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()

@@ -86,13 +86,17 @@ def until():
 
 @pytest.fixture
 def serve():
-    """Starts guest/web.py in a sandbox and returns when it answers there."""
+    """Starts guest/web.py in a sandbox and returns when it answers there; with a certificate and its key, it speaks TLS."""
 
-    def start(sandbox, port=8000, address="127.0.0.1"):
+    def start(sandbox, port=8000, address="127.0.0.1", certificate=None):
         sandbox.files.write("/home/user/web.py", (GUEST / "web.py").read_bytes())
+        scheme = "https" if certificate else "http"
+        if certificate:
+            sandbox.files.write("/home/user/web.pem", certificate)
+            address += " /home/user/web.pem"
         sandbox.commands.run(
             f"setsid python3 /home/user/web.py {port} {address} >/tmp/web.log 2>&1 </dev/null & "
-            f"for i in $(seq 500); do curl -sf http://127.0.0.1:{port}/hello && exit 0; sleep 0.02; done; "
+            f"for i in $(seq 500); do curl -skf {scheme}://127.0.0.1:{port}/hello && exit 0; sleep 0.02; done; "
             "cat /tmp/web.log >&2; exit 1"
         )
         return port
