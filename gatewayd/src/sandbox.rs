@@ -161,10 +161,10 @@ impl Sandbox {
         Micros(now.max(before.unwrap_or(0).saturating_add(1)))
     }
 
-    /// Puts the rules of its record in force for whoever wants to get in, and ends what they forbid.
-    pub(crate) async fn let_in(&self) {
+    /// Puts the rules of its record in force for whoever wants to get in, and ends what they forbid; how many there were.
+    pub(crate) async fn let_in(&self) -> usize {
         let (filters, mask) = self.now().record.network.ingress.rules();
-        self.door.set(filters, mask).await;
+        self.door.set(filters, mask).await
     }
 
     /// Whether it runs.

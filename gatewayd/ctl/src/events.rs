@@ -88,7 +88,9 @@ fn shown(event: &Value) -> String {
 fn refused(event: &Value) -> String {
     let data = &event["eventData"];
     let mut to = field(data, "address");
-    if data["port"] != 0 {
+    if data["direction"] == "in" {
+        to = crate::network::client(data);
+    } else if data["port"] != 0 {
         to = format!("{to}:{}", field(data, "port"));
     }
     let name = field(data, "name");
@@ -138,6 +140,12 @@ mod tests {
             "        T  refused       i1  tcp 1.2.3.4:443 (a.example): the name is not in allowOut, 2 times, \
              5 more not told"
         );
+        let refused = json!({
+            "type": "sandbox.network.refused", "timestamp": "T", "sandboxId": "i1",
+            "eventData": {"direction": "in", "protocol": "tcp", "address": null, "port": 8000, "rule": "denyIn 0.0.0.0/0", "count": 1},
+        });
+        let wanted = "        T  refused       i1  tcp unknown to port 8000: denyIn 0.0.0.0/0";
+        assert_eq!(shown(&refused), wanted);
         let gap = json!({"type": "warder.events.dropped", "from": 1, "to": 5});
         assert!(shown(&gap).contains("1 to 5"));
     }

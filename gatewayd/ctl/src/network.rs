@@ -80,6 +80,7 @@ fn text(answer: &Value) -> String {
     let row = |one: &Value| {
         let port = field(one, "port");
         let to = match port.as_str() {
+            _ if one["direction"] == "in" => client(one),
             "0" => field(one, "address"),
             port => format!("{}:{port}", field(one, "address")),
         };
@@ -94,6 +95,15 @@ fn text(answer: &Value) -> String {
         lines.push_str(&table(&heads, &rows));
     }
     lines
+}
+
+/// Who was not let in, and where.
+pub(crate) fn client(refused: &Value) -> String {
+    let address = match &refused["address"] {
+        Value::Null => "unknown".to_owned(),
+        _ => field(refused, "address"),
+    };
+    format!("{address} to port {}", field(refused, "port"))
 }
 
 fn plain(value: &Value) -> String {
@@ -112,14 +122,16 @@ mod tests {
         let answer = json!({
             "allowInternetAccess": false, "network": {"allowOut": ["8.8.8.8", "a\u{1b}"]}, "networkState": state,
             "refused": [{"timestamp": "T", "count": 2, "protocol": "tcp", "address": "1.1.1.1", "port": 80,
-                "name": null, "rule": "denyOut 0.0.0.0/0"}],
+                "name": null, "rule": "denyOut 0.0.0.0/0"}, {"timestamp": "U", "count": 1, "direction": "in",
+                "protocol": "tcp", "address": "9.9.9.9", "port": 80, "name": null, "rule": "denyIn 9.9.9.9/32"}],
         });
         assert_eq!(
             text(&answer),
             "generation 3: in force\nallow_internet_access: false\nallowOut: 8.8.8.8 a?\n\
              not effective: 2001:db8::/32\n\
-             REFUSED  TIMES  PROTOCOL  TO          NAME  RULE\n\
-             T        2      tcp       1.1.1.1:80        denyOut 0.0.0.0/0"
+             REFUSED  TIMES  PROTOCOL  TO                  NAME  RULE\n\
+             T        2      tcp       1.1.1.1:80                denyOut 0.0.0.0/0\n\
+             U        1      tcp       9.9.9.9 to port 80        denyIn 9.9.9.9/32"
         );
         for (state, wanted) in [
             (json!({"generation": 3, "inForce": 2}), "not in force yet"),

@@ -139,12 +139,13 @@ async fn change(
         return Err(ApiError::internal("Error updating sandbox network config"));
     }
     let ingress = async {
-        if lets_in {
-            sandbox.let_in().await;
+        match lets_in {
+            true => sandbox.let_in().await,
+            false => 0,
         }
     };
     // What the new rules keep out is out, also when netd fails.
-    let ((), egress) = tokio::join!(ingress, in_force(gateway, sandbox));
+    let (ended, egress) = tokio::join!(ingress, in_force(gateway, sandbox));
     egress?;
     let standing = sandbox.now().record.standing;
     if lifts && standing.by_operator {
@@ -163,7 +164,7 @@ async fn change(
         );
         return Err(ApiError::new(StatusCode::FORBIDDEN, text));
     }
-    tell(gateway, sandbox, &before);
+    tell(gateway, sandbox, &before, ended);
     gateway.registry.audit(who, what, sandbox.id.as_str(), note);
     Ok(standing.generation)
 }
@@ -206,8 +207,8 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
     Err(ApiError::internal("Error applying network config to sandbox").retry(false))
 }
 
-/// Says what changed.
-fn tell(gateway: &Gateway, sandbox: &Sandbox, before: &SandboxRecord) {
+/// Says what changed, and how many halves of exchanges through ports it ended.
+fn tell(gateway: &Gateway, sandbox: &Sandbox, before: &SandboxRecord, ended: usize) {
     let record = sandbox.record();
     let mut data = json!({
         "network_egress": egress_event(&record.network),
@@ -218,6 +219,9 @@ fn tell(gateway: &Gateway, sandbox: &Sandbox, before: &SandboxRecord) {
     }
     if !before.network.ingress.is_empty() && record.network.ingress.is_empty() {
         data["network_ingress_cleared"] = json!(true);
+    }
+    if ended > 0 {
+        data["network_ingress_ended"] = json!(ended);
     }
     gateway.events.write(EventKind::Updated, &record, data);
 }

@@ -33,6 +33,7 @@ use crate::http_io::{Answer, Request};
 use crate::lifecycle::awake;
 use crate::limits::AGENT_PORT;
 use crate::link::LinkError;
+use crate::refusals::{self, Cause};
 use crate::sandbox::Sandbox;
 use crate::text::percent_decode;
 use door::while_let_in;
@@ -108,14 +109,19 @@ pub(crate) async fn to_sandbox(
     let visit = match &sender {
         Sender::Network { peer, link, .. } if port != AGENT_PORT => {
             let headers = request.headers();
+            let client = client::address(headers, *peer, gateway.trusted_hops);
+            let refused = |cause| refusals::client(gateway, &sandbox, (client, port), cause);
             if !has_traffic_token(&sandbox, headers) {
+                refused(Cause::Token);
                 let given = headers.contains_key(TRAFFIC_TOKEN);
                 return answer::forbidden(headers, id, given);
             }
-            let client = client::address(headers, *peer, gateway.trusted_hops);
             match Visit::begin(&sandbox, client, link.clone(), port) {
                 Ok(visit) => Some(visit),
-                Err(_) => return answer::denied(headers, id, client, port),
+                Err(denied) => {
+                    refused(Cause::Filtered(denied));
+                    return answer::denied(headers, id, client, port);
+                }
             }
         }
         _ => None,

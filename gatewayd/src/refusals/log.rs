@@ -1,7 +1,7 @@
 //! The refusals of one sandbox: equal ones are one entry that counts, the oldest make room.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use warder_wire::egress_gateway::{Refused, Why};
@@ -9,6 +9,7 @@ use warder_wire::policy::{HostName, Rule};
 
 use crate::clock::Micros;
 use crate::limits;
+use crate::network::Denied;
 
 /// What an entry takes besides its name, about.
 const HEAD: usize = 96;
@@ -24,12 +25,24 @@ pub(crate) struct Entry {
     pub(crate) last: Micros,
     first: Micros,
     protocol: u8,
-    address: Ipv4Addr,
+    /// Where it was for, or who came; `None` if that is not known.
+    address: Option<IpAddr>,
     port: u16,
     name: Option<HostName>,
-    why: Why,
+    cause: Cause,
     generation: u64,
     count: u64,
+}
+
+/// What refused it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cause {
+    /// On its way out, by egressd's word.
+    Out(Why),
+    /// A client, by the filters.
+    Filtered(Denied),
+    /// A client, for the traffic token it did not give, or gave wrongly.
+    Token,
 }
 
 impl Entry {
@@ -39,13 +52,37 @@ impl Entry {
             last: now,
             first: now,
             protocol: refused.protocol,
-            address: refused.address,
+            address: Some(refused.address.into()),
             port: refused.port,
             name: refused.name,
-            why: refused.why,
+            cause: Cause::Out(refused.why),
             generation: refused.generation,
             count: u64::from(refused.times),
         }
+    }
+
+    /// A client that was not let in to a port, by the policy of this generation.
+    pub(crate) fn of_client(
+        (client, port): (Option<IpAddr>, u16),
+        cause: Cause,
+        generation: u64,
+    ) -> Self {
+        let now = Micros::now();
+        Self {
+            last: now,
+            first: now,
+            protocol: 6,
+            address: client,
+            port,
+            name: None,
+            cause,
+            generation,
+            count: 1,
+        }
+    }
+
+    fn comes_in(&self) -> bool {
+        !matches!(self.cause, Cause::Out(_))
     }
 
     /// How often.
@@ -54,7 +91,7 @@ impl Entry {
     }
 
     fn like(&self, other: &Self) -> bool {
-        let what = |e: &Self| (e.protocol, e.address, e.port, e.why, e.generation);
+        let what = |e: &Self| (e.protocol, e.address, e.port, e.cause, e.generation);
         what(self) == what(other) && self.name == other.name
     }
 
@@ -68,6 +105,7 @@ impl Entry {
         View {
             timestamp: self.last,
             first_seen: self.first,
+            direction: if self.comes_in() { "in" } else { "out" },
             protocol: match self.protocol {
                 1 => "icmp".to_owned(),
                 6 => "tcp".to_owned(),
@@ -87,7 +125,20 @@ impl Entry {
     /// A word for programs, and the rule for people.
     fn said(&self) -> (&'static str, String) {
         let of = |text: &str| text.to_owned();
-        match self.why {
+        let why = match self.cause {
+            Cause::Out(why) => why,
+            Cause::Filtered(Denied::Entry(entry)) => {
+                return ("ingress", format!("denyIn {entry}"));
+            }
+            Cause::Filtered(Denied::Unknown) => {
+                let text = "allowIn or denyIn is set, and the client's IPv4 address is not known";
+                return ("ingress_unknown", of(text));
+            }
+            Cause::Token => {
+                return ("traffic_token", of("the traffic token is missing or wrong"));
+            }
+        };
+        match why {
             Why::Address(Rule::AirGap) => ("air_gap", of("the air gap is on")),
             Why::Address(Rule::AlwaysDenied) => {
                 ("always_denied", of("an address that no policy opens"))
@@ -123,8 +174,10 @@ impl Entry {
 pub(crate) struct View<'a> {
     timestamp: Micros,
     first_seen: Micros,
+    /// Whether it was on its way out of the sandbox, or to one of its ports.
+    direction: &'static str,
     protocol: String,
-    address: Ipv4Addr,
+    address: Option<IpAddr>,
     port: u16,
     name: Option<&'a str>,
     reason: &'static str,
@@ -133,9 +186,40 @@ pub(crate) struct View<'a> {
     generation: u64,
 }
 
-/// The entries of one sandbox, in the order in which they were seen last.
+/// The entries of one sandbox, those of its clients for themselves: who is refused from outside pushes nothing out of
+/// what the sandbox itself was refused.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
+    out: Kept,
+    clients: Kept,
+}
+
+impl RefusalLog {
+    /// One more. Whether those who follow the events are told: `None`, or how many were kept from them before.
+    pub(crate) fn add(&mut self, entry: Entry) -> Option<u64> {
+        if entry.comes_in() {
+            self.clients.add(entry)
+        } else {
+            self.out.add(entry)
+        }
+    }
+
+    /// All there are, in the order in which they were seen last.
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        let mut all: Vec<&Entry> = self.out.kept.iter().chain(&self.clients.kept).collect();
+        all.sort_by_key(|entry| entry.last);
+        all.into_iter()
+    }
+
+    /// How many refusals had to make room for newer ones.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.out.dropped.saturating_add(self.clients.dropped)
+    }
+}
+
+/// Entries in the order in which they were seen last.
+#[derive(Debug, Default)]
+struct Kept {
     kept: VecDeque<Entry>,
     bytes: usize,
     dropped: u64,
@@ -145,9 +229,9 @@ pub(crate) struct RefusalLog {
     untold: u64,
 }
 
-impl RefusalLog {
-    /// One more. Whether those who follow the events are told: `None`, or how many were kept from them before.
-    pub(crate) fn add(&mut self, entry: Entry) -> Option<u64> {
+impl Kept {
+    /// As [`RefusalLog::add`].
+    fn add(&mut self, entry: Entry) -> Option<u64> {
         let now = entry.last;
         match self.kept.iter().position(|known| known.like(&entry)) {
             Some(at) => {
@@ -188,16 +272,6 @@ impl RefusalLog {
             self.untold += 1;
             None
         }
-    }
-
-    /// All there are.
-    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.kept.iter()
-    }
-
-    /// How many refusals had to make room for newer ones.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 
@@ -243,20 +317,43 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn refused_clients_push_out_nothing_else() {
+        let mut log = RefusalLog::default();
+        assert_eq!(log.add(entry(1, 443, None)), Some(0));
+        let told = (1..=1000).filter(|n| {
+            let client = IpAddr::from([192, 0, (n / 256) as u8, (n % 256) as u8]);
+            let refused = Entry::of_client((Some(client), 80), Cause::Token, 1);
+            log.add(refused).is_some()
+        });
+        assert!((20..100).contains(&told.count()));
+        assert_eq!(log.entries().count(), limits::REFUSALS + 1);
+        assert_eq!(log.dropped(), 1000 - limits::REFUSALS as u64);
+        let shown: Vec<_> = log.entries().map(|e| e.view().direction).collect();
+        assert_eq!((shown[0], shown[1]), ("out", "in"));
+        assert!(log.entries().is_sorted_by_key(|entry| entry.last));
+        // Nor do they keep what it was refused from being told.
+        assert_eq!(log.add(entry(1, 444, None)), Some(0));
+        let unknown = Entry::of_client((None, 80), Cause::Filtered(Denied::Unknown), 1);
+        let view = serde_json::to_value(unknown.view()).expect("JSON");
+        assert_eq!(view["address"], serde_json::Value::Null);
+        assert_eq!(view["reason"], "ingress_unknown");
+    }
+
+    #[test]
     fn it_is_bounded_by_count_and_bytes_and_says_what_it_dropped() {
         let mut log = RefusalLog::default();
         for port in 1..=1000 {
             log.add(entry(1, port, None));
         }
-        assert_eq!(log.kept.len(), limits::REFUSALS);
+        assert_eq!(log.out.kept.len(), limits::REFUSALS);
         assert_eq!(log.dropped(), 2 * (1000 - limits::REFUSALS as u64));
         let long = format!("{}a", "a.".repeat(126));
         for port in 1..=1000 {
             log.add(entry(1, port, Some(&long)));
         }
-        assert!(log.kept.len() < limits::REFUSALS && log.bytes <= limits::REFUSAL_BYTES);
+        assert!(log.out.kept.len() < limits::REFUSALS && log.out.bytes <= limits::REFUSAL_BYTES);
         let bytes: usize = log.entries().map(Entry::size).sum();
-        assert_eq!(bytes, log.bytes);
+        assert_eq!(bytes, log.out.bytes);
     }
 
     #[test]
@@ -279,7 +376,7 @@ pub(super) mod tests {
             view,
             serde_json::json!({
                 "timestamp": "1970-01-01T00:00:01.000000Z", "firstSeen": "1970-01-01T00:00:01.000000Z",
-                "protocol": "tcp", "address": "8.8.8.8", "port": 443, "name": "a.example", "reason": "name",
+                "direction": "out", "protocol": "tcp", "address": "8.8.8.8", "port": 443, "name": "a.example", "reason": "name",
                 "rule": "the name is not in allowOut", "count": 2, "generation": 1,
             })
         );

@@ -1,5 +1,5 @@
-//! What sandboxes were refused by their network policies, as egressd tells it: kept for each sandbox in a log of its
-//! own, and told to whoever follows the events.
+//! What the network policies of sandboxes refused, on its way out as egressd tells it, and of clients: kept for each
+//! sandbox in a log of its own, and told to whoever follows the events.
 //!
 //! Both are in memory only and bounded by sandbox, so that one that is refused much pushes nothing of others out, and
 //! nothing of what happened to sandboxes.
@@ -7,6 +7,7 @@
 mod feed;
 mod log;
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use warder_wire::egress_gateway::{Event, Refused};
 
 use crate::clock::Micros;
 use crate::gateway::Gateway;
+use crate::sandbox::Sandbox;
 pub(crate) use feed::Feed;
-pub(crate) use log::{Entry, RefusalLog, View};
+pub(crate) use log::{Cause, Entry, RefusalLog, View};
 
 /// egressd was started: what comes on its channel is taken until that ends.
 ///
@@ -56,7 +58,25 @@ fn take_one(gateway: &Gateway, refused: Refused) {
     let Some(sandbox) = gateway.registry.get(&refused.sandbox) else {
         return;
     };
-    let entry = Entry::new(refused, Micros::now());
+    note(gateway, &sandbox, Entry::new(refused, Micros::now()));
+}
+
+/// A client was not let in to a port of a sandbox.
+pub(crate) fn client(
+    gateway: &Gateway,
+    sandbox: &Sandbox,
+    client: (Option<IpAddr>, u16),
+    cause: Cause,
+) {
+    let generation = sandbox.now().record.standing.generation;
+    note(
+        gateway,
+        sandbox,
+        Entry::of_client(client, cause, generation),
+    );
+}
+
+fn note(gateway: &Gateway, sandbox: &Sandbox, entry: Entry) {
     let tell = sandbox.refusals().add(entry.clone());
     gateway.refusals.add(&sandbox.id, entry, tell);
 }

@@ -115,6 +115,72 @@ fn filters_let_in_whom_they_say() {
 }
 
 #[test]
+fn who_is_refused_is_in_the_log_and_told_with_the_events() {
+    let fake = Fake::start().behind(2);
+    let made = fake.create(json!({"network": {"allowPublicTraffic": false, "allowIn": ["198.51.100.0/24"], "denyIn": [ALL]}}));
+    let port = fake.guest(&made).open();
+    let token = made["trafficAccessToken"].as_str().expect("private");
+    let routed = port.to_string();
+    let ask = |client: &str, token: &str| {
+        let forwarded = format!("{client}, 0.0.0.0");
+        let headers = [
+            ("E2b-Sandbox-Id", id(&made)),
+            ("E2b-Sandbox-Port", &*routed),
+            ("X-Forwarded-For", &*forwarded),
+            ("e2b-traffic-access-token", token),
+        ];
+        fake.client().ask("GET", "/", &headers, b"").status
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("203.0.113.42", token), 403);
+    }
+    assert_eq!(ask("2001:db8::1", token), 403);
+    assert_eq!(ask("198.51.100.7", "wrong"), 403);
+    assert_eq!(ask("198.51.100.7", token), 200);
+    let log = fake
+        .api(
+            "GET",
+            &format!("/sandboxes/{}/network/log", id(&made)),
+            Value::Null,
+        )
+        .json();
+    let seen = log.as_array().expect("a list").iter().map(|entry| {
+        let word = |name: &str| entry[name].clone();
+        json!([
+            word("direction"),
+            word("address"),
+            word("port"),
+            word("reason"),
+            word("rule"),
+            word("count")
+        ])
+    });
+    let unknown = "allowIn or denyIn is set, and the client's IPv4 address is not known";
+    let wanted = [
+        json!([
+            "in",
+            "203.0.113.42",
+            port,
+            "ingress",
+            format!("denyIn {ALL}"),
+            3
+        ]),
+        json!(["in", "2001:db8::1", port, "ingress_unknown", unknown, 1]),
+        json!([
+            "in",
+            "198.51.100.7",
+            port,
+            "traffic_token",
+            "the traffic token is missing or wrong",
+            1
+        ]),
+    ];
+    assert_eq!(seen.collect::<Vec<_>>(), wanted);
+    let told = fake.operator("GET", "/admin/events", b"").text();
+    assert_eq!(told.matches("sandbox.network.refused").count(), 5, "{told}");
+}
+
+#[test]
 fn who_is_refused_is_told_why() {
     let fake = Fake::start();
     let made = fake.create(json!({"network": {"denyIn": ["127.0.0.1"]}}));
