@@ -3,8 +3,9 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{name, named, open, proxied, shut, tag, uplink};
@@ -122,6 +123,44 @@ fn the_host_table_is_what_nft_lists() {
 }
 
 #[test]
+fn nft_reads_what_is_written() {
+    in_namespace("nft_reads_what_is_written", || {
+        let slow = {
+            let mut slow = proxied(5);
+            slow.bounds.upload = 1000;
+            slow
+        };
+        for transaction in [
+            render::host(tag(), &name("wu0"), Ipv4Addr::new(198, 19, 0, 3)),
+            router(&[open(1), shut(2), named(3), proxied(4)]),
+            render::add(tag(), &named(5)),
+            render::change(tag(), &shut(5), &named(5)),
+            render::change(tag(), &slow, &shut(5)),
+            render::remove(tag(), &slow),
+            render::gone(tag()),
+        ] {
+            // Conditions of elements are something that the kernel knows and nft(8) only lists.
+            let known =
+                |line: &&str| !line.contains("limit rate over") && !line.contains("ct count");
+            let text = transaction.to_string();
+            let text: Vec<&str> = text.lines().filter(known).collect();
+            let mut nft = Command::new("nft")
+                .args(["-f", "-"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("nft(8) is there");
+            let mut stdin = nft.stdin.take().expect("piped");
+            stdin
+                .write_all(text.join("\n").as_bytes())
+                .expect("written");
+            drop(stdin);
+            assert!(nft.wait().expect("ends").success(), "{transaction}");
+        }
+        assert_eq!(ruleset(), "");
+    });
+}
+
+#[test]
 fn single_steps_end_where_the_whole_state_does() {
     in_namespace("single_steps_end_where_the_whole_state_does", || {
         let mut session = Session::open().expect("netlink");
@@ -165,6 +204,70 @@ fn sorted(text: &str) -> Vec<String> {
         .collect();
     blocks.sort_unstable();
     blocks
+}
+
+/// What a sandbox's own set holds.
+fn listed(n: u32) -> String {
+    let (table, set) = (format!("warder_{}", tag()), format!("denied_s{n}"));
+    let out = Command::new("nft")
+        .args(["list", "set", "inet", &table, &set])
+        .output()
+        .expect("nft(8) is there");
+    assert!(out.status.success());
+    String::from_utf8(out.stdout)
+        .expect("text")
+        .replace(&set, "")
+}
+
+#[test]
+fn lists_change_as_told() {
+    in_namespace("lists_change_as_told", || {
+        let mut session = Session::open().expect("netlink");
+        let mut now = shut(1);
+        session
+            .apply(&router(std::slice::from_ref(&now)))
+            .expect("applies");
+        // Not random for anybody but these sets: xorshift.
+        let mut state = 0x2545_f491_u32;
+        let mut next = |below: u32| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state % below
+        };
+        let all = Range::new(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+        for round in 0..80 {
+            // Few places, so that beginnings and ends meet those of the list before; sometimes all, or a long list.
+            let mut denied = Vec::new();
+            match round % 8 {
+                5 => denied.push(all),
+                6 => denied.extend((0..2000).map(|k| {
+                    let first = 0x0b00_0000 + k * 0x1000;
+                    Range::new(first.into(), (first + next(0xff0)).into())
+                })),
+                _ => denied.extend((0..next(12)).map(|_| {
+                    let (a, b) = (next(40), next(40));
+                    let top = if next(2) == 0 { 0xffff_ffd8 } else { 0 };
+                    Range::new((top + a).into(), (top + b).into())
+                })),
+            }
+            let judged = Judged {
+                denied: denied.into_iter().collect(),
+                ..Judged::default()
+            };
+            let new = common::sandbox(1, Egress::Judged(judged.clone()));
+            session
+                .apply(&render::change(tag(), &new, &now))
+                .expect("applies");
+            let fresh = common::sandbox(2, Egress::Judged(judged));
+            session.apply(&render::add(tag(), &fresh)).expect("applies");
+            assert_eq!(listed(1), listed(2), "round {round}");
+            session
+                .apply(&render::remove(tag(), &fresh))
+                .expect("applies");
+            now = new;
+        }
+    });
 }
 
 #[test]
