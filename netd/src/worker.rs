@@ -69,7 +69,7 @@ pub enum Forbid {
     By {
         /// The policy.
         policy: Policy,
-        /// Whether those of egressd end in any case.
+        /// Whether those that egressd dialled end in any case. What goes to it goes no further then.
         orphans: bool,
     },
 }
@@ -266,7 +266,7 @@ fn end(
                     other => Payload::Other(other),
                 };
                 let to = flow.destination;
-                (class == Class::Forwarded || !orphans)
+                (class != Class::Dialled || !orphans)
                     && keeps(closed, resolvers, &egress, class, to, payload)
             })
         }

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{
@@ -478,6 +480,7 @@ fn what_a_sealed_sandbox_leaves_is_nobodys() {
         netd.set(&id(1), 2, Policy::CLOSED).expect_err("cannot");
         owner.end();
         netd.gone(&id(1));
+        netd.report();
         assert!(reaches(&other, SERVER), "its rules are back");
         // The only other slot, and with it address and mark.
         netd.lease(&id(3));
@@ -529,4 +532,49 @@ fn a_change_that_netd_did_not_survive_is_seen_to_its_end() {
             assert!(!echoes(&mut ended) && echoes(&mut kept));
         },
     );
+}
+
+#[test]
+fn a_sandbox_that_is_busy_is_changed_like_any_other() {
+    on_a_host("a_sandbox_that_is_busy_is_changed_like_any_other", |_| {
+        let instance = Instance::new(1, 8, 2);
+        let mut netd = instance.start();
+        let (_, ns) = netd.reconciled().sandbox(1, OPEN);
+        let stop = Arc::new(AtomicBool::new(false));
+        let busy: Vec<_> = [
+            (SERVER, ECHO),
+            (ELSEWHERE, ECHO),
+            (SERVER, 443),
+            (SERVER, 53),
+        ]
+        .map(|to| {
+            let (ns, stop) = (ns.try_clone().expect("a descriptor"), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                inside(&ns, move || {
+                    let near = Duration::from_millis(20);
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = TcpStream::connect_timeout(&to.into(), near);
+                        let socket = UdpSocket::bind("0.0.0.0:0").expect("binds");
+                        let _ = socket.send_to(b"hello", to);
+                    }
+                });
+            })
+        })
+        .into();
+        let policies = [
+            lists(&[], &["192.0.2.0/24"]),
+            names(&["example.com"], &[], &[ALL]),
+            lists(&[], &["198.51.100.0/24"]),
+            Policy::CLOSED,
+            OPEN,
+        ];
+        for (generation, policy) in (2..).zip(policies.iter().cycle().take(40)) {
+            netd.set(&id(1), generation, policy.clone())
+                .expect("in force");
+            assert_eq!(netd.get(&id(1)), Ok((generation, policy.airgap, false)));
+        }
+        stop.store(true, Ordering::Relaxed);
+        busy.into_iter()
+            .for_each(|thread| thread.join().expect("ends"));
+    });
 }

@@ -19,7 +19,7 @@ use crate::table::{Budget, Rate};
 use crate::worker;
 
 /// How long egressd may take to end the flows that an event forbids. After that it counts as dead.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(3);
 /// Sockets for one sandbox.
 const EACH: Rate = Rate {
     burst: 1024.0,

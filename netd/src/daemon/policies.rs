@@ -238,7 +238,7 @@ impl Daemon {
         self.changes += 1;
         let change = self.changes;
         let slot = self.book.get(sandbox).and_then(|entry| entry.slot);
-        // Without an egressd that could end its flows, all of them end.
+        // Without an egressd that could end what it dialled, all of it ends.
         let orphans = self.egress.is_none();
         let ends = slot.is_some() && (tightens || orphans);
         let settling = Settling {
@@ -256,7 +256,7 @@ impl Daemon {
         self.settled(sandbox);
     }
 
-    /// Ends the flows that the policy that holds forbids; with `orphans` all those of egressd.
+    /// Ends the flows that the policy that holds forbids; with `orphans` all that egressd dialled.
     fn end_forbidden(&mut self, sandbox: &SandboxId, orphans: bool) {
         let Some(settling) = self.settling.get_mut(sandbox) else {
             return;
