@@ -15,6 +15,8 @@ mod dns;
 mod egress;
 mod events;
 mod flow;
+#[doc(hidden)]
+pub mod fuzz;
 mod netd;
 mod pace;
 mod packets;

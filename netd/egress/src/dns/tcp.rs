@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use warder_wire::egress_gateway::Why;
 
 use super::answer;
@@ -68,7 +67,6 @@ async fn relay(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, server
     };
     let copied = tokio::io::copy_bidirectional(&mut *client, &mut *server).await;
     if copied.is_ok() {
-        let _ = server.shutdown().await;
         client.finish();
         server.finish();
     }

@@ -12,6 +12,8 @@ use warder_wire::egress_gateway::{Event as Told, Refused};
 use warder_wire::net_egress::{Answer, Ask, Event};
 use warder_wire::{Fault, FaultCode, Message, Policy, Request, SandboxId};
 
+use crate::server::Server;
+
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A netd that makes sockets to the test's server, whatever the address.
@@ -24,6 +26,7 @@ pub struct Netd {
 #[derive(Debug)]
 struct State {
     server: SocketAddr,
+    web: SocketAddr,
     resolvers: Vec<Ipv4Addr>,
     policies: HashMap<SandboxId, (u64, Policy)>,
     asked: Vec<Ask>,
@@ -32,10 +35,11 @@ struct State {
 }
 
 impl Netd {
-    pub fn start(mut channel_end: Channel, server: SocketAddr, resolvers: Vec<Ipv4Addr>) -> Self {
+    pub fn start(mut channel_end: Channel, server: &Server, resolvers: Vec<Ipv4Addr>) -> Self {
         let (say, said) = channel();
         let state = State {
-            server,
+            server: server.at,
+            web: server.web,
             resolvers,
             policies: HashMap::new(),
             asked: Vec::new(),
@@ -158,6 +162,9 @@ impl State {
                     socket.connect(self.server).expect("local");
                     socket.into()
                 }))
+            }
+            Ask::Dial { to, .. } if policy.reaches(&[], *to.ip()) => {
+                Some(Ok(TcpStream::connect(self.web).expect("listens").into()))
             }
             _ => refuse(FaultCode::Refused),
         }

@@ -15,4 +15,5 @@ mod process;
 mod refused;
 mod relay;
 mod server;
+mod web;
 mod world;

@@ -1,7 +1,8 @@
-//! A DNS server that answers well or badly, as the first label of the name says.
+//! A DNS server that answers well or badly, as the first label of the name says, and a web server.
 
 use std::io::{Read as _, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::message::{self, A, CNAME, Read, Record, TXT, answer};
@@ -14,7 +15,10 @@ pub const GOOD: u16 = 0x8180;
 #[derive(Clone, Debug)]
 pub struct Server {
     pub at: SocketAddr,
+    /// The web server.
+    pub web: SocketAddr,
     asked: Arc<Mutex<Vec<(bool, Read)>>>,
+    resets: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -22,12 +26,22 @@ impl Server {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("free");
         let at = tcp.local_addr().expect("bound");
         let udp = UdpSocket::bind(at).expect("free");
+        let web = TcpListener::bind("127.0.0.1:0").expect("free");
         let server = Self {
             at,
+            web: web.local_addr().expect("bound"),
             asked: Arc::default(),
+            resets: Arc::default(),
         };
         let one = server.clone();
         std::thread::spawn(move || one.datagrams(&udp));
+        let resets = Arc::clone(&server.resets);
+        std::thread::spawn(move || {
+            for stream in web.incoming().flatten() {
+                let resets = Arc::clone(&resets);
+                std::thread::spawn(move || http(stream, &resets));
+            }
+        });
         let one = server.clone();
         std::thread::spawn(move || {
             for stream in tcp.incoming().flatten() {
@@ -41,6 +55,16 @@ impl Server {
     /// What it was asked since it was last asked this: over TCP or not, and the message.
     pub fn asked(&self) -> Vec<(bool, Read)> {
         std::mem::take(&mut *self.asked.lock().expect("whole"))
+    }
+
+    /// Connections to the web server that were reset, once one was.
+    pub fn resets(&self) -> usize {
+        loop {
+            match self.resets.load(Ordering::SeqCst) {
+                0 => std::thread::yield_now(),
+                resets => return resets,
+            }
+        }
     }
 
     fn note(&self, stream: bool, question: &[u8]) {
@@ -70,6 +94,26 @@ impl Server {
                 let length = u16::try_from(reply.len()).expect("short").to_be_bytes();
                 let _ = stream.write_all(&[length.as_slice(), &reply].concat());
             }
+        }
+    }
+}
+
+/// Answers every request.
+fn http(mut stream: TcpStream, resets: &AtomicUsize) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(n) => request.extend(&buffer[..n]),
+            Err(_) => {
+                resets.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+        }
+        if request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
         }
     }
 }

@@ -148,7 +148,7 @@ impl World {
         let ends = vec![netd_end.into_fd(), gateway_end.into_fd()];
         privd.send_timeout(&start, ends, PATIENCE).expect("reads");
         let (ready, _) = privd.recv_timeout::<Ready>(PATIENCE).expect("serves");
-        let netd = Netd::start(netd, server.at, vec![RESOLVER]);
+        let netd = Netd::start(netd, &server, vec![RESOLVER]);
         let traffic = vec![
             sockets::transparent_tcp(15_001).expect("listens"),
             sockets::transparent_udp(53).expect("binds"),
