@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use warder_wire::egress_gateway::Why;
-use warder_wire::{Cidr, HostName, Policy, ProxyHost, Rule};
+use warder_wire::{Cidr, HostName, NamePattern, Policy, ProxyHost, Rule};
 
 use crate::Odd;
 use crate::sniff::{Protocol, Seen};
@@ -35,9 +35,10 @@ pub fn judge(
     to: Ipv4Addr,
     seen: Option<Result<&Seen, Odd>>,
 ) -> Verdict {
-    // A name that may not be the true one decides nothing.
+    // A name that may not be the true one decides nothing, but where every name is allowed.
+    let any = policy.names.contains(&NamePattern::Any);
     let name = match seen {
-        Some(Ok(seen)) if !seen.hidden() => seen.name(),
+        Some(Ok(seen)) if any || !seen.hidden() => seen.name(),
         _ => None,
     };
     if let Some(name) = name
@@ -93,7 +94,7 @@ impl Basis {
 
 #[cfg(test)]
 mod tests {
-    use warder_wire::{NamePattern, Proxy};
+    use warder_wire::Proxy;
 
     use super::*;
     use crate::hello::Hello;
@@ -175,6 +176,8 @@ mod tests {
         let policy = names(&["example.com"]);
         let found = judge(&policy, &[], MEANT, Some(Ok(&seen)));
         assert_eq!(found, Verdict::Refuse(Why::HiddenName));
+        let any = judge(&names(&["*"]), &[], MEANT, Some(Ok(&seen)));
+        assert_eq!(any, Verdict::Name(name("example.com")));
         let open = judge(&Policy::OPEN, &[], MEANT, Some(Ok(&seen)));
         assert_eq!(open, Verdict::Address);
     }

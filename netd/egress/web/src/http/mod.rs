@@ -80,4 +80,6 @@ fn framing(fields: &[httparse::Header<'_>]) -> Option<Framing> {
 }
 
 #[cfg(test)]
+mod smuggling;
+#[cfg(test)]
 mod tests;
