@@ -90,6 +90,7 @@ fn crash(
     next: &mut u32,
     random: &mut Random,
 ) {
+    let egressd = (random.below(2) == 0).then(|| netd.egressd().obey());
     let pid = rustix::process::Pid::from_child(&netd.child);
     let delay = Duration::from_micros(random.below(60_000));
     let killer = std::thread::spawn(move || {
@@ -101,6 +102,9 @@ fn crash(
         working = step(&mut netd, owned, next, random);
     }
     killer.join().expect("it ends");
+    if let Some(egressd) = egressd {
+        egressd.join().expect("it ends with netd");
+    }
     assert!(!netd.child.wait().expect("ours").success());
 }
 

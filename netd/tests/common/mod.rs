@@ -607,6 +607,20 @@ impl Egressd {
         }
     }
 
+    /// Does as it is told until netd is gone.
+    pub fn obey(mut self) -> std::thread::JoinHandle<()> {
+        std::thread::spawn(move || {
+            let mut sockets = Vec::new();
+            while let Ok((message, fds)) = self.channel.recv_timeout::<Heard>(PATIENCE) {
+                sockets.extend(fds);
+                match message {
+                    Message::Event(net_egress::Event::Traffic) | Message::Reply { .. } => {}
+                    Message::Event(event) => self.settle(&event),
+                }
+            }
+        })
+    }
+
     pub fn post(&mut self, body: net_egress::Ask) -> u64 {
         self.seq += 1;
         let seq = self.seq;

@@ -3,7 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
-use warder_wire::{Message, Request, decode, encode, gateway_net, gateway_plugin, gateway_priv, link, plugin_priv, priv_net, start};
+use warder_wire::{
+    Message, Request, decode, egress_gateway, encode, gateway_net, gateway_plugin, gateway_priv, link, net_egress,
+    plugin_priv, priv_net, start,
+};
 
 fn round<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(frame: &[u8]) {
     if let Ok(message) = decode::<T>(frame) {
@@ -25,6 +28,9 @@ fuzz_target!(|body: &[u8]| {
     round::<Message<plugin_priv::Answer, plugin_priv::Event>>(&frame);
     round::<Request<priv_net::Ask>>(&frame);
     round::<Message<priv_net::Answer, priv_net::Event>>(&frame);
+    round::<Request<net_egress::Ask>>(&frame);
+    round::<Message<net_egress::Answer, net_egress::Event>>(&frame);
+    round::<egress_gateway::Event>(&frame);
     round::<link::Ask>(&frame);
     round::<link::Reply>(&frame);
     round::<start::Start>(&frame);
