@@ -114,13 +114,13 @@ impl Events {
         self.0.some.notify_one();
     }
 
-    fn take(&self) -> Vec<Event> {
+    fn take(&self) -> Taken<'_> {
         let Waiting { of, dropped, .. } = std::mem::take(&mut *self.lock());
         let mut list: Vec<Event> = of.into_values().flatten().map(Event::Refused).collect();
         if dropped > 0 {
             list.push(Event::Dropped(dropped));
         }
-        list
+        Taken { events: self, list }
     }
 
     /// Sends what there is, at once and then every second, until the gateway's end of the channel is closed. While
@@ -132,12 +132,35 @@ impl Events {
         };
         loop {
             self.0.some.notified().await;
-            for event in self.take() {
-                if let Err(error) = channel.send(&event, Vec::new()).await {
+            let mut taken = self.take();
+            while let Some(event) = taken.list.last() {
+                if let Err(error) = channel.send(event, Vec::new()).await {
                     return error;
                 }
+                taken.list.pop();
             }
+            drop(taken);
             tokio::time::sleep(TOGETHER).await;
+        }
+    }
+}
+
+/// On its way to the gateway; what does not get there counts as dropped.
+struct Taken<'a> {
+    events: &'a Events,
+    list: Vec<Event>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let lost = self.list.iter().map(|event| match event {
+            Event::Refused(refused) => u64::from(refused.times),
+            Event::Dropped(dropped) => *dropped,
+        });
+        let lost: u64 = lost.sum();
+        if lost > 0 {
+            let mut waiting = self.events.lock();
+            waiting.dropped = waiting.dropped.saturating_add(lost);
         }
     }
 }

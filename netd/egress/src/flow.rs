@@ -280,3 +280,97 @@ impl Drop for Flow {
         flows.left.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use warder_wire::{Cidr, SandboxId};
+
+    use super::*;
+    use crate::sandboxes::Sandboxes;
+
+    fn sandbox(all: &Sandboxes, n: u8, policy: Policy) -> Arc<Sandbox> {
+        let id = SandboxId::new(&format!("i{n:020}")).expect("an id");
+        let address = Ipv4Addr::new(10, 0, 0, n);
+        all.put(id, address, 1, policy, 4);
+        all.at(address).expect("put")
+    }
+
+    fn is_ended(flow: &Flow) -> bool {
+        flow.end.said.load(Ordering::Relaxed)
+    }
+
+    fn connection(of: &Arc<Sandbox>) -> Result<Flow, NoFlow> {
+        Flow::begin(of, Kind::Connection)
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_that_takes_all_it_can_leaves_some_for_others() {
+        let all = Sandboxes::new(5);
+        let (greedy, modest) = (
+            sandbox(&all, 1, Policy::OPEN),
+            sandbox(&all, 2, Policy::OPEN),
+        );
+        let mut flows: Vec<Flow> = (0..3).map(|_| connection(&greedy).expect("room")).collect();
+        assert_eq!(connection(&greedy).err(), Some(NoFlow::TooMany), "half");
+        flows.push(connection(&modest).expect("room"));
+        assert_eq!(connection(&modest).err(), Some(NoFlow::TooMany));
+        flows.clear();
+        let own: Vec<_> = (0..3).map(|_| connection(&modest)).collect();
+        assert!(own.iter().all(Result::is_ok), "all came back");
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_has_its_own_limit_for_each_kind() {
+        let all = Sandboxes::new(1000);
+        let one = sandbox(&all, 1, Policy::OPEN);
+        let mut flows: Vec<Flow> = (0..4).map(|_| connection(&one).expect("room")).collect();
+        assert_eq!(connection(&one).err(), Some(NoFlow::TooMany));
+        let question = Flow::begin(&one, Kind::Question);
+        assert!(question.is_ok());
+        flows.pop();
+        assert!(connection(&one).is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_first_policy_that_forbids_it_ends_it_and_then_it_settles() {
+        let all = Sandboxes::new(1000);
+        let one = sandbox(&all, 1, Policy::OPEN);
+        let to = Ipv4Addr::new(192, 0, 2, 1);
+        let (kept, ended) = (
+            connection(&one).expect("room"),
+            connection(&one).expect("room"),
+        );
+        assert!(kept.judged(|_| true));
+        assert!(ended.judged(move |policy| policy.judge(&[], to).0));
+        assert!(!ended.judged(|_| false), "and goes on as judged before");
+        let denied = Policy {
+            deny: vec![Cidr::ALL],
+            ..Policy::OPEN
+        };
+        let forbidden = one.flows.put(2, denied, 4);
+        assert_eq!(forbidden, [ended.number]);
+        assert!(is_ended(&ended) && !is_ended(&kept));
+        assert_eq!(ended.unless_ended(async { 1 }).await, None);
+        assert_eq!(kept.unless_ended(async { 1 }).await, Some(1));
+        let mut settled = pin!(one.flows.settled(&forbidden));
+        assert!(
+            still_waits(settled.as_mut()).await,
+            "its sockets may still be there"
+        );
+        drop(ended);
+        settled.await;
+        // An air gap ends what no judge was ever given, too.
+        let silent = connection(&one).expect("room");
+        one.flows.put(3, Policy::CLOSED, 4);
+        assert!(is_ended(&silent) && is_ended(&kept));
+        assert_eq!(connection(&one).err(), Some(NoFlow::Closed));
+    }
+
+    /// Whether a future still waits, looked at once.
+    async fn still_waits(mut future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending()))
+            .await
+    }
+}

@@ -18,6 +18,9 @@ use crate::sandboxes::{Ended, Sandbox};
 
 /// netd answers at once, after the asks before.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often netd is asked again while it is busy, and how long after.
+const BUSY_TRIES: usize = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,7 +56,22 @@ impl Netd {
         Self(caller)
     }
 
+    /// Asks in the sandbox's turn, and again while netd makes as many sockets as it will for all of them.
     async fn socket(&self, sandbox: &Sandbox, ask: Ask) -> Result<OwnedFd, DialError> {
+        for _ in 0..BUSY_TRIES {
+            match self.ask(sandbox, ask.clone()).await {
+                Err(DialError::Netd(Some(CallError::Fault(fault))))
+                    if fault.code == FaultCode::Exhausted =>
+                {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                got => return got,
+            }
+        }
+        self.ask(sandbox, ask).await
+    }
+
+    async fn ask(&self, sandbox: &Sandbox, ask: Ask) -> Result<OwnedFd, DialError> {
         sandbox.pace.turn().await;
         match self.0.call(ask, Vec::new(), ASK_TIMEOUT).await {
             Ok((Answer::Socket, fds)) => {

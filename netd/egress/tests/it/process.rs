@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use warder_wire::Policy;
+use warder_ipc::Channel;
+use warder_wire::egress_gateway::Why;
+use warder_wire::{Policy, priv_egress};
 
+use crate::fake::{Gateway, PATIENCE};
 use crate::message::A;
-use crate::world::{ELSEWHERE, IDS, alone, ask_by};
+use crate::world::{ELSEWHERE, IDS, RESOLVER, alone, ask_by, named};
 
 #[test]
 fn it_is_confined() {
@@ -76,6 +79,45 @@ fn ends(world: &crate::world::World) {
     {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn another_gateway_is_told_what_comes_next() {
+    alone(
+        "process::another_gateway_is_told_what_comes_next",
+        |world| {
+            world.put(2, named(&["*.example"]));
+            let mut stream = world.tcp(2, RESOLVER, 53);
+            assert_eq!(
+                ask_by(&mut stream, "one.test", A).expect("answers").code(),
+                3
+            );
+            world.gateway.refused(|r| r.why == Why::Name);
+            let mut privd = world.privd.take().expect("lives");
+            let (first, firsts) = Channel::pair().expect("socketpair");
+            let (last, lasts) = Channel::pair().expect("socketpair");
+            // The first of them dies before it hears anything.
+            drop(first);
+            for end in [firsts, lasts] {
+                let event = priv_egress::Event::GatewayChannel;
+                privd
+                    .send_timeout(&event, vec![end.into_fd()], PATIENCE)
+                    .expect("reads");
+                assert_eq!(
+                    ask_by(&mut stream, "two.test", A).expect("goes on").code(),
+                    3
+                );
+            }
+            let told = Gateway::start(last);
+            // What was on its way to one that died is counted, so it is asked until one hears of it.
+            while !format!("{:?}", told.told()).contains("two.test") {
+                assert_eq!(
+                    ask_by(&mut stream, "two.test", A).expect("goes on").code(),
+                    3
+                );
+            }
+        },
+    );
 }
 
 #[test]
