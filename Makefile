@@ -3,6 +3,7 @@
 #   make demo         builds, starts everything, does the whole job, leaves nothing behind
 #   make up           a server to use; ARGS="--listen ADDR:PORT --state-dir DIR ..."
 #   make test         all tests
+#   make test-network the network promises of docs/network-modes.md, with real packets
 .POSIX:
 
 ARGS =
@@ -24,6 +25,12 @@ test:
 	@scripts/prepare run test
 	@scripts/build
 	@scripts/test
+
+# An internet of network namespaces around a host: docs/network-modes.md.
+test-network:
+	@scripts/prepare run test
+	@scripts/build
+	@scripts/test network
 
 # 200 rounds of kill -9 at random points; `make test` does 20.
 test-crash:
@@ -52,4 +59,4 @@ lint:
 clean:
 	cargo clean
 
-.PHONY: all build demo up test test-crash bench fuzz freebsd-check lint clean
+.PHONY: all build demo up test test-network test-crash bench fuzz freebsd-check lint clean

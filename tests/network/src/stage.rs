@@ -56,6 +56,12 @@ impl Stage {
         self.instance.as_mut().expect("it runs until the end")
     }
 
+    /// The instance itself.
+    #[must_use]
+    pub fn instance_of(&self) -> &Instance {
+        self
+    }
+
     /// A sandbox that trusts the servers of the internet.
     ///
     /// # Panics
