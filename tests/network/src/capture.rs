@@ -19,7 +19,7 @@ pub const UDP: u8 = 17;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A port that only a capture's own packets are for.
-const SENTINEL: u16 = 9;
+pub(crate) const SENTINEL: u16 = 9;
 
 /// A frame.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -79,7 +79,8 @@ def ping(address):
     def act():
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
         s.settimeout(T)
-        s.sendto(bytes([8, 0, 0, 0, 0, 1, 0, 1]), (address, 0))
+        s.connect((address, 0))
+        s.send(bytes([8, 0, 0, 0, 0, 1, 0, 1]))
         return 'ok' if s.recv(100)[0] == 0 else 'wrong'
     return attempt(act)
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 
+use crate::capture::SENTINEL;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Answers what it is sent.
@@ -59,6 +60,9 @@ pub(crate) fn serve(addresses: &[Ipv4Addr], tls: &Arc<ServerConfig>) {
             http(StreamOwned::new(session, stream), &local)
         });
     }
+    // Takes what a capture puts behind all else, and says nothing.
+    let sink = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SENTINEL)).expect("free");
+    std::thread::spawn(move || while sink.recv(&mut [0; 64]).is_ok() {});
     // From one socket for all addresses the answers would come from one of them.
     for address in addresses {
         for port in [ECHO, HTTPS] {

@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 use warder_network::{ALPHA, BETA, CLOUDFLARE, GOOGLE, Stage, WWW, on_a_host};
 
+/// Names in a policy; names it allows, with where they lead; names it does not.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 fn only(names: &[&str]) -> Value {
     json!({ "allowOut": names, "denyOut": ["0.0.0.0/0"] })
 }
@@ -13,7 +16,7 @@ fn a_name_is_itself_a_wildcard_everything_below() {
         let stage = Stage::start();
         let sandbox = stage.sandbox(&json!({}));
         let (alpha, www) = (ALPHA.to_string(), WWW.to_string());
-        let cases: [(&[&str], &[(&str, &str)], &[&str]); 6] = [
+        let cases: [Case<'_>; 6] = [
             (
                 &["alpha.test"],
                 &[("alpha.test", &alpha), ("ALPHA.test", &alpha)],

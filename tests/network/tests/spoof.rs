@@ -108,68 +108,84 @@ fn a_changed_address_is_nobodys() {
     on_a_host("a_changed_address_is_nobodys", || {
         let stage = Stage::start();
         let (one, two) = (stage.sandbox(&json!({})), stage.sandbox(&json!({})));
-        let (ns, other) = (stage.namespace(&one), stage.address(&two));
+        let (ns, own, other) = (
+            stage.namespace(&one),
+            stage.address(&one),
+            stage.address(&two),
+        );
+        let outside = Capture::of(&stage.router());
         let try_it = format!(
             "/usr/bin/python3 -c \"import socket\ntry:\n socket.create_connection(('{ALPHA}', 7), 0.7); print('reached')\n\
              except OSError as e: print(e)\""
         );
-        for change in [
-            format!("ip addr flush dev eth0 && ip addr add {other}/32 dev eth0"),
-            "ip addr flush dev eth0 && ip addr add 192.0.2.77/32 dev eth0".to_owned(),
-            "ip link set eth0 address 02:00:00:00:00:01".to_owned(),
+        let (link, routes, neighbours) = inside(&ns, || {
+            (
+                run("ip -o link show eth0"),
+                run("ip route"),
+                run("ip neigh"),
+            )
+        });
+        let hardware = link
+            .split("link/ether ")
+            .nth(1)
+            .and_then(|t| t.split(' ').next());
+        let hardware = hardware.expect("an address").to_owned();
+        // Twice: what leads to the next hop may come after what leads through it.
+        let mut again: Vec<String> = routes
+            .lines()
+            .map(|l| format!("ip route replace {}", l.trim()))
+            .collect();
+        again.extend(again.clone());
+        again.extend(neighbours.lines().filter_map(|l| {
+            let words: Vec<&str> = l.split_whitespace().collect();
+            let at = words.iter().position(|w| *w == "lladdr")?;
+            Some(format!(
+                "ip neigh replace {} lladdr {} dev eth0 nud permanent",
+                words[0],
+                words.get(at + 1)?
+            ))
+        }));
+        let again = again.join(" ; ");
+        let with = |address: &dyn std::fmt::Display, hardware: &str| {
+            let again = again.replace(&format!(" src {own}"), &format!(" src {address}"));
+            format!(
+                "{{ ip link set eth0 address {hardware} ; ip addr flush dev eth0 ; ip addr add {address}/32 dev eth0 ; {again} ; }} \
+                 2>/dev/null || true"
+            )
+        };
+        let foreign = std::net::Ipv4Addr::new(192, 0, 2, 77);
+        for (address, mac) in [
+            (other, hardware.as_str()),
+            (foreign, &hardware),
+            (own, "02:00:00:00:00:01"),
         ] {
-            let before = inside(&ns, || {
-                run("ip -o link show eth0; ip -o -4 addr show eth0; ip route")
-            });
-            let hardware = before
-                .split("link/ether ")
-                .nth(1)
-                .and_then(|t| t.split(' ').next());
-            let hardware = hardware.expect("an address").to_owned();
-            let address = stage.address(&one);
-            let routes: Vec<String> = before
-                .lines()
-                .skip(2)
-                .map(|l| format!("ip route replace {}", l.trim()))
-                .collect();
-            let neighbours = inside(&ns, || run("ip neigh"));
-            let again: Vec<String> = neighbours
-                .lines()
-                .filter_map(|l| {
-                    let words: Vec<&str> = l.split_whitespace().collect();
-                    let at = words.iter().position(|w| *w == "lladdr")?;
-                    Some(format!(
-                        "ip neigh replace {} lladdr {} dev eth0 nud permanent",
-                        words[0],
-                        words.get(at + 1)?
-                    ))
-                })
-                .collect();
-            let again = [routes, again].concat().join(" ; ");
-            let (line, attempt, restore) =
-                (format!("{change} ; {again}"), try_it.clone(), again.clone());
-            let mark = stage.wire.mark();
+            let (change, attempt) = (with(&address, mac), try_it.clone());
+            let (mark, heard) = (stage.wire.mark(), outside.mark());
             let got = inside(&ns, move || {
-                run(&format!("{{ {line} ; }} 2>/dev/null || true"));
+                run(&change);
                 run(&attempt)
             });
-            assert!(!got.contains("reached"), "{change}: {got}");
+            assert!(!got.contains("reached"), "{address} {mac}: {got}");
             stage.barrier();
-            let arrived = |p: &&Seen| p.to == ALPHA && p.ports.1 == 7;
-            assert_eq!(
-                stage.wire.since(mark).iter().find(arrived),
-                None,
-                "{change}"
+            let tried = |p: &Seen| p.to == ALPHA && p.ports.1 == 7;
+            let sent = outside.since(heard);
+            assert!(
+                sent.iter().any(|p| tried(p) && p.from == address),
+                "it did not even try: {got}"
             );
+            assert_eq!(
+                stage.wire.since(mark).iter().find(|p| tried(p)),
+                None,
+                "{address} {mac}"
+            );
+            let change = with(&own, &hardware);
             inside(&ns, move || {
-                run(&format!(
-                    "{{ ip link set eth0 address {hardware} ; ip addr flush dev eth0 ; ip addr add {address}/32 dev eth0 ; {restore} ; }} 2>/dev/null || true"
-                ));
+                run(&change);
             });
             assert_eq!(
                 stage.word(&one, &format!("tcp('{ALPHA}')")),
                 "ok",
-                "as itself again: {change}"
+                "as itself again: {address} {mac}"
             );
         }
         stage.finish();
