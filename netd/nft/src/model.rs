@@ -34,6 +34,8 @@ pub enum Step {
     DropTable,
     /// A set or map.
     Set(Set),
+    /// All elements of a set.
+    Empty(String),
     /// A set that nothing refers to, with its elements.
     DropSet(String),
     /// A chain; nothing if it is there.
@@ -89,6 +91,8 @@ pub enum Element {
     Mark(u32),
     /// A mark, while more bytes a second than these are asked for.
     OverRate(u32, u64),
+    /// A mark, while more packets a second than these are asked for.
+    OverPackets(u32, u32),
     /// A mark, while the packet's flow and those asked for before that still live are more than these.
     OverFlows(u32, u32),
     /// A name.
@@ -369,6 +373,10 @@ impl fmt::Display for Element {
                     "{mark:#x} limit rate over {bytes} bytes/second burst {burst} bytes"
                 )
             }
+            Self::OverPackets(mark, packets) => write!(
+                f,
+                "{mark:#x} limit rate over {packets}/second burst {packets} packets"
+            ),
             Self::OverFlows(mark, flows) => write!(f, "{mark:#x} ct count over {flows}"),
             Self::Name(name) => write!(f, "\"{}\"", name.as_str()),
             Self::Source(port) => {
@@ -420,6 +428,7 @@ impl Step {
                     }
                 }
             }
+            Self::Empty(set) => write!(f, "flush set inet {table} {set}"),
             Self::DropSet(set) => write!(f, "delete set inet {table} {set}"),
             Self::Chain(Chain { name, base: None }) => write!(f, "add chain inet {table} {name}"),
             Self::Chain(Chain {

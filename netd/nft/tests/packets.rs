@@ -39,7 +39,7 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--"])
         .arg(std::env::current_exe().expect("own path"))
-        .args([test, "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env("WARDER_TEST_INSIDE", "1")
         .status()
         .expect("unshare(1) is there and the test runs as root");
@@ -229,6 +229,8 @@ fn accepted(listener: &TcpListener) -> TcpStream {
 fn packets_go_where_the_policy_says() {
     in_namespace("packets_go_where_the_policy_says", || {
         let net = Net::new(&[named(1), open(2)]);
+        // As the router has it.
+        run("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1");
         let listener =
             TcpListener::from(sockets::transparent_tcp(render::LISTEN_TCP).expect("listens"));
         let dns = UdpSocket::from(sockets::transparent_udp(render::LISTEN_UDP).expect("binds"));
@@ -471,6 +473,33 @@ fn bytes_and_flows_are_bounded() {
             back > 0 && back as u64 <= RATE + 131_072 + 2 * RATE,
             "{back} of {sent}"
         );
+    });
+}
+
+#[test]
+#[ignore = "prints timings"]
+fn what_a_new_flow_costs() {
+    in_namespace("what_a_new_flow_costs", || {
+        let net = Net::new(&[open(1), open(2)]);
+        let mut all = Vec::new();
+        for (part, name) in [(500, "first"), (3000, "middle"), (500, "last")] {
+            let some: Vec<_> = inside(net.guest(), || {
+                (0..part)
+                    .map(|_| UdpSocket::bind("0.0.0.0:0").expect("binds"))
+                    .collect()
+            });
+            let start = Instant::now();
+            for socket in &some {
+                let _ = socket.send_to(b"x", (ALLOWED, PORT));
+            }
+            println!("{name} {part}: {:?} each", start.elapsed() / part);
+            all.extend(some);
+        }
+        let start = Instant::now();
+        for _ in 0..1000 {
+            let _ = all[0].send_to(b"x", (ALLOWED, PORT));
+        }
+        println!("of a known flow: {:?} each", start.elapsed() / 1000);
     });
 }
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
 use crate::netlink::{Message, NetlinkError, Protocol, REQUEST, Socket};
@@ -13,6 +14,8 @@ use crate::sys;
 
 /// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is less.
 const BACKLOG: i32 = 4096;
+/// Bytes of datagrams of all guests that may wait.
+const BUFFER: usize = 4 << 20;
 /// `NFNL_SUBSYS_ULOG` << 8 | `NFULNL_MSG_CONFIG`.
 const LOG_CONFIG: u16 = 0x0401;
 
@@ -36,7 +39,7 @@ fn ip(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
 /// Those of socket(2), setsockopt(2), bind(2) and listen(2).
 pub fn transparent_tcp(port: u16) -> io::Result<OwnedFd> {
     let socket = inet(SocketType::STREAM)?;
-    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseaddr(&socket, true)?;
     ip(socket.as_fd(), libc::IP_TRANSPARENT)?;
     bind(&socket, &any(port))?;
     listen(&socket, BACKLOG)?;
@@ -57,6 +60,7 @@ pub fn transparent_udp(port: u16) -> io::Result<OwnedFd> {
     ] {
         ip(socket.as_fd(), option)?;
     }
+    set_socket_recv_buffer_size_force(&socket, BUFFER)?;
     bind(&socket, &any(port))?;
     Ok(socket)
 }

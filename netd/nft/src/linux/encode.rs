@@ -70,6 +70,7 @@ fn encode(table: Table, step: &Step, set_id: u32) -> Message {
         Step::Table => new(NEWTABLE, CREATE).text(1, &table).be32(2, 0),
         Step::DropTable => new(DELTABLE, 0).text(1, &table),
         Step::Set(set) => new_set(&table, set, set_id),
+        Step::Empty(set) => new(DELSETELEM, 0).text(1, &table).text(2, set),
         Step::DropSet(set) => new(DELSET, 0).text(1, &table).text(2, set),
         Step::Chain(chain) => new_chain(&table, chain),
         Step::Flush(chain) => new(DELRULE, 0).text(1, &table).text(2, chain),
@@ -194,6 +195,7 @@ fn key_of(element: &Element) -> Vec<u8> {
         Element::Address(address) => address.octets().to_vec(),
         Element::Mark(mark)
         | Element::OverRate(mark, _)
+        | Element::OverPackets(mark, _)
         | Element::OverFlows(mark, _)
         | Element::Jump(mark, _) => mark.to_ne_bytes().to_vec(),
         Element::Name(name) => padded(name).to_vec(),
@@ -218,6 +220,9 @@ fn rest(m: Message, element: &Element) -> Message {
         // NFTA_LIMIT_TYPE (bytes), _FLAGS (over).
         Element::OverRate(_, bytes) => condition(m, "limit", &|m| {
             limit(m, *bytes, Part::BURST).be32(4, 1).be32(5, 1)
+        }),
+        Element::OverPackets(_, packets) => condition(m, "limit", &|m| {
+            limit(m, u64::from(*packets), *packets).be32(5, 1)
         }),
         // NFTA_CONNLIMIT_COUNT, _FLAGS (over).
         Element::OverFlows(_, flows) => {

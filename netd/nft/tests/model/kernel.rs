@@ -94,6 +94,7 @@ fn key(element: &Element) -> String {
     match element {
         Element::Mark(mark)
         | Element::OverRate(mark, _)
+        | Element::OverPackets(mark, _)
         | Element::OverFlows(mark, _)
         | Element::Jump(mark, _) => mark.to_string(),
         Element::Source(port) => format!("{} {} {:?}", port.name.as_str(), port.address, port.mac),
@@ -137,6 +138,7 @@ impl Kernel {
                 let kind = (set.kind, BTreeMap::new());
                 self.sets.entry(set.name.clone()).or_insert(kind);
             }
+            Step::Empty(set) => self.sets.get_mut(set)?.1.clear(),
             Step::DropSet(name) => {
                 if self.refers(|part| sets_of(part) == Some(name)) {
                     return None;
