@@ -477,6 +477,33 @@ fn bytes_and_flows_are_bounded() {
 }
 
 #[test]
+fn one_guests_questions_leave_room_for_anothers() {
+    in_namespace("one_guests_questions_leave_room_for_anothers", || {
+        const MANY: usize = 20_000;
+        let net = Net::new(&[open(1), open(2)]);
+        let dns = UdpSocket::from(sockets::transparent_udp(render::LISTEN_UDP).expect("binds"));
+        let socket = |n: usize| inside(&net.guests[n], || UdpSocket::bind("0.0.0.0:0"));
+        let (flood, other) = (socket(0).expect("binds"), socket(1).expect("binds"));
+        let start = Instant::now();
+        for _ in 0..MANY {
+            let _ = flood.send_to(&[0; 512], (OTHER, 53));
+        }
+        let seconds = 2 + usize::try_from(start.elapsed().as_secs()).expect("few");
+        other.send_to(b"question", (OTHER, 53)).expect("sent");
+        dns.set_nonblocking(false).expect("set");
+        dns.set_read_timeout(Some(SOON)).expect("set");
+        let mut heard = 0;
+        while dns.recv_from(&mut [0; 512]).expect("both are heard").0 != 8 {
+            heard += 1;
+        }
+        assert!(
+            heard >= 1000 && heard <= 1000 * seconds,
+            "{heard} of {MANY}"
+        );
+    });
+}
+
+#[test]
 #[ignore = "prints timings"]
 fn what_a_new_flow_costs() {
     in_namespace("what_a_new_flow_costs", || {
