@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -12,6 +13,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(20);
 /// How long a peer may take nothing of what it is sent.
 const STUCK: Duration = Duration::from_secs(620);
+
+/// How often it is looked whether a peer has taken everything.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(640);
 
 /// A TCP connection that is reset when it is dropped: whatever ends a flow, its peers hear of it at once and the
 /// kernel sends nothing more. [`Connection::finish`] is the other way to end one.
@@ -38,6 +43,17 @@ impl Connection {
     /// Closes it in order: what was sent still arrives, then the end.
     pub(crate) fn finish(mut self) {
         self.reset = false;
+    }
+
+    /// The same once the peer has taken all of it, so that a policy can end it until then; its sending side must have
+    /// been shut down. A peer that takes nothing any more is reset by the kernel.
+    pub(crate) async fn finish_taken(self) {
+        let mut pause = FIRST_PAUSE;
+        while warder_egress_sys::is_on_its_way(self.stream.as_fd()) {
+            tokio::time::sleep(pause).await;
+            pause = LAST_PAUSE.min(2 * pause);
+        }
+        self.finish();
     }
 
     /// The address the peer meant, for one that was redirected here.

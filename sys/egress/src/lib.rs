@@ -1,7 +1,7 @@
 //! Trust: zone 1 (egressd).
 //! Input: sockets that netd made; what sandboxes send to them.
 //! May: receive and send on those sockets.
-//! Unsafe: in `datagrams` and `packet_log`, for control messages and addresses that have no safe wrapper.
+//! Unsafe: in `datagrams`, `ending` and `packet_log`, for control messages and addresses that have no safe wrapper.
 //!
 //! The few kernel services of egressd that differ between systems or need `unsafe`. What a system lacks is
 //! [`unsupported`], an error that names the operation.
@@ -9,6 +9,7 @@
 use std::io;
 
 mod datagrams;
+mod ending;
 #[cfg(target_os = "linux")]
 mod packet_log;
 #[cfg(not(target_os = "linux"))]
@@ -16,6 +17,7 @@ mod packet_log;
 mod packet_log;
 
 pub use datagrams::{Datagrams, Received};
+pub use ending::is_on_its_way;
 pub use packet_log::PacketLog;
 
 /// An operation that is not written for this system yet.

@@ -42,7 +42,10 @@ fn every_network_promise_has_its_number_and_test() {
             wrong.push(format!("{number} follows {last}"));
         }
         last = number;
-        match rest.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) {
+        match rest
+            .strip_suffix(')')
+            .and_then(|rest| rest.rsplit_once(" ("))
+        {
             Some((promise, test)) => wrong.extend(missing(&root, promise, test)),
             None => wrong.push(format!("no test: {rest}")),
         }

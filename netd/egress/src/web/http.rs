@@ -90,20 +90,16 @@ pub(super) async fn relay(
     let answers = Answers::default();
     let relayed = both(&client, &server, name, waiting, &answers).await;
     // Without an end in order both are reset.
-    let stray = relayed.ok()?;
-    let told = match stray {
-        None | Some((true, _)) => {
-            server.finish();
-            true
-        }
-        Some((false, _)) => false,
-    };
-    match stray {
+    match relayed.ok()? {
         None => {
-            client.finish();
+            tokio::join!(client.finish_taken(), server.finish_taken());
             None
         }
-        Some((_, stray)) => Some((told.then_some(client), stray)),
+        Some((true, stray)) => {
+            server.finish();
+            Some((Some(client), stray))
+        }
+        Some((false, stray)) => Some((None, stray)),
     }
 }
 

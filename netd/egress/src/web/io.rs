@@ -107,7 +107,6 @@ pub(super) async fn relay(client: Connection, server: Connection, first: Vec<u8>
     };
     let both = tokio::try_join!(up, copy(&server, &client, |_| {}));
     if both.is_ok() {
-        client.finish();
-        server.finish();
+        tokio::join!(client.finish_taken(), server.finish_taken());
     }
 }

@@ -49,6 +49,22 @@ async fn exactly_what_a_policy_forbids_is_reset_on_both_sides() {
 }
 
 #[tokio::test]
+async fn what_its_receiver_has_not_taken_is_not_past_forbidding() {
+    let stage = Stage::new(names(&["a.example"])).await;
+    let (mut client, mut server) = open(&stage, "a.example", SERVER).await;
+    // Both have ended; only the server has not read what the sandbox sent.
+    send(&mut client, &vec![0; 400_000]).await;
+    server.shutdown().await.expect("open");
+    client.shutdown().await.expect("open");
+    assert_eq!(rest(&mut client).await.expect("in order"), b"");
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    stage.put(2, names(&["b.example"])).await;
+    assert!(is_reset(&mut server).await);
+}
+
+#[tokio::test]
 async fn an_air_gap_leaves_nothing_open() {
     let stage = Stage::new(names(&["a.example"])).await;
     let mut a = open(&stage, "a.example", SERVER).await;
