@@ -75,7 +75,13 @@ fn shown(event: &Value) -> String {
         field(event, "sandboxId"),
         field(event, "sandboxTemplateId"),
     );
-    for (name, prefix) in [("reason", "reason "), ("set_timeout", "ends ")] {
+    for (name, prefix) in [
+        ("reason", "reason "),
+        ("set_timeout", "ends "),
+        ("network_generation", "network policy "),
+        ("air_gap", "air gap "),
+        ("network_closed", "network closed "),
+    ] {
         let text = field(&event["eventData"], name);
         if !text.is_empty() {
             line.push_str(&format!("  {prefix}{text}"));

@@ -1,5 +1,8 @@
 //! The host, the instance, the audit.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json as value};
 use warder_wire::LimitState;
@@ -8,6 +11,7 @@ use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, json};
+use crate::lifecycle::check_networks;
 use crate::limits;
 use crate::text::query_pairs;
 
@@ -52,10 +56,18 @@ pub(super) async fn certificates(gateway: &Gateway) -> Result<Answer, ApiError> 
 }
 
 /// What was opened anew, and what stays as it was because it could not be.
-pub(super) async fn reload(gateway: &Gateway) -> Result<Answer, ApiError> {
+pub(super) async fn reload(gateway: &Arc<Gateway>) -> Result<Answer, ApiError> {
     let (round, faults) = gateway.peers.reload().await?;
     complete(gateway, round).await?;
     gateway.registry.audit("operator", "reload", "", "");
+    // What templates may use of the network may have changed; netd hears that from privd, not from us.
+    let looking = Arc::clone(gateway);
+    tokio::spawn(async move {
+        for pause in [Duration::ZERO, Duration::from_secs(1)] {
+            tokio::time::sleep(pause).await;
+            check_networks(Arc::clone(&looking)).await;
+        }
+    });
     let certificates = gateway.certificates.report();
     let [log, networks] = faults.map(|fault| fault.map(|f| f.detail));
     Ok(json(

@@ -255,7 +255,7 @@ async fn settle(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
 }
 
 /// After a start of this process or of netd: sees to it that netd holds what is wanted for every sandbox.
-pub(super) async fn check_all(gateway: Arc<Gateway>) {
+pub(crate) async fn check_all(gateway: Arc<Gateway>) {
     for sandbox in gateway.registry.everything() {
         if let Err(error) = check(&gateway, &sandbox).await {
             let lost = error.fault() == Some(FaultCode::NotFound);

@@ -81,7 +81,7 @@ fn of_event(event: &EventRecord) -> Line {
         (EventKind::Updated, _, serde_json::Value::String(end)) => {
             format!("sandbox ends at {end}")
         }
-        (EventKind::Updated, ..) => "sandbox updated".to_owned(),
+        (EventKind::Updated, ..) => of_update(&data),
         (EventKind::Paused, reason, _) => match reason {
             Some(reason) => format!("sandbox paused ({reason})"),
             None => "sandbox paused".to_owned(),
@@ -92,6 +92,19 @@ fn of_event(event: &EventRecord) -> Line {
     let mut line = Line::new(event.at.into(), Level::Info, "sandbox", message);
     line.fields.insert("event", event.kind.name().to_owned());
     line
+}
+
+/// What of it was changed, its end aside.
+fn of_update(data: &serde_json::Value) -> String {
+    if data["network_closed"] == true {
+        return "network policy could not be put in force: all is closed".to_owned();
+    }
+    match (&data["air_gap"], &data["network_generation"]) {
+        (serde_json::Value::Bool(true), _) => "air gap on".to_owned(),
+        (serde_json::Value::Bool(false), _) => "air gap off".to_owned(),
+        (_, serde_json::Value::Number(n)) => format!("network policy {n} in force"),
+        _ => "sandbox updated".to_owned(),
+    }
 }
 
 /// The last lines of its life and of its agent, oldest first; `None` for a sandbox nobody has heard of.

@@ -125,6 +125,12 @@ fn a_policy_is_replaced_whole_and_holds_when_that_is_said() {
         204
     );
     assert_eq!(detail(&fake, &id)["allowInternetAccess"], json!(false));
+    let logs = fake.api("GET", &format!("/v2/sandboxes/{id}/logs"), Value::Null);
+    assert!(
+        logs.text().contains("network policy 2 in force"),
+        "{}",
+        logs.text()
+    );
     let events = fake
         .api(
             "GET",
@@ -475,6 +481,16 @@ fn the_operators_air_gap_is_shown_and_not_lifted() {
     assert_eq!(put(&fake, &id, deny_all()).status, 204);
     assert_eq!(state(&fake)["airGapByOperator"], json!(true));
     assert_eq!(generations(&fake, &id).0, generations(&fake, &id).1);
+    // Looked at again when the configuration is read anew.
+    fake.world().airgapped = false;
+    let reloaded = fake.operator("POST", "/admin/reload", b"");
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let open = super::network::id(&fake.create(json!({})));
+    fake.world().airgapped = true;
+    fake.operator("POST", "/admin/reload", b"");
+    until("it is seen", || {
+        detail(&fake, &open)["networkState"]["airGapByOperator"] == json!(true)
+    });
     fake.world().airgapped = false;
     assert_eq!(airgap(&fake, &id, false).status, 204);
     let state = state(&fake);
