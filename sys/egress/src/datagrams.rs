@@ -247,6 +247,7 @@ fn send(fd: BorrowedFd<'_>, bytes: &[u8], from: Ipv4Addr, to: SocketAddrV4) -> i
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     fn on(option: libc::c_int, socket: &UdpSocket) {
         let one: libc::c_int = 1;
         // SAFETY: the value is live and as long as told.

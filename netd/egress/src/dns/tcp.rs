@@ -1,9 +1,11 @@
 //! Questions over TCP.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::copy_bidirectional_with_sizes;
 use warder_wire::egress_gateway::Why;
 
 use super::answer;
@@ -15,6 +17,10 @@ use crate::egress::Egress;
 use crate::events::TCP;
 use crate::flow::Flow;
 
+/// The largest question; all of a sandbox's connections may hold one.
+const LARGEST: usize = 4096;
+/// What is held of one direction of a connection that is relayed.
+const HELD: usize = 2048;
 /// How long a guest may take for its next question.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -40,9 +46,12 @@ pub(crate) async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection,
 /// One after the other.
 async fn questions(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, route: Route) {
     loop {
-        let next = tokio::time::timeout(IDLE, read_message(&mut client)).await;
-        let Ok(Ok(message)) = next else {
-            return client.finish();
+        let next = tokio::time::timeout(IDLE, read_message(&mut client, LARGEST)).await;
+        let message = match next {
+            Ok(Ok(message)) => message,
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => return,
+            // It has ended, or says nothing more.
+            Ok(Err(_)) | Err(_) => return client.finish(),
         };
         let reply = match judge(egress, flow, route, &message).await {
             Ok((asked, reply)) => answer::write(&asked, &reply),
@@ -65,7 +74,7 @@ async fn relay(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, server
     let Some(mut server) = upstream::stream(egress, sandbox, server, &permitted).await else {
         return;
     };
-    let copied = tokio::io::copy_bidirectional(&mut *client, &mut *server).await;
+    let copied = copy_bidirectional_with_sizes(&mut *client, &mut *server, HELD, HELD).await;
     if copied.is_ok() {
         client.finish();
         server.finish();

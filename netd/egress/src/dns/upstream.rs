@@ -21,6 +21,8 @@ const DATAGRAM_TIMEOUT: Duration = Duration::from_millis(1500);
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is asked over UDP, before TCP.
 const DATAGRAMS: usize = 2;
+/// The largest answer, over TCP.
+const LARGEST: usize = 16 * 1024;
 /// Messages that are looked at for one question; more is an attempt to guess.
 const FORGERIES: usize = 64;
 /// How long netd and egressd may be of two minds about the policy in force, and how often that is looked at.
@@ -160,7 +162,7 @@ async fn by_datagram(socket: &UdpSocket, sent: &[u8]) -> Option<Read> {
 /// Sends a message behind its length and receives one (RFC 1035, 4.2.2).
 async fn by_stream(server: &mut Connection, sent: &[u8]) -> std::io::Result<Vec<u8>> {
     write_message(server, sent).await?;
-    read_message(server).await
+    read_message(server, LARGEST).await
 }
 
 /// Sends a message behind its length.
@@ -171,9 +173,12 @@ pub(crate) async fn write_message(to: &mut Connection, message: &[u8]) -> std::i
     to.write_all(&bytes).await
 }
 
-/// Receives a message behind its length.
-pub(crate) async fn read_message(from: &mut Connection) -> std::io::Result<Vec<u8>> {
+/// Receives a message behind its length, of at most `most` bytes.
+pub(crate) async fn read_message(from: &mut Connection, most: usize) -> std::io::Result<Vec<u8>> {
     let length = usize::from(from.read_u16().await?);
+    if length > most {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
     let mut message = Vec::new();
     // Room only for what has come.
     let mut part = [0; 2048];

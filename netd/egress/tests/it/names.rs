@@ -8,7 +8,7 @@ use warder_wire::net_egress::Ask;
 use crate::fake::Netd;
 use crate::message::{self, A, AAAA, CNAME, HTTPS, TXT};
 use crate::server::ADDRESS;
-use crate::world::{FLOWS, RESOLVER, alone, answer_by, ask_by, heard, id, named};
+use crate::world::{FLOWS, RESOLVER, alone, answer_by, ask_by, heard, id, is_reset, named};
 
 #[test]
 fn only_allowed_names_are_asked_for() {
@@ -233,6 +233,9 @@ fn over_tcp_each_question_is_judged() {
                 [ADDRESS]
             );
         }
+        // A question of 64 KiB is none.
+        stream.write_all(&[0xff, 0xff]).expect("open");
+        assert!(is_reset(&mut stream));
         // More of them than there may be at once, one after the other.
         for _ in 0..2 * FLOWS {
             let mut stream = world.tcp(2, RESOLVER, 53);
