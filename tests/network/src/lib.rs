@@ -6,6 +6,7 @@
 //! `make test-network`: a host with an internet of network namespaces around it. Commands run in sandboxes, through the
 //! API, say what they could reach; captures of packets say what left. Each test holds a paragraph of
 //! `docs/network-modes.md`.
+#![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
 mod capture;

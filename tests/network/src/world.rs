@@ -78,6 +78,10 @@ impl World {
     pub(crate) fn build() -> Self {
         run("mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns");
         run("ip link set lo up && ip netns add world");
+        // No link speaks of its own accord, so that every frame of IPv6 that is seen is a sandbox's.
+        let quiet =
+            "sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.all.disable_ipv6=0";
+        run(&format!("{quiet} && ip netns exec world {quiet}"));
         run("ip link add eth0 type veth peer name w0 netns world");
         run(&format!(
             "ip addr add {HOST}/24 dev eth0 && ip link set eth0 up"

@@ -1,4 +1,5 @@
 //! The air gap: no packet leaves, nothing that was open lives on, and everything through the gateway goes on.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{ALPHA, BETA, Capture, HOST, Seen, Stage, inside, on_a_host, run};
@@ -117,13 +118,19 @@ fn what_was_open_is_dead_at_both_ends() {
                 "long_https('198.51.100.99', 'alpha.test')",
             ),
         ];
+        let before = stage.wire.mark();
         assert_eq!(stage.airgap(&sandbox, true), 204);
         let mark = stage.wire.mark();
         for flow in &flows {
             let end = stage.ends(&sandbox, flow);
             println!("  {flow:?}: {end}");
+            assert_ne!(end, "timeout", "{flow:?} was not told");
         }
         stage.barrier();
+        // The other side of what egressd carried is told that it is over.
+        let closes =
+            |p: &Seen| p.from == HOST && p.to == ALPHA && p.ports.1 == 443 && p.flags & 5 != 0;
+        assert!(stage.wire.since(before).iter().any(closes));
         let speaks = |p: &&Seen| p.from == HOST && !p.payload.is_empty();
         assert_eq!(stage.wire.since(mark).iter().find(speaks), None);
         stage.finish();
@@ -135,6 +142,23 @@ fn everything_through_the_gateway_goes_on() {
     on_a_host("everything_through_the_gateway_goes_on", || {
         let stage = Stage::start();
         let sandbox = stage.sandbox(&json!({}));
+        // A command that writes all the while, and that nothing may be lost of.
+        let lines = "touch /tmp/begun; for i in $(seq 2000); do echo line $i; [ -e /tmp/over ] || sleep 0.01; done";
+        let over = std::thread::scope(|scope| {
+            let running = scope.spawn(|| stage.run(&sandbox, "user", lines, 60_000));
+            while stage.run(&sandbox, "user", "ls /tmp/begun", 60_000).exit != Some(0) {}
+            for enabled in [true, false, true] {
+                assert_eq!(stage.airgap(&sandbox, enabled), 204);
+            }
+            assert_eq!(
+                stage.run(&sandbox, "user", "touch /tmp/over", 60_000).exit,
+                Some(0)
+            );
+            running.join().expect("it ends")
+        });
+        let expected: String = (1..=2000).map(|n| format!("line {n}\n")).collect();
+        assert_eq!(over.stdout, expected, "{}", over.end);
+        assert_eq!(stage.airgap(&sandbox, false), 204);
         let serve = "cd /tmp && echo word > mine && (setsid /usr/bin/python3 -m http.server 8000 >/dev/null 2>&1 </dev/null &); \
                      for i in $(seq 200); do curl -sf http://127.0.0.1:8000/mine && break; sleep 0.05; done";
         assert_eq!(stage.run(&sandbox, "user", serve, 60_000).stdout, "word\n");

@@ -1,4 +1,5 @@
 //! What the operator's configuration says, and no request loosens.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{ALPHA, BULK, ECHO, NEVER, Seen, Stage, on_a_host};

@@ -1,4 +1,5 @@
 //! DNS: all of it comes to egressd, whatever server it is for, and is no tunnel.
+#![cfg(target_os = "linux")]
 
 use serde_json::json;
 use warder_network::{ALPHA, CLOUDFLARE, DNS, GOOGLE, OWN_DNS, Question, Stage, on_a_host};

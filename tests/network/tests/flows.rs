@@ -1,4 +1,5 @@
 //! What is open when a policy changes: what it forbids has ended when the change is answered, what it allows goes on.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{ALPHA, BETA, Flow, GOOGLE, HOST, Seen, Stage, TCP, WWW, on_a_host};

@@ -1,4 +1,5 @@
 //! Names in a policy: what they allow, and where what is allowed by name really goes.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{ALPHA, BETA, CLOUDFLARE, GOOGLE, Stage, WWW, on_a_host};

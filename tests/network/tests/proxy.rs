@@ -1,4 +1,5 @@
 //! `egressProxy`: TCP that is allowed goes through the user's own SOCKS5 proxy, or nowhere.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{

@@ -1,4 +1,5 @@
 //! What no policy opens, and what leaves a sandbox at all.
+#![cfg(target_os = "linux")]
 
 use std::net::Ipv4Addr;
 

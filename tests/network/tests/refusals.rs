@@ -1,4 +1,5 @@
 //! What a sandbox is told that may not, and what its owner is.
+#![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! A sandbox that lies about who it is, with rights it does not have: the host's root inside its network namespace.
+#![cfg(target_os = "linux")]
 
 use serde_json::json;
 use warder_network::{ALPHA, Capture, HOST, Seen, Stage, inside, on_a_host, run};

@@ -1,4 +1,5 @@
 //! The steps of E2B's own firewall test, on a live sandbox and in order, judged by HTTPS from inside.
+#![cfg(target_os = "linux")]
 
 use serde_json::{Value, json};
 use warder_network::{Stage, on_a_host};

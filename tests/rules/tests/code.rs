@@ -6,8 +6,9 @@ use warder_rules::{code, graph, none, tree};
 
 /// Where unsafe code may be.
 const UNSAFE: [&str; 3] = ["sys", "plugins/abi", "plugins/host"];
-/// Where code may ask which system it is built for.
-const SYSTEMS: [&str; 4] = ["sys", "netd/pf", "netd/nft", "netd/links"];
+/// Where code may ask which system it is built for: the system layer, and the internet that is made of one system's
+/// namespaces.
+const SYSTEMS: [&str; 5] = ["sys", "netd/pf", "netd/nft", "netd/links", "tests/network"];
 /// Daemons and what runs inside them: they start nothing by name and write to stderr only.
 const DAEMONS: [&str; 6] = [
     "privd",
