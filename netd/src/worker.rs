@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
-use warder_desired::{Egress, Payload, Ranges};
+use warder_desired::{Egress, Ranges};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, SlotSpec, port_name};
 use warder_links::{LinksError, Maker, Router, fork_worker, netns_inode};
@@ -20,10 +20,6 @@ use warder_wire::{Fault, FaultCode, Policy};
 
 use crate::log;
 use crate::policy::{Class, keeps};
-
-/// IP protocol numbers.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// A job.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -260,12 +256,7 @@ fn end(
             let egress = Egress::new(policy);
             session.end_flows(mark, |flow| {
                 let class = class(flow.mark);
-                let payload = match flow.protocol {
-                    TCP => Payload::Tcp(flow.destination_port),
-                    UDP => Payload::Udp(flow.destination_port),
-                    other => Payload::Other(other),
-                };
-                let to = flow.destination;
+                let (to, payload) = (flow.destination, flow.payload());
                 (class != Class::Dialled || !orphans)
                     && keeps(closed, resolvers, &egress, class, to, payload)
             })

@@ -35,12 +35,6 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Whether it begins or ends in egressd.
-    #[must_use]
-    pub fn is_egressds(&self) -> bool {
-        self.mark & FORWARDED == 0
-    }
-
     /// What it carries.
     #[must_use]
     pub fn payload(&self) -> Payload {
