@@ -166,10 +166,10 @@ fn hear_egress(daemon: &mut Daemon) {
             Err(IpcError::Closed) => None,
             Err(e) => Some(e.to_string()),
         };
-        if let Some(why) = end {
-            log::audit(format_args!("egressd: {why}"));
-        }
-        return daemon.lose_egress();
+        return match end {
+            Some(why) => daemon.end_egress(why),
+            None => daemon.lose_egress(),
+        };
     }
     daemon.talk();
 }

@@ -230,6 +230,7 @@ fn an_egressd_that_never_settles_or_dies_holds_nothing_up() {
                 .expect("in force");
             assert_eq!(instance.flows(1), 0);
             assert!(!echoes(&mut held), "although it still has the socket");
+            netd.wait_for(&warder_wire::priv_net::Event::EgressLost);
             while silent
                 .channel
                 .recv_timeout::<common::Heard>(PATIENCE)
@@ -503,6 +504,7 @@ fn what_nobody_asked_about_ends_the_channel() {
                 .channel
                 .recv_timeout::<common::Heard>(PATIENCE)
                 .expect_err("closed");
+            netd.wait_for(&warder_wire::priv_net::Event::EgressLost);
         }
         // Everything else goes on.
         let mut egressd = netd.egressd();

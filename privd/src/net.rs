@@ -66,6 +66,10 @@ impl Privd {
                 self.adopt_slots();
                 return Ok(());
             }
+            Message::Event(Event::EgressLost) => {
+                self.end_channel(Role::Egress, "did not do as netd told it");
+                return Ok(());
+            }
             Message::Reply { seq, result } => (seq, result),
         };
         let pending = self

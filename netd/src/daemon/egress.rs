@@ -10,7 +10,7 @@ use warder_ipc::{Channel, IpcError};
 use warder_links::plan::Pair;
 use warder_nft::flow::{ASKED, DIALLED};
 use warder_wire::net_egress::{Answer, Event};
-use warder_wire::{Fault, FaultCode, Message, Policy, SandboxId};
+use warder_wire::{Fault, FaultCode, Message, Policy, SandboxId, priv_net};
 
 use super::{Daemon, no_lease, purged};
 use crate::ledger::SlotRecord;
@@ -68,6 +68,7 @@ impl Daemon {
             return false;
         };
         self.lose_egress();
+        self.egress_fails = None;
         self.egress = Some(Egress {
             channel,
             queue: VecDeque::new(),
@@ -84,6 +85,17 @@ impl Daemon {
         }
         self.talk();
         true
+    }
+
+    /// egressd does not do as it is told: it is heard no more, and has to be replaced.
+    pub(crate) fn end_egress(&mut self, why: impl std::fmt::Display) {
+        log::audit(format_args!("egressd: {why}"));
+        let event = Message::<priv_net::Answer, _>::Event(priv_net::Event::EgressLost);
+        if let Err(e) = self.privd.send(&event, Vec::new()) {
+            // The loop finds the channel closed and ends.
+            log::line(format_args!("privd: {e}"));
+        }
+        self.lose_egress();
     }
 
     /// egressd is dead, or is to die: whoever waits for it is served otherwise.
@@ -166,9 +178,8 @@ impl Daemon {
                 self.greet()
             };
             if let Err(why) = sent {
-                log::audit(format_args!("egressd: {why}"));
                 // What waits for it is served by others from the loop on.
-                self.egress_lost = true;
+                self.egress_fails = Some(why);
                 return;
             }
         }
@@ -311,8 +322,7 @@ impl Daemon {
             Err(fault) => (Err(fault), Vec::new()),
         };
         if let Err(e) = self.send_egress(&Message::Reply { seq, result }, fds) {
-            log::audit(format_args!("egressd: {e}"));
-            self.lose_egress();
+            self.egress_fails = Some(e);
         }
     }
 
@@ -347,12 +357,13 @@ impl Daemon {
 
     /// What is due by the clock.
     pub(super) fn egress_tick(&mut self, now: Instant) {
-        if self.egress_deadline().is_some_and(|at| at <= now) {
-            log::audit("egressd does not settle what it was told");
-            self.egress_lost = true;
+        match self.egress_fails.take() {
+            Some(IpcError::Closed) => self.lose_egress(),
+            Some(why) => self.end_egress(why),
+            None => {}
         }
-        if std::mem::take(&mut self.egress_lost) {
-            self.lose_egress();
+        if self.egress_deadline().is_some_and(|at| at <= now) {
+            self.end_egress("it does not settle what it was told");
         }
         self.talk();
     }

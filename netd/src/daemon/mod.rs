@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use warder_desired::{IfName, Ranges};
-use warder_ipc::Channel;
+use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{UPLINK, Uplink, port_name};
 use warder_links::{Listeners, Router, RouterLink, Site};
 use warder_nft::model::Transaction;
@@ -97,8 +97,8 @@ pub struct Daemon {
     /// How many changes, and how many events for egressd, there have been.
     changes: u64,
     events: u64,
-    /// Whether egressd's channel is to be closed.
-    egress_lost: bool,
+    /// Why egressd's channel has to be closed.
+    egress_fails: Option<IpcError>,
     jobs: BTreeMap<u64, Pending>,
     next_job: u64,
     /// Ends of flows that the worker has not been sent, and how many it has.
@@ -148,7 +148,7 @@ impl Daemon {
             settling: BTreeMap::new(),
             changes: 0,
             events: 0,
-            egress_lost: false,
+            egress_fails: None,
             jobs: BTreeMap::new(),
             next_job: 0,
             ends: VecDeque::new(),

@@ -457,6 +457,22 @@ impl Netd {
         answer::<_, priv_net::Event>(&mut self.privd, seq).map(|(answer, _)| answer)
     }
 
+    /// Until privd is told; other messages of before are dropped.
+    pub fn wait_for(&mut self, wanted: &priv_net::Event) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no {wanted:?}");
+            match self
+                .privd
+                .recv_timeout::<Message<priv_net::Answer, priv_net::Event>>(PATIENCE)
+            {
+                Ok((Message::Event(event), _)) if event == *wanted => return,
+                Ok(_) => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+
     /// An egressd that is this test.
     pub fn egressd(&mut self) -> Egressd {
         let (channel, end) = Channel::pair().expect("socketpair");

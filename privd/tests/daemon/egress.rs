@@ -85,6 +85,29 @@ pub(crate) fn egressd_is_joined_to_netd_and_the_gateway() {
     joined(&mut to_gateway, &mut gateway, 7);
     stage.greet(&a);
 
+    // One that netd has no use for is replaced.
+    stage.refuse_egress();
+    stage.kill(Part::Egress);
+    stage.take(Part::Egress);
+    let useless = stage.player(Part::Egress).pid;
+    stage.take(Part::Egress);
+    assert_ne!(stage.player(Part::Egress).pid, useless);
+    let (mut to_net, mut to_gateway) = own_ends(&mut stage);
+    let mut net = None;
+    stage.until("netd has both ends", |stage| {
+        net = net.take().or_else(|| stage.egress_at_net(2));
+        net.is_some()
+    });
+    drop(at_net(&mut stage));
+    joined(&mut to_net, &mut net.expect("there"), 10);
+    let mut gateway = at_gateway(&mut stage, 5);
+    joined(&mut to_gateway, &mut gateway, 11);
+    assert!(
+        stage
+            .log()
+            .contains("audit: egressd did not do as netd told it")
+    );
+
     // A new netd brings a new egressd.
     let pid = stage.player(Part::Egress).pid;
     stage.kill(Part::Net);
@@ -93,11 +116,11 @@ pub(crate) fn egressd_is_joined_to_netd_and_the_gateway() {
     let (mut to_net, mut to_gateway) = own_ends(&mut stage);
     let mut net = at_net(&mut stage);
     joined(&mut to_net, &mut net, 8);
-    let mut gateway = at_gateway(&mut stage, 4);
+    let mut gateway = at_gateway(&mut stage, 6);
     joined(&mut to_gateway, &mut gateway, 9);
     stage.greet(&a);
     let joins = stage.count(|event| matches!(event, Event::EgressChannel));
-    assert_eq!(joins, 3, "since this gateway came");
+    assert_eq!(joins, 5, "since this gateway came");
     stage.stop_clean();
 }
 

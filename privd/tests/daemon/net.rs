@@ -20,6 +20,8 @@ pub(crate) struct Slots {
     pub told: BTreeMap<SandboxId, Vec<Bounds>>,
     /// Ends of egressd's channels, in the order they came in.
     pub egress: Vec<OwnedFd>,
+    /// Whether the next one is told to be of no use.
+    pub refuse_egress: bool,
     /// Slots are not taken back for as long as this says so.
     pub hold: bool,
     /// How many were to be.
@@ -68,6 +70,13 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
             }
             priv_net::Ask::EgressChannel => {
                 slots.egress.extend(fds);
+                let lost: Message<priv_net::Answer, _> =
+                    Message::Event(priv_net::Event::EgressLost);
+                if std::mem::take(&mut slots.refuse_egress)
+                    && channel.send(&lost, Vec::new()).is_err()
+                {
+                    return;
+                }
                 continue;
             }
             priv_net::Ask::GatewayChannel => continue,

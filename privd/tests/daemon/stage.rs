@@ -221,6 +221,11 @@ impl Instance {
         self.take(Part::Egress);
     }
 
+    /// netd says of the next egressd that it is of no use.
+    pub(crate) fn refuse_egress(&self) {
+        self.slots.lock().expect("unpoisoned").refuse_egress = true;
+    }
+
     /// The newest of netd's ends of egressd's channels, if there are so many.
     pub(crate) fn egress_at_net(&self, count: usize) -> Option<Channel> {
         let mut slots = self.slots.lock().expect("unpoisoned");

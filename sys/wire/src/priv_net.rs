@@ -81,4 +81,6 @@ pub struct Slot {
 pub enum Event {
     /// netd has read its ledger and waits for adoptions.
     Ready,
+    /// egressd did not do as it was told: netd hears it no more, and another one is needed.
+    EgressLost,
 }
