@@ -233,7 +233,12 @@ fn listen(
     room: usize,
 ) -> Result<(), StartError> {
     let failed = |e| StartError::System("a listener", e);
-    let shares = Arc::new(Shares::new(room, (room / 2).max(1)));
+    // Connections of the operator's own proxies are those of all their clients.
+    let each = match gateway.trusted_hops {
+        0 => (room / 2).max(1),
+        _ => room,
+    };
+    let shares = Arc::new(Shares::new(room, each));
     let room = Arc::new(Semaphore::new(room));
     let tls = Arc::new(Tls::new(Arc::clone(&gateway.certificates)).map_err(StartError::Tls)?);
     let plain = tcp.len() - of_tls;

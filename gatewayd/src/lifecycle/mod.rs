@@ -24,7 +24,7 @@ pub(crate) use kill::kill;
 pub(crate) use network::{Wanted, change_network, check_all as check_networks, put_in_force};
 pub(crate) use pause::pause;
 pub(crate) use reconcile::reconcile;
-pub(crate) use resume::{Asleep, Wish, awake, resume};
+pub(crate) use resume::{Asleep, Wish, awake, may_wake, resume};
 pub(crate) use snapshot::{remove as remove_snapshot, snapshot};
 pub(crate) use timeout::{Move, set_end};
 

@@ -152,6 +152,12 @@ fn wakes(now: &Now) -> bool {
     now.record.auto_resume && now.record.paused == Some(Kept::Memory)
 }
 
+/// Whether a request may wake it, now or when it has been paused in a moment.
+pub(crate) fn may_wake(sandbox: &Sandbox) -> bool {
+    let now = sandbox.now();
+    now.phase != Phase::Running && now.record.auto_resume && now.record.paused != Some(Kept::Disk)
+}
+
 /// Wakes it; its lock is held and it is paused.
 async fn wake(
     gateway: &Arc<Gateway>,

@@ -19,6 +19,8 @@ const CLOSED: &str = "The sandbox is running but port is not open";
 const MISSING: &str = "Sandbox is secured with traffic access token. Token header 'e2b-traffic-access-token' is missing";
 /// With another one.
 const INVALID: &str = "Sandbox is secured with traffic access token. Provided token in header 'e2b-traffic-access-token' is invalid";
+/// The agent would not let it in, so nobody wakes the sandbox for it.
+const NOT_WOKEN: &str = "This sandbox can't be resumed with the credentials provided. Check your access token and try again.";
 /// A route of the agent that is the gateway's own.
 const RESERVED: &str =
     "This endpoint is reserved for the control plane and is not reachable through the sandbox URL";
@@ -122,6 +124,7 @@ fn say(request: &HeaderMap, status: StatusCode, said: Said<'_>) -> Answer {
             (StatusCode::BAD_GATEWAY, _) if message == CLOSED => {
                 "There is no service listening on port"
             }
+            (StatusCode::FORBIDDEN, _) if message == NOT_WOKEN => "Unable to resume sandbox",
             (StatusCode::FORBIDDEN, _) if message == MISSING => "Missing traffic access token",
             (StatusCode::FORBIDDEN, _) => "Invalid traffic access token",
             (StatusCode::CONFLICT, _) => "Sandbox still transitioning",
@@ -183,6 +186,11 @@ pub(crate) fn broken(request: &HeaderMap, id: &str, port: u16, why: &str) -> Ans
 pub(crate) fn forbidden(request: &HeaderMap, id: &str, given: bool) -> Answer {
     let text = if given { INVALID } else { MISSING };
     say(request, StatusCode::FORBIDDEN, of(id, text))
+}
+
+/// It is paused, and whoever asks for its agent has no token.
+pub(crate) fn not_woken(request: &HeaderMap, id: &str) -> Answer {
+    say(request, StatusCode::FORBIDDEN, of(id, NOT_WOKEN))
 }
 
 /// The sandbox's filters refuse the client.

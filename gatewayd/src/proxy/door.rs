@@ -18,9 +18,9 @@ use crate::client_link::ClientLink;
 use crate::network::{Denied, Filters, Mask};
 use crate::sandbox::Sandbox;
 
-/// How long what is forbidden may take to end by itself. A task that runs needs no such time; one whose client takes
-/// nothing of what it is sent would need forever.
-const GRACE: Duration = Duration::from_millis(20);
+/// How long what is forbidden may take to end by itself. A task that runs needs no such time, unless the machine is
+/// busy; one whose client of HTTP/2 takes nothing of what it is sent would need for ever.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// How long it may take to end once its client's connection was ended.
 const END: Duration = Duration::from_secs(2);
@@ -197,7 +197,7 @@ impl Visit {
     pub(crate) fn again(&self) -> Self {
         let mut state = self.sandbox.door.lock();
         let one = &state.slots[self.slot];
-        // Forbidden already: so is this.
+        // Where that is forbidden already, so is this.
         let other = Slot {
             client: one.client,
             port: one.port,

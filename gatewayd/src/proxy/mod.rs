@@ -30,7 +30,7 @@ pub(crate) use secure::Https;
 use crate::client_link::ClientLink;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request};
-use crate::lifecycle::awake;
+use crate::lifecycle::{awake, may_wake};
 use crate::limits::AGENT_PORT;
 use crate::link::LinkError;
 use crate::refusals::{self, Cause};
@@ -48,6 +48,9 @@ const CONTROL_ROUTES: [&str; 8] = [
 
 /// What opens the ports of a sandbox that is not public.
 const TRAFFIC_TOKEN: &str = "e2b-traffic-access-token";
+
+/// What opens the agent.
+const AGENT_TOKEN: &str = "x-access-token";
 
 /// How often a path may be percent-encoded over and over; the agent's own need none.
 const LAYERS: u32 = 4;
@@ -123,6 +126,13 @@ pub(crate) async fn to_sandbox(
                     return answer::denied(headers, id, client, port);
                 }
             }
+        }
+        // Its agent refuses who has no token, but must not be woken for that.
+        Sender::Network { peer, .. } if may_wake(&sandbox) && !opens_agent(&sandbox, &request) => {
+            let headers = request.headers();
+            let client = client::address(headers, *peer, gateway.trusted_hops);
+            refusals::client(gateway, &sandbox, (client, port), Cause::NotWoken);
+            return answer::not_woken(headers, id);
         }
         _ => None,
     };
@@ -201,7 +211,7 @@ fn operator_lines(sandbox: &Sandbox, port: u16, headers: &mut HeaderMap) {
     if port == AGENT_PORT
         && let Ok(token) = HeaderValue::from_str(&sandbox.envd_token)
     {
-        headers.insert("x-access-token", token);
+        headers.insert(AGENT_TOKEN, token);
     }
 }
 
@@ -213,6 +223,14 @@ fn has_traffic_token(sandbox: &Sandbox, headers: &HeaderMap) -> bool {
         .get(TRAFFIC_TOKEN)
         .map_or(&[][..], HeaderValue::as_bytes);
     given.ct_eq(token.as_bytes()).into()
+}
+
+/// Whether the agent would let a request in: it has the token, or a signature made with it.
+fn opens_agent(sandbox: &Sandbox, request: &Request) -> bool {
+    let token = sandbox.envd_token.as_bytes();
+    let given = request.headers().get(AGENT_TOKEN);
+    given.is_some_and(|given| given.as_bytes().ct_eq(token).into())
+        || signed::opens(sandbox, request)
 }
 
 /// However it is spelt: escapes, doubled slashes, dots, capitals, parameters.

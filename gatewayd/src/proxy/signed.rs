@@ -56,15 +56,30 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Reque
     }
 }
 
+fn operation(method: &Method) -> Option<&'static str> {
+    match *method {
+        Method::GET | Method::HEAD => Some("read"),
+        Method::POST => Some("write"),
+        _ => None,
+    }
+}
+
+/// Whether a request is for a file of this sandbox, with a signature that its agent takes.
+pub(super) fn opens(sandbox: &Sandbox, request: &Request) -> bool {
+    let signed = parse(request.uri().query().unwrap_or_default());
+    let operation = operation(request.method()).filter(|_| is_one(request));
+    let (Some(signed), Some(operation)) = (signed, operation) else {
+        return false;
+    };
+    let made = signature(&signed, operation, &sandbox.envd_token);
+    let same: bool = made.as_bytes().ct_eq(signed.signature.as_bytes()).into();
+    same && !signed.is_over(Micros::now())
+}
+
 fn find(gateway: &Gateway, sender: &Sender, request: &Request) -> Result<Arc<Sandbox>, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, message);
-    let operation = match *request.method() {
-        Method::GET | Method::HEAD => "read",
-        Method::POST => "write",
-        _ => {
-            return Err(ApiError::wrong_method("GET, HEAD, POST, OPTIONS"));
-        }
-    };
+    let operation = operation(request.method())
+        .ok_or_else(|| ApiError::wrong_method("GET, HEAD, POST, OPTIONS"))?;
     let signed = parse(request.uri().query().unwrap_or_default())
         .ok_or_else(|| unauthorized("missing signature query parameter"))?;
     let client = match sender {

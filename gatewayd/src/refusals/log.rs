@@ -43,6 +43,8 @@ pub(crate) enum Cause {
     Filtered(Denied),
     /// A client, for the traffic token it did not give, or gave wrongly.
     Token,
+    /// A client of the agent, for the access token it did not give, or gave wrongly, while the sandbox was paused.
+    NotWoken,
 }
 
 impl Entry {
@@ -133,6 +135,10 @@ impl Entry {
             Cause::Filtered(Denied::Unknown) => {
                 let text = "allowIn or denyIn is set, and the client's IPv4 address is not known";
                 return ("ingress_unknown", of(text));
+            }
+            Cause::NotWoken => {
+                let text = "the access token is missing or wrong, and the sandbox is paused";
+                return ("access_token", of(text));
             }
             Cause::Token => {
                 return ("traffic_token", of("the traffic token is missing or wrong"));

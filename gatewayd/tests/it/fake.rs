@@ -403,13 +403,15 @@ impl Fake {
         path: &str,
         body: &[u8],
     ) -> HttpAnswer {
-        let (id, port) = (sandbox["sandboxID"].as_str().expect("id"), port.to_string());
-        self.client().ask(
-            method,
-            path,
-            &[("E2b-Sandbox-Id", id), ("E2b-Sandbox-Port", &port)],
-            body,
-        )
+        let id = sandbox["sandboxID"].as_str().expect("id");
+        let routed = port.to_string();
+        let mut headers = vec![("E2b-Sandbox-Id", id), ("E2b-Sandbox-Port", &*routed)];
+        // As the SDKs do.
+        let token = sandbox["envdAccessToken"].as_str();
+        if let Some(token) = token.filter(|_| port == 49983) {
+            headers.push(("X-Access-Token", token));
+        }
+        self.client().ask(method, path, &headers, body)
     }
 }
 

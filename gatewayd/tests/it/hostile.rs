@@ -260,4 +260,10 @@ fn one_client_cannot_have_all_connections() {
     while !from(1).1 {
         assert!(begun.elapsed() < SOON, "its place is free again");
     }
+    // A proxy in front brings everybody's.
+    drop(all);
+    let fake = fake.behind(1);
+    let from = |n: u8| asked(Ipv4Addr::new(127, 0, 0, n), fake.address);
+    let all: Vec<_> = (0..60).map(|_| from(1)).collect();
+    assert!(all.iter().all(|(_, answered)| *answered));
 }

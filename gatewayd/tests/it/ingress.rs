@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 
 use super::fake::Fake;
-use super::http::{Answer, Client, SOON};
-use super::tls::Authority;
+use super::http::{Answer, SOON};
+use super::ingress_live::{GOOD, echoes, websocket};
 
-const ALL: &str = "0.0.0.0/0";
+pub(crate) const ALL: &str = "0.0.0.0/0";
 
-fn id(made: &Value) -> &str {
+pub(crate) fn id(made: &Value) -> &str {
     made["sandboxID"].as_str().expect("id")
 }
 
-fn put(fake: &Fake, made: &Value, body: Value) {
+pub(crate) fn put(fake: &Fake, made: &Value, body: Value) {
     let answer = fake.api("PUT", &format!("/sandboxes/{}/network", id(made)), body);
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
@@ -36,7 +33,7 @@ fn as_client(fake: &Fake, made: &Value, port: u16, client: &str) -> Answer {
     fake.client().ask("GET", "/", &headers, b"")
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < SOON, "{what}");
@@ -452,231 +449,46 @@ fn who_is_refused_wakes_nobody() {
     for client in ["203.0.113.43", "unknown"] {
         assert_eq!(as_client(&fake, &made, port, client).status, 403);
     }
-    // Nor does who asks for what is the gateway's own.
+    // Nor does who asks for what is the gateway's own, or whom the agent would refuse.
     assert_eq!(
         fake.inside(&made, 49983, "POST", "/init", b"{}").status,
         404
     );
+    let agent = |path: &str, more: &[(&str, &str)]| {
+        let mut headers = vec![("E2b-Sandbox-Id", id(&made)), ("E2b-Sandbox-Port", "49983")];
+        headers.extend(more);
+        fake.client().ask("GET", path, &headers, b"")
+    };
+    let signed = |operation: &str| {
+        let token = made["envdAccessToken"].as_str().expect("a token");
+        let signature = super::proxy::sign("a", operation, "user", token);
+        format!("/files?path=a&username=user&signature={signature}")
+    };
+    for (path, more) in [
+        ("/health", &[][..]),
+        ("/files?path=a", &[("X-Access-Token", "")]),
+        ("/process.Process/Start", &[("X-Access-Token", "wrong")]),
+        (&signed("write"), &[]),
+    ] {
+        let answer = agent(path, more);
+        assert_eq!(answer.status, 403, "{path}");
+        let message = "This sandbox can't be resumed with the credentials provided. Check your access token and try again.";
+        assert_eq!(answer.json()["message"], message);
+    }
     assert_eq!((state(), fake.asked("Resume")), (json!("paused"), 0));
     assert_eq!(as_client(&fake, &made, port, "203.0.113.42").status, 200);
     assert_eq!(state(), "running");
-}
-
-/// A client at this address that has asked for something.
-fn asking(fake: &Fake, made: &Value, port: u16, client: &str, path: &str) -> Client {
-    let (port, forwarded) = (port.to_string(), format!("{client}, 0.0.0.0"));
-    let mut headers = vec![
-        ("E2b-Sandbox-Id", id(made)),
-        ("E2b-Sandbox-Port", &*port),
-        ("X-Forwarded-For", &*forwarded),
-    ];
-    if path == "/ws" {
-        headers.extend([("Connection", "Upgrade"), ("Upgrade", "websocket")]);
-    }
-    let mut asking = fake.client();
-    asking.send("GET", path, &headers, b"");
-    asking
-}
-
-fn websocket(fake: &Fake, made: &Value, port: u16, client: &str) -> Client {
-    let mut socket = asking(fake, made, port, client, "/ws");
-    assert_eq!(socket.head().0, 101);
-    echoes(&mut socket);
-    socket
-}
-
-fn echoes(socket: &mut Client) {
-    socket.raw(b"ping");
-    assert_eq!(socket.exactly(4), b"ping");
-}
-
-fn stream(fake: &Fake, made: &Value, port: u16, client: &str) -> Client {
-    let mut stream = asking(fake, made, port, client, "/endless");
-    assert_eq!(stream.head().0, 200);
-    assert_eq!(stream.chunk(), b"first");
-    stream
-}
-
-const BAD: &str = "203.0.113.99";
-const GOOD: &str = "198.51.100.1";
-
-#[test]
-fn new_rules_end_what_they_forbid_and_nothing_else() {
-    let fake = Fake::start().behind(2);
-    let made = fake.create(json!({}));
-    let other = fake.create(json!({}));
-    let guest = fake.guest(&made);
-    let (a, b) = (guest.open(), guest.open());
-    let elsewhere = fake.guest(&other).open();
-    let mut lives = vec![
-        websocket(&fake, &made, a, GOOD),
-        websocket(&fake, &made, b, BAD),
-        websocket(&fake, &other, elsewhere, BAD),
-    ];
-    let mut streaming = stream(&fake, &made, a, GOOD);
-    let mut dies = vec![
-        websocket(&fake, &made, a, BAD),
-        websocket(&fake, &made, a, "unknown"),
-        stream(&fake, &made, a, BAD),
-    ];
-    // It reads nothing, so whoever sends to it is stuck.
-    let mut stuck = asking(&fake, &made, a, BAD, "/flood");
-    assert_eq!(stuck.head().0, 200);
-    let mut waits = asking(&fake, &made, a, BAD, "/waits");
-    let asked = |path: &str| {
-        guest
-            .seen()
-            .iter()
-            .filter(|seen| seen.line.contains(path))
-            .count()
+    // Of one that runs, the agent itself decides.
+    assert_eq!(agent("/health", &[]).status, 204);
+    let pause = || {
+        fake.api("POST", &format!("{path}/pause"), Value::Null)
+            .status
     };
-    until("it waits", || asked("/waits") == 1);
-    // Half of a body is there, and no answer yet.
-    let upload = |client: &str| {
-        let (port, forwarded) = (a.to_string(), format!("{client}, 0.0.0.0"));
-        let mut upload = fake.client();
-        let headers = [
-            ("E2b-Sandbox-Id", id(&made)),
-            ("E2b-Sandbox-Port", &*port),
-            ("X-Forwarded-For", &*forwarded),
-            ("Transfer-Encoding", "chunked"),
-        ];
-        upload.send("POST", "/up", &headers, b"4\r\nhalf\r\n");
-        upload
-    };
-    let (mut half, mut whole) = (upload(BAD), upload(GOOD));
-
-    put(
-        &fake,
-        &made,
-        json!({"denyIn": [format!("203.0.113.0/24:{a}")]}),
-    );
-
-    // Closed when it was answered, so nothing more can have come from there.
-    let ended = guest.ended.lock().expect("lock").clone();
-    for client in &mut dies {
-        assert!(client.cut());
-    }
-    assert!(stuck.cut());
-    let answer = waits.answer();
-    assert_eq!(
-        (answer.status, &answer.json()["clientIp"]),
-        (403, &json!(BAD))
-    );
-    assert_eq!(half.answer().status, 403);
-    assert_eq!(asked("/up"), 0, "half a request is none");
-    // So it is seen inside, a moment later.
-    let gone = || guest.ended.lock().expect("lock").len();
-    until("all are closed inside", || gone() == 5);
-    assert!(ended.len() <= 5);
-    for client in &mut lives {
-        echoes(client);
-    }
-    whole.raw(b"4\r\nrest\r\n0\r\n\r\n");
-    assert_eq!(whole.answer().text(), "POST /up HTTP/1.1\n8");
-    let closed = asking(&fake, &made, a, BAD, "/").answer().status;
-    assert_eq!(closed, 403);
-
-    // The air gap is about what leaves.
-    let airgap = format!("/sandboxes/{}/airgap", id(&made));
-    assert_eq!(
-        fake.api("PUT", &airgap, json!({"enabled": true})).status,
-        204
-    );
-    for client in &mut lives {
-        echoes(client);
-    }
-    // Looser rules, and the same ones again, end nothing.
-    put(&fake, &made, json!({}));
-    put(
-        &fake,
-        &made,
-        json!({"denyIn": [format!("203.0.113.0/24:{a}")]}),
-    );
-    for client in &mut lives {
-        echoes(client);
-    }
-    assert_eq!(gone(), 5);
-    put(&fake, &made, json!({"denyIn": [ALL]}));
-    assert!(streaming.cut());
-    let last = lives.pop().expect("the other sandbox's");
-    for mut client in lives {
-        assert!(client.cut());
-    }
-    echoes(&mut { last });
-}
-
-#[test]
-fn new_rules_end_streams_of_http2_one_by_one() {
-    let authority = Authority::new();
-    let fake = Fake::with(vec![authority.signs("box.example")]);
-    let made = fake.create(json!({}));
-    let guest = fake.guest(&made);
-    let (a, b) = (guest.open(), guest.open());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let connect = || async {
-        let stream = tokio::net::TcpStream::connect(fake.tls.expect("TLS"));
-        let connector = tokio_rustls::TlsConnector::from(authority.config(&["h2"]));
-        let name = ServerName::try_from("api.box.example").expect("a name");
-        let stream = stream.await.expect("connects");
-        let stream = connector.connect(name, stream).await.expect("shakes hands");
-        let (sender, connection) = hyper::client::conn::http2::handshake(
-            hyper_util::rt::TokioExecutor::new(),
-            hyper_util::rt::TokioIo::new(stream),
-        )
-        .await
-        .expect("speaks HTTP/2");
-        tokio::spawn(connection);
-        sender
-    };
-    let request = |port: u16, path: &str| {
-        let uri = format!("https://{port}-{}.box.example{path}", id(&made));
-        http::Request::get(uri)
-            .body(Empty::<Bytes>::new())
-            .expect("a request")
-    };
-    runtime.block_on(async {
-        let mut sender = connect().await;
-        let mut ask = async |port, path: &str| {
-            let answer = sender.send_request(request(port, path)).await;
-            let mut body = answer.expect("an answer").into_body();
-            let first = body.frame().await.expect("a part").expect("a part");
-            (first, body)
-        };
-        let (_, mut dies) = ask(a, "/endless").await;
-        let (_, mut lives) = ask(b, "/endless").await;
-        // Nobody reads on, so its window closes.
-        let (_, flood) = ask(b, "/flood").await;
-        tokio::task::block_in_place(|| {
-            put(&fake, &made, json!({"denyIn": [format!("{ALL}:{a}")]}));
-        });
-        let broken = dies.frame().await.expect("told so").expect_err("reset");
-        assert!(!broken.is_timeout(), "{broken}");
-        let wait = tokio::time::timeout(Duration::from_millis(50), lives.frame()).await;
-        assert!(wait.is_err(), "it goes on");
-        let answer = sender
-            .send_request(request(b, "/"))
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status(), 200);
-        let answer = sender
-            .send_request(request(a, "/"))
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status(), 403);
-        // One that takes nothing cannot be told: its connection ends.
-        tokio::task::block_in_place(|| put(&fake, &made, json!({"denyIn": [ALL]})));
-        assert!(lives.frame().await.is_none_or(|frame| frame.is_err()));
-        let mut flood = flood;
-        while flood.frame().await.is_some_and(|frame| frame.is_ok()) {}
-    });
-    until("all are closed inside", || {
-        guest.ended.lock().expect("lock").len() == 3
-    });
+    assert_eq!(pause(), 204);
+    assert_eq!(agent(&signed("read"), &[]).status, 200);
+    assert_eq!(pause(), 204);
+    assert_eq!(fake.inside(&made, 49983, "GET", "/health", b"").status, 204);
+    assert_eq!(state(), "running");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod guest;
 mod hostile;
 mod http;
 mod ingress;
+mod ingress_live;
 mod logs;
 mod network;
 mod operator;

@@ -464,6 +464,7 @@ fn who_goes_away_makes_no_room_for_more_to_wait() {
     let fake = Fake::start();
     let made = fake.create(json!({"autoResume": {"enabled": true}}));
     let id = id(&made);
+    let token = made["envdAccessToken"].as_str().expect("a token");
     pause(&fake, &id, json!({}));
     fake.world().resume_takes = 2 * SOON;
     let ask = || {
@@ -471,6 +472,7 @@ fn who_goes_away_makes_no_room_for_more_to_wait() {
         let headers = [
             ("E2b-Sandbox-Id", id.as_str()),
             ("E2b-Sandbox-Port", "49983"),
+            ("X-Access-Token", token),
         ];
         client.send("GET", "/health", &headers, b"");
         client
