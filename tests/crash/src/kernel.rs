@@ -34,8 +34,10 @@ pub struct Kernel {
     pub links: BTreeSet<String>,
     /// Interfaces that have rules of their own in the router namespace.
     pub ruled: BTreeSet<String>,
-    /// Those of them that may reach the internet.
+    /// Those sandboxes that are not behind the air gap, by a number of netd's.
     pub open: BTreeSet<String>,
+    /// Interfaces whose rules deny every address.
+    pub denied: BTreeSet<String>,
     /// Processes of the daemons' programs, privd's workers among them: name to number.
     pub daemons: BTreeMap<String, usize>,
     /// Descriptors they have open: name to number.
@@ -155,6 +157,13 @@ impl Kernel {
             if item["set"]["name"] == "open" {
                 let marks = item["set"]["elem"].as_array().into_iter().flatten();
                 self.open.extend(marks.map(ToString::to_string));
+            }
+            let denied = item["set"]["name"].as_str().unwrap_or_default();
+            if let Some(port) = denied.strip_prefix("denied_")
+                && let Some([all]) = item["set"]["elem"].as_array().map(Vec::as_slice)
+                && all.to_string().contains("\"0.0.0.0\"")
+            {
+                self.denied.insert(port.to_owned());
             }
         }
     }

@@ -290,8 +290,11 @@ fn after(
             let (kernel, listed) = (Kernel::look(instance), listed(instance));
             let mut wrong = kernel.against(&listed, start);
             let closed = (0..RESIDENTS).filter(|n| Resident::is_closed(*n)).count();
-            if kernel.open.len() + closed != listed.len() {
-                wrong.push(format!("open to the internet: {:?}", kernel.open));
+            if kernel.open.len() != listed.len() || kernel.denied.len() != closed {
+                let (open, denied) = (&kernel.open, &kernel.denied);
+                wrong.push(format!(
+                    "no air gap: {open:?}, everything denied: {denied:?}"
+                ));
             }
             wrong
         },
