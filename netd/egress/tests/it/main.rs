@@ -8,6 +8,7 @@
 
 mod changes;
 mod fake;
+mod hostile;
 mod limits;
 mod message;
 mod names;
