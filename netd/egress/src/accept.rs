@@ -111,12 +111,13 @@ fn arrived(egress: &Arc<Egress>, strangers: &Arc<Semaphore>, stream: TcpStream, 
 }
 
 async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection, meant: SocketAddrV4) {
-    let served = async {
+    // In one place: what is moved into another future counts in both.
+    let served = Box::pin(async {
         if meant.port() == dns::PORT {
             dns::tcp::serve(egress, flow, client, *meant.ip()).await;
         } else {
             web::serve(egress, flow, client, meant).await;
         }
-    };
+    });
     flow.unless_ended(served).await;
 }

@@ -24,8 +24,8 @@ use crate::sandboxes::Sandboxes;
 const ENDS: usize = 2;
 /// Descriptors that are not for flows.
 const OTHERS: usize = 64;
-/// Flows at most, of all sandboxes.
-const FLOWS: usize = 100_000;
+/// Flows at most, of all sandboxes; each takes some 5 KiB here, and what waits in it.
+const FLOWS: usize = 50_000;
 
 /// Why egressd does not serve.
 #[derive(Debug, thiserror::Error)]
