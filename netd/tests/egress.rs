@@ -182,6 +182,9 @@ fn an_answer_waits_until_egressd_has_settled() {
             dial(&ns, ELSEWHERE, ECHO).is_err(),
             "the kernel does not wait"
         );
+        // The same again is not in force before it is.
+        let again = netd.post_set(&id(1), 2, lists(&[], &["192.0.2.0/24"]));
+        is_open(&mut netd, 1, again);
         // The next one of the same sandbox waits for it, another sandbox's does not.
         let second = netd.post_set(&id(1), 3, OPEN);
         let other = netd.post_set(&id(2), 2, Policy::CLOSED);
@@ -199,6 +202,7 @@ fn an_answer_waits_until_egressd_has_settled() {
                 airgap: false
             }
         );
+        netd.answer_gateway(again).expect("in force");
         let (event, _) = egressd.event();
         assert_eq!(said(&event).1.expect("a policy").1, 3);
         is_open(&mut netd, 1, second);

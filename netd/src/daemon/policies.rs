@@ -107,10 +107,11 @@ impl Daemon {
         match wanted {
             Wanted::Policy(waiter, generation, policy) => {
                 match entry.standing.judge(generation, &policy) {
-                    // Perhaps the answer to the first try got lost before its flows were gone.
+                    // Settled, or it would have waited: a gateway that was started anew asks for all of them.
                     Verdict::Again if !entry.sealed => {
-                        let told = self.tell(sandbox);
-                        return self.settle(sandbox, Some(waiter), true, None, told);
+                        let airgap = entry.airgap();
+                        let answer = gateway_net::Answer::InForce { generation, airgap };
+                        return self.answer_waiter(waiter, Ok(answer));
                     }
                     Verdict::Put | Verdict::Again => {}
                     Verdict::Stale => {
