@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::inside::now;
@@ -195,7 +196,9 @@ fn receive(socket: &UdpSocket, seen: &Seen) {
 }
 
 fn follow(mut flow: &TcpStream, seen: &Seen) {
-    if flow.set_read_timeout(Some(DEAD)).is_err() {
+    // Closed with a reset: a half of a dead flow would hold its port, which the sandbox soon uses again.
+    let reset = set_socket_linger(flow, Some(Duration::ZERO));
+    if reset.is_err() || flow.set_read_timeout(Some(DEAD)).is_err() {
         return;
     }
     seen.flows.fetch_add(1, Relaxed);
