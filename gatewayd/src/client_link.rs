@@ -123,3 +123,36 @@ impl<S: Transport> AsyncWrite for Cuttable<S> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What the other end reads of a connection that was dropped with something on its way.
+    async fn read_after(cut: bool) -> io::Result<usize> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut client = TcpStream::connect(listener.local_addr()?).await?;
+        let (server, _) = listener.accept().await?;
+        let link = ClientLink::new(true);
+        let mut served = Cuttable::new(server, link.clone());
+        served.write_all(&[1; 100_000]).await?;
+        let mut some = [0; 1000];
+        client.read_exact(&mut some).await?;
+        if cut {
+            link.cut();
+        }
+        drop(served);
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_is_reset_and_what_is_closed_is_sent() {
+        assert_eq!(read_after(false).await.expect("all of it"), 99_000);
+        let error = read_after(true).await.expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
