@@ -457,3 +457,36 @@ fn doctor_works_with_and_without_a_server() {
     let report = read(&instance);
     assert!(report["host"].is_null() && report["checks"].as_array().is_some_and(|c| c.len() > 5));
 }
+
+#[test]
+fn the_network_of_a_sandbox_is_cut_shown_and_given_back() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    assert!(good(&instance, &["network", &id]).starts_with("generation 1: in force\n"));
+    // Closed to all, so that nothing is sent anywhere.
+    let reach = "curl -s -m 5 http://10.0.0.1/; echo $?";
+    good(&instance, &["exec", &id, "--", "sh", "-c", reach]);
+    let begun = std::time::Instant::now();
+    let refused = || good(&instance, &["network", &id]).contains("10.0.0.1:80");
+    while !refused() {
+        assert!(begun.elapsed().as_secs() < 20, "no refusal is shown");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let events = good(&instance, &["events", "--sandbox", &id]);
+    assert!(events.contains("tcp 10.0.0.1:80"), "{events}");
+    good(&instance, &["airgap", &id, "on"]);
+    let shown: Value =
+        serde_json::from_str(&good(&instance, &["--json", "network", &id])).expect("JSON");
+    assert_eq!(shown["networkState"]["airGap"], true);
+    assert!(good(&instance, &["network", &id]).starts_with("generation 2: air-gapped\n"));
+    assert_eq!(good(&instance, &["exec", &id, "echo", "runs"]), "runs\n");
+    good(&instance, &["airgap", &id, "off"]);
+    assert!(good(&instance, &["network", &id]).starts_with("generation 3: in force\n"));
+    for command in [
+        &["network", "i0"][..],
+        &["airgap", "iaaaaaaaaaaaaaaaaaaaa", "on"],
+    ] {
+        assert_eq!(code(&instance, command), Some(3));
+    }
+    instance.stop();
+}

@@ -258,6 +258,10 @@ async fn settle(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
 pub(crate) async fn check_all(gateway: Arc<Gateway>) {
     for sandbox in gateway.registry.everything() {
         if let Err(error) = check(&gateway, &sandbox).await {
+            // The next netd is asked about all of them.
+            if matches!(error, AskError::Unavailable(_)) {
+                return;
+            }
             let lost = error.fault() == Some(FaultCode::NotFound);
             if lost || sandbox.ended.is_cancelled() {
                 continue;

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use warder_wire::Policy;
 use warder_wire::policy::{Cidr, HostName, ProxyHost};
@@ -540,4 +541,47 @@ fn words_that_are_no_longer_understood_close_the_sandbox() {
     network.egress.deny = Some(vec!["what".to_owned()]);
     assert_eq!(network.policy(false), Policy::CLOSED);
     assert!(Network::default().policy(true).airgap);
+}
+
+/// Entries as people and machines get them nearly right.
+fn entry() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<[u8; 4]>().prop_map(|a| Ipv4Addr::from(a).to_string()),
+        (any::<[u8; 4]>(), 0..40_u8).prop_map(|(a, bits)| format!("{}/{bits}", Ipv4Addr::from(a))),
+        (any::<u128>(), 0..140_u8)
+            .prop_map(|(a, bits)| format!("{}/{bits}", std::net::Ipv6Addr::from(a))),
+        "[*a-z0-9.:_-]{0,12}",
+        "(\\*\\.)?[a-zA-Z0-9-]{1,8}\\.[a-z]{1,4}\\.?",
+        any::<String>(),
+        Just("0.0.0.0/0".to_owned()),
+    ]
+}
+
+proptest! {
+    /// What is checked once is never found wrong later, whatever it is, and crosses to netd whole.
+    #[test]
+    fn what_is_accepted_is_a_policy(
+        allow in proptest::collection::vec(entry(), 0..5),
+        deny in proptest::collection::vec(entry(), 0..5),
+        dns in proptest::option::of(proptest::collection::vec(entry(), 0..3)),
+        address in proptest::option::of("[a-z0-9.:\\[\\]]{0,20}"),
+        internet: Option<bool>,
+    ) {
+        let proxy = address.map(|address| json!({ "address": address, "username": "u" }));
+        let body = json!({"allowOut": allow, "denyOut": deny, "dnsServers": dns, "egressProxy": proxy});
+        let options: Options = serde_json::from_value(body).expect("options");
+        match of_create(internet, Some(options)) {
+            Err(error) => prop_assert_eq!(error.status.as_u16(), 400),
+            Ok(network) => {
+                let policy = network.policy(false);
+                prop_assert!(!policy.airgap && policy.in_bounds());
+                let bytes = postcard::to_stdvec(&policy).expect("encodes");
+                prop_assert_eq!(postcard::from_bytes::<Policy>(&bytes).expect("decodes"), policy.clone());
+                let stored = postcard::to_stdvec(&network).expect("encodes");
+                let again: Network = postcard::from_bytes(&stored).expect("decodes");
+                prop_assert_eq!(again.policy(false), policy);
+                prop_assert!(network.policy(true).airgap);
+            }
+        }
+    }
 }

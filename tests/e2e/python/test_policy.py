@@ -101,7 +101,7 @@ def test_it_is_shown_as_it_was_given(make, api):
     assert state(api, sandbox)["generation"] == state(api, sandbox)["inForce"] == 2
 
 
-def test_what_cannot_be_meant_is_refused(make):
+def test_what_cannot_be_meant_is_refused(make, api):
     sandbox = make()
     for network, text in (
         ({"deny_out": ["example.com"]}, "invalid denied CIDR example.com"),
@@ -116,6 +116,10 @@ def test_what_cannot_be_meant_is_refused(make):
             with pytest.raises(SandboxException) as refused:
                 attempt()
             assert text in str(refused.value)
+    proxy = {"address": "9.9.9.9:1", "tls": {"enabled": True}}
+    message = put(api, sandbox, "network", {"egressProxy": proxy}).error(400)["message"]
+    assert message.startswith("Invalid egress proxy config: tls is not supported")
+    assert state(api, sandbox)["generation"] == 1
     with pytest.raises(SandboxException) as refused:
         Sandbox.update_network("i" + "0" * 20, {})
     assert "not found" in str(refused.value) or "doesn't exist" in str(refused.value)
