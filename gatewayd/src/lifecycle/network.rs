@@ -16,7 +16,7 @@ use crate::auth::Caller;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::network::{Network, egress_event};
+use crate::network::{Network, egress_event, ingress_event};
 use crate::registry::record::{EventKind, SandboxRecord};
 use crate::sandbox::{Phase, Sandbox};
 
@@ -189,7 +189,10 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
         let mut now = sandbox.now();
         let standing = &mut now.record.standing;
         standing.generation += 1;
-        standing.in_force = 0;
+        // netd closes what it fails at. One that does not answer has left things as they were.
+        if matches!(error, AskError::Fault(_)) {
+            standing.in_force = 0;
+        }
         standing.sealed = true;
     }
     save(gateway, sandbox);
@@ -212,6 +215,7 @@ fn tell(gateway: &Gateway, sandbox: &Sandbox, before: &SandboxRecord, ended: usi
     let record = sandbox.record();
     let mut data = json!({
         "network_egress": egress_event(&record.network),
+        "network_ingress": ingress_event(&record.network),
         "network_generation": record.standing.generation,
     });
     if record.standing.airgap != before.standing.airgap {

@@ -24,7 +24,7 @@ pub(crate) use egress::Egress;
 pub(crate) use filters::{Denied, Filters};
 pub(crate) use ingress::{Fixed, Ingress};
 pub(crate) use mask::Mask;
-pub(crate) use view::{Shown, egress_event};
+pub(crate) use view::{Shown, egress_event, ingress_event};
 
 /// All network options of a sandbox.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -69,7 +69,7 @@ pub(crate) struct Standing {
     pub(crate) airgap: bool,
     /// Whether netd says that nothing leaves although nobody asked for it: the operator's configuration does.
     pub(crate) by_operator: bool,
-    /// Whether a change failed: everything is closed until the next one.
+    /// Whether a change failed: everything is to be closed until the next one.
     pub(crate) sealed: bool,
 }
 
@@ -86,6 +86,11 @@ impl Standing {
     /// Whether what is wanted holds.
     pub(crate) fn settled(&self) -> bool {
         self.in_force == self.generation
+    }
+
+    /// Whether everything is closed since a change failed.
+    pub(crate) fn shut(&self) -> bool {
+        self.sealed && (self.settled() || self.in_force == 0)
     }
 
     /// Whether what is to be in force is the air gap.

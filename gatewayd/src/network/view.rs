@@ -103,13 +103,13 @@ impl<'a> Shown<'a> {
             },
             network_state: State {
                 generation: standing.generation,
-                in_force: match standing.sealed {
+                in_force: match standing.shut() {
                     true => 0,
                     false => standing.in_force,
                 },
-                air_gap: standing.closed() || standing.by_operator,
+                air_gap: standing.airgap || standing.shut() || standing.by_operator,
                 air_gap_by_operator: standing.by_operator,
-                closed: standing.sealed,
+                closed: standing.shut(),
                 not_effective,
             },
         }
@@ -117,7 +117,7 @@ impl<'a> Shown<'a> {
 }
 
 /// Bytes of one list in an event at most; events are kept by their bytes.
-const EVENT_LIST: usize = 700;
+const EVENT_LIST: usize = 500;
 
 /// `network_egress` of an event: as E2B has it, long lists cut short and said to be.
 pub(crate) fn egress_event(network: &Network) -> Value {
@@ -127,12 +127,28 @@ pub(crate) fn egress_event(network: &Network) -> Value {
         Some(false) => &all[..],
         _ => &denied[..],
     };
-    let mut event = json!({});
-    for (name, list) in [
-        ("allowed_cidrs", &allowed[..]),
+    cut(&[
+        ("allowed_cidrs", &allowed),
         ("denied_cidrs", denied),
-        ("allowed_domains", &names[..]),
-    ] {
+        ("allowed_domains", &names),
+    ])
+}
+
+/// `network_ingress` of an event, in the same way.
+pub(crate) fn ingress_event(network: &Network) -> Value {
+    let of = |list: &Option<Vec<String>>| -> Vec<String> { list.clone().unwrap_or_default() };
+    let (allowed, denied) = (of(&network.ingress.allow), of(&network.ingress.deny));
+    let [allowed, denied] =
+        [&allowed, &denied].map(|list| -> Vec<&str> { list.iter().map(String::as_str).collect() });
+    let mut event = cut(&[("allowed", &allowed), ("denied", &denied)]);
+    event["mask_request_host"] = json!(network.ingress.mask);
+    event
+}
+
+/// Lists by name, as much of each as there is room for.
+fn cut(lists: &[(&str, &[&str])]) -> Value {
+    let mut event = json!({});
+    for (name, list) in lists {
         let mut room = EVENT_LIST;
         let fits = list.iter().take_while(|entry| {
             let left = room.checked_sub(entry.len() + 3);
@@ -143,7 +159,7 @@ pub(crate) fn egress_event(network: &Network) -> Value {
         if fits.len() < list.len() {
             event[format!("{name}_omitted")] = json!(list.len() - fits.len());
         }
-        event[name] = json!(fits);
+        event[*name] = json!(fits);
     }
     event
 }

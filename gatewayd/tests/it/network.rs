@@ -142,6 +142,11 @@ fn a_policy_is_replaced_whole_and_holds_when_that_is_said() {
     let all = all.map(|event| event["eventData"]["network_egress"].clone());
     let all: Vec<Value> = all.filter(|egress| !egress.is_null()).collect();
     let egress = |n: usize| all[n].clone();
+    let ingress = &events[0]["eventData"]["network_ingress"];
+    assert_eq!(
+        ingress,
+        &json!({"allowed": [], "denied": [], "mask_request_host": null})
+    );
     let nothing = json!({"allowed_cidrs": [], "denied_cidrs": [], "allowed_domains": []});
     assert_eq!(egress(0)["denied_cidrs"], json!(["1.2.3.4"]));
     assert_eq!(egress(1), nothing);
@@ -698,4 +703,31 @@ fn what_was_refused_is_told_and_pushes_nothing_else_out() {
     until("it has come", || {
         log(&quiet, "").json()[2]["reason"] == json!("air_gap")
     });
+}
+
+#[test]
+fn a_netd_that_stays_away_leaves_nothing_open_when_it_is_back() {
+    let fake = Fake::start();
+    let id = id(&fake.create(json!({})));
+    fake.world().policy_kills = Some(false);
+    let answer = put(&fake, &id, json!({"allowOut": ["8.8.8.8"]}));
+    assert_eq!(
+        answer.is_error(500).json()["message"],
+        "Error applying network config to sandbox"
+    );
+    assert_eq!(held(&fake, &id), (1, Policy::OPEN), "nobody could close it");
+    let state = detail(&fake, &id)["networkState"].clone();
+    assert_eq!(
+        (&state["inForce"], &state["closed"]),
+        (&json!(1), &json!(false)),
+        "and that is said"
+    );
+    // The next netd is told to, before anything else is asked of it.
+    fake.net();
+    until("it is closed", || held(&fake, &id).1.airgap);
+    until("that is said", || {
+        detail(&fake, &id)["networkState"]["closed"] == json!(true)
+    });
+    assert_eq!(put(&fake, &id, json!({})).status, 204);
+    assert!(held(&fake, &id).1.is_open());
 }
