@@ -260,7 +260,7 @@ fn what_is_wrong_is_refused_in_the_form_clients_know() {
         (
             "POST",
             "/v2/sandboxes",
-            create(json!({ "network": { "allowOut": ["1.1.1.1"] } })),
+            create(json!({ "network": { "allowOut": ["example.com"] } })),
             400,
         ),
         (
