@@ -16,6 +16,8 @@ use crate::sandboxes::Sandbox;
 
 /// Names that are kept for one sandbox.
 const NAMES: usize = 256;
+/// Addresses of a name that are kept and tried; netd is asked for each.
+const ADDRESSES: usize = 32;
 /// How long an answer is kept, whatever it says itself; that there is none, always the shortest.
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -104,6 +106,7 @@ impl Egress {
     fn usable(&self, answer: &Answer) -> (Duration, Vec<Ipv4Addr>) {
         let closed = |to| policy::always_denied(&self.never, to);
         let addresses = answer.addresses.iter().filter(|(a, _)| !closed(*a));
+        let addresses = addresses.take(ADDRESSES);
         let aliases = answer.aliases.iter().map(|(_, ttl)| *ttl);
         let shortest = addresses.clone().map(|(_, ttl)| *ttl).chain(aliases).min();
         let addresses: Vec<Ipv4Addr> = addresses.map(|(address, _)| *address).collect();

@@ -39,6 +39,8 @@ pub(crate) enum Read {
     Answer(Answer),
     /// The answer, cut: ask again over TCP.
     Cut,
+    /// The answer, and it cannot be understood.
+    Odd,
     /// Not the answer to this question.
     Other,
 }
@@ -65,7 +67,7 @@ pub(crate) fn read(sent: &[u8], message: &[u8]) -> Read {
         return Read::Cut;
     }
     // With the right number and question, what cannot be read is still not believed.
-    whole(message).map_or(Read::Other, Read::Answer)
+    whole(message).map_or(Read::Odd, Read::Answer)
 }
 
 fn whole(message: &[u8]) -> Option<Answer> {

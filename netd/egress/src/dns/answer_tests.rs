@@ -69,7 +69,11 @@ fn the_answer_to_another_question_is_none() {
         assert_eq!(read(&sent, &forged), Read::Other, "{at}");
     }
     for length in 0..good.len() - 11 {
-        assert_eq!(read(&sent, &good[..length]), Read::Other, "{length}");
+        let wanted = match length < sent.len() - 11 {
+            true => Read::Other,
+            false => Read::Odd,
+        };
+        assert_eq!(read(&sent, &good[..length]), wanted, "{length}");
     }
 }
 
@@ -112,11 +116,11 @@ fn broken_and_endless_answers_are_not_believed() {
         vec![(vec![0xc0, 0xff], A, 1, vec![1, 2, 3, 4])],
     ] {
         let got = read(&sent, &message(&sent, 0x8180, &records));
-        assert_eq!(got, Read::Other, "{records:?}");
+        assert_eq!(got, Read::Odd, "{records:?}");
     }
     let mut fewer = message(&sent, 0x8180, &[]);
     fewer[7] = 200;
-    assert_eq!(read(&sent, &fewer), Read::Other);
+    assert_eq!(read(&sent, &fewer), Read::Odd);
     assert_eq!(read(&sent, &message(&sent, 0x8380, &[])), Read::Cut);
     let refused = Answer {
         code: 5,

@@ -5,6 +5,10 @@ use warder_wire::HostName;
 /// Bytes of a name at most, with the lengths of its labels and the root's.
 const LONGEST: usize = 255;
 
+/// Pointers of a name at most: as many as it can have labels. Each could lead to the next, through the whole of a
+/// message, for every name in it.
+const POINTERS: usize = 127;
+
 /// A whole name in wire form: labels, each behind its length, and the root's zero.
 #[derive(Clone, Debug)]
 pub(crate) struct Name(Vec<u8>);
@@ -25,6 +29,7 @@ impl Name {
         let mut name = Vec::new();
         let (mut at, mut run) = (at, at);
         let mut after = None;
+        let mut pointers = 0;
         loop {
             let length = usize::from(*message.get(at)?);
             match length {
@@ -43,7 +48,8 @@ impl Name {
                 0xc0..=0xff => {
                     let to = (length & 0x3f) << 8 | usize::from(*message.get(at + 1)?);
                     after = after.or(Some(at + 2));
-                    if to >= run {
+                    pointers += 1;
+                    if to >= run || pointers > POINTERS {
                         return None;
                     }
                     (at, run) = (to, to);
@@ -141,6 +147,18 @@ mod tests {
         assert!(Name::read(b"\xc0\x02\xc0\x00", 0).is_none());
         assert!(Name::read(b"\xc0\x02\xc0\x00", 2).is_none());
         assert!(Name::read(b"\x01a\xc0\x00", 0).is_none());
+    }
+
+    #[test]
+    fn pointers_to_pointers_are_followed_so_far() {
+        let mut message = b"\x01a\0".to_vec();
+        let mut to = 0_u16;
+        for count in 1..=2 * POINTERS {
+            let at = message.len();
+            message.extend((0xc000 | to).to_be_bytes());
+            to = u16::try_from(at).expect("short");
+            assert_eq!(Name::read(&message, at).is_some(), count <= POINTERS);
+        }
     }
 
     #[test]

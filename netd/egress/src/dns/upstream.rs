@@ -127,7 +127,7 @@ pub(crate) async fn addresses(
         match got {
             Ok(Some(Read::Answer(answer))) => return Some(answer),
             Ok(Some(Read::Cut)) => break,
-            Ok(None | Some(Read::Other)) | Err(_) => {}
+            Ok(None | Some(Read::Odd | Read::Other)) | Err(_) => {}
         }
     }
     // Whoever cannot see the connection cannot forge in it, so letters have no case: some servers change it.
@@ -139,7 +139,7 @@ pub(crate) async fn addresses(
         server.finish();
         match answer::read(&sent, &message) {
             Read::Answer(answer) => Some(answer),
-            Read::Cut | Read::Other => None,
+            Read::Cut | Read::Odd | Read::Other => None,
         }
     };
     tokio::time::timeout(STREAM_TIMEOUT, asked).await.ok()?
@@ -152,6 +152,7 @@ async fn by_datagram(socket: &UdpSocket, sent: &[u8]) -> Option<Read> {
     for _ in 0..FORGERIES {
         let length = socket.recv(&mut buffer).await.ok()?;
         match answer::read(sent, &buffer[..length]) {
+            // Costs next to nothing to see. What was read whole, if only to find it odd, ends it.
             Read::Other => {}
             read => return Some(read),
         }
