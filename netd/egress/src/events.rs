@@ -17,6 +17,8 @@ use crate::sandboxes::Sandbox;
 /// Different refusals that wait, of all sandboxes and of one.
 const MOST: usize = 4096;
 const MOST_OF_ONE: usize = 128;
+/// So many of each may wait, however many others are refused much.
+const ALWAYS: usize = 8;
 /// How long equal ones are put together.
 const TOGETHER: Duration = Duration::from_secs(1);
 
@@ -104,7 +106,7 @@ impl Events {
         if let Some(equal) = list.iter_mut().find(|other| alike(other, &one)) {
             equal.times = equal.times.saturating_add(one.times);
             equal.generation = one.generation;
-        } else if list.len() < MOST_OF_ONE && *count < MOST {
+        } else if list.len() < ALWAYS || (list.len() < MOST_OF_ONE && *count < MOST) {
             list.push(one);
             *count += 1;
         } else {
@@ -168,4 +170,39 @@ impl Drop for Taken<'_> {
 fn alike(a: &Refused, b: &Refused) -> bool {
     let what = |r: &Refused| (r.protocol, r.address, r.port, r.why);
     what(a) == what(b) && a.name == b.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(sandbox: u16, port: u16) -> Refused {
+        Refused {
+            sandbox: SandboxId::new(&format!("i{sandbox:020}")).expect("an id"),
+            generation: 1,
+            protocol: TCP,
+            address: Ipv4Addr::new(192, 0, 2, 1),
+            port,
+            name: None,
+            why: Why::TooMany,
+            times: 1,
+        }
+    }
+
+    #[test]
+    fn however_many_are_refused_much_others_are_heard() {
+        let events = Events::default();
+        for sandbox in 1..=200 {
+            for port in 0..200 {
+                events.add(refused(sandbox, port));
+            }
+        }
+        {
+            let waiting = events.lock();
+            assert!(waiting.of[&refused(1, 0).sandbox].len() == MOST_OF_ONE);
+            assert!(waiting.count < MOST + 200 * ALWAYS && waiting.dropped > 0);
+        }
+        events.add(refused(1000, 1));
+        assert_eq!(events.lock().of[&refused(1000, 1).sandbox].len(), 1);
+    }
 }
