@@ -97,6 +97,12 @@ impl Sniffer {
         MAX_HEAD - self.bytes.len()
     }
 
+    /// How many bytes it keeps.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Takes bytes, not more than there is [`Self::room`] for.
     ///
     /// # Errors
@@ -105,13 +111,21 @@ impl Sniffer {
         self.bytes.extend_from_slice(bytes);
         let seen = match &mut self.reader {
             Reader::Tls(reader) => reader.push(bytes)?.map(Seen::Tls),
-            Reader::Http(requests) => loop {
-                match requests.step(&self.bytes)? {
-                    Step::Empty(count) => drop(self.bytes.drain(..count)),
-                    Step::Head(head, length) => break Some(Seen::Http(head, length)),
-                    Step::More | Step::Body(_) => break None,
+            Reader::Http(requests) => {
+                // Taken out at once: one by one, each would move all that follow.
+                let mut empty = 0;
+                let step = loop {
+                    match requests.step(&self.bytes[empty..]) {
+                        Ok(Step::Empty(count)) => empty += count,
+                        step => break step,
+                    }
+                };
+                self.bytes.drain(..empty);
+                match step? {
+                    Step::Head(head, length) => Some(Seen::Http(head, length)),
+                    Step::More | Step::Body(_) | Step::Empty(_) => None,
                 }
-            },
+            }
         };
         if seen.is_none() && self.room() == 0 {
             return Err(Odd::TooLong);
@@ -178,6 +192,8 @@ mod tests {
         for _ in 0..MAX_HEAD {
             assert_eq!(sniffer.push(b"\r\n"), Ok(None));
         }
+        let all = b"\r\n".repeat(MAX_HEAD / 2);
+        assert_eq!((sniffer.push(&all), sniffer.held()), (Ok(None), 0));
         // Records of one byte each, of a ClientHello that would not end soon.
         let mut sniffer = Sniffer::new(Protocol::Tls);
         let _ = sniffer.push(&[22, 3, 1, 0, 1, 1, 22, 3, 1, 0, 3, 0, 0x7f, 0xff]);
