@@ -12,6 +12,7 @@ use warder_wire::{Policy, SandboxId};
 use crate::flow::{Flows, Room};
 use crate::pace::Pace;
 use crate::resolve::Cache;
+use crate::web::held::Share;
 
 /// How long traffic of an address nobody knows waits for netd to say whose it is: the event may lie unread.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -29,6 +30,8 @@ pub(crate) struct Sandbox {
     pub(crate) names: Cache,
     /// How fast it has sockets made.
     pub(crate) pace: Pace,
+    /// What its connections hold.
+    pub(crate) held: Share,
 }
 
 /// Flows that a change has ended.
@@ -110,6 +113,7 @@ impl Sandboxes {
             flows: Flows::new(Arc::clone(&self.room), generation, policy, most),
             names: Cache::default(),
             pace: Pace::default(),
+            held: Share::default(),
         });
         tables.by_address.insert(address, Arc::clone(&sandbox));
         tables.by_id.insert(id, sandbox);

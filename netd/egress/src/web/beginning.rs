@@ -7,27 +7,27 @@ use warder_web::Odd;
 use warder_web::sniff::{PATIENCE, Protocol, Seen, Sniffer};
 use warder_wire::HostName;
 
-use super::held::Held;
+use super::held::{Held, Share};
 use super::io::read_some;
 use crate::connection::Connection;
 
 /// The first bytes of a connection, and what they say.
 #[derive(Debug)]
-pub(super) struct Beginning {
+pub(super) struct Beginning<'a> {
     /// They wait to be sent on.
     pub(super) bytes: Vec<u8>,
     /// `None` if there were none.
     pub(super) seen: Option<Result<Seen, Odd>>,
-    held: Held,
+    held: Held<'a>,
 }
 
-impl Beginning {
+impl<'a> Beginning<'a> {
     /// Nothing.
-    pub(super) fn none() -> Self {
+    pub(super) fn none(share: &'a Share) -> Self {
         Self {
             bytes: Vec::new(),
             seen: None,
-            held: Held::new(0),
+            held: Held::new(share, 0),
         }
     }
 
@@ -59,27 +59,33 @@ impl Beginning {
     }
 
     /// Reads it. `None` when the connection is lost meanwhile.
-    pub(super) async fn read(client: &Connection, protocol: Protocol) -> Option<Self> {
-        Self::read_within(client, protocol, PATIENCE).await
+    pub(super) async fn read(
+        client: &Connection,
+        share: &'a Share,
+        protocol: Protocol,
+    ) -> Option<Self> {
+        Self::read_within(client, share, protocol, PATIENCE).await
     }
 
     async fn read_within(
         client: &Connection,
+        share: &'a Share,
         protocol: Protocol,
         patience: Duration,
     ) -> Option<Self> {
         let deadline = Instant::now() + patience;
         let mut sniffer = Sniffer::new(protocol);
-        let (mut some, mut held) = (false, Held::new(0));
+        let (mut some, mut held) = (false, Held::new(share, 0));
         let seen = loop {
             let room = sniffer.room();
             let read = read_some(client, room, |bytes| match bytes {
                 [] => Err(Odd::CutShort),
                 bytes => {
                     some = true;
-                    // Here, and as the message that is put together.
-                    held.add(2 * bytes.len());
-                    sniffer.push(bytes)
+                    let seen = sniffer.push(bytes);
+                    // There, and as the message that is put together.
+                    held.set(2 * sniffer.held());
+                    seen
                 }
             });
             match timeout_at(deadline, read).await {

@@ -1,53 +1,68 @@
-//! How many bytes of connections this process holds: beginnings that are not judged yet, and what one side sent and
-//! the other has not taken.
+//! How many bytes of connections this process holds: beginnings that are not judged yet, heads that are not whole, and
+//! what one side sent and the other has not taken. Counted for each sandbox, so that none takes what others need.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::io::CHUNK;
 
-/// More than this, and no connection may hold more than [`LITTLE`] of what its peer does not take, or of a
-/// beginning.
+/// What all may hold together. A sandbox may hold more while as much as it holds is free, so one that takes all it can
+/// gets half of it; beyond that each of its connections has [`LITTLE`].
 const MUCH: usize = 256 << 20;
-/// What one is left then.
+/// What one connection is left then: of a beginning, of a head, of what its peer does not take.
 const LITTLE: usize = 4 * 1024;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that are held; no more when it is dropped.
+/// What the connections of one sandbox hold.
+#[derive(Debug, Default)]
+pub(crate) struct Share(AtomicUsize);
+
+impl Share {
+    /// Whether it is too much, for how much all together hold.
+    fn is_much(&self) -> bool {
+        let free = MUCH.saturating_sub(HELD.load(Ordering::Relaxed));
+        self.0.load(Ordering::Relaxed) > free
+    }
+
+    /// How many bytes may be read at once.
+    pub(super) fn most(&self) -> usize {
+        if self.is_much() { LITTLE } else { CHUNK }
+    }
+}
+
+/// Bytes that a connection holds; no more when it is dropped.
 #[derive(Debug)]
-pub(super) struct Held(usize);
+pub(super) struct Held<'a> {
+    share: &'a Share,
+    bytes: usize,
+}
 
-impl Held {
+impl<'a> Held<'a> {
     /// So many.
-    pub(super) fn new(bytes: usize) -> Self {
-        HELD.fetch_add(bytes, Ordering::Relaxed);
-        Self(bytes)
+    pub(super) fn new(share: &'a Share, bytes: usize) -> Self {
+        let mut held = Self { share, bytes: 0 };
+        held.set(bytes);
+        held
     }
 
-    /// So many more.
-    pub(super) fn add(&mut self, bytes: usize) {
-        HELD.fetch_add(bytes, Ordering::Relaxed);
-        self.0 += bytes;
+    /// So many from now on.
+    pub(super) fn set(&mut self, bytes: usize) {
+        for sum in [&HELD, &self.share.0] {
+            sum.fetch_add(bytes, Ordering::Relaxed);
+            sum.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
     }
 
-    /// Whether it is too much for how much all together hold.
+    /// Whether it is too much, for how much its sandbox and all together hold.
     pub(super) fn is_too_much(&self) -> bool {
-        much() && self.0 > LITTLE
+        self.bytes > LITTLE && self.share.is_much()
     }
 }
 
-fn much() -> bool {
-    HELD.load(Ordering::Relaxed) > MUCH
-}
-
-/// How many bytes may be read at once.
-pub(super) fn most() -> usize {
-    if much() { LITTLE } else { CHUNK }
-}
-
-impl Drop for Held {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        HELD.fetch_sub(self.0, Ordering::Relaxed);
+        self.set(0);
     }
 }
 
@@ -56,15 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dropped_is_not_held() {
-        let before = HELD.load(Ordering::Relaxed);
-        let (mut held, mut other) = (Held::new(MUCH), Held::new(0));
-        assert_eq!(most(), CHUNK);
-        held.add(LITTLE);
-        other.add(LITTLE);
-        assert_eq!(most(), LITTLE);
-        assert!(held.is_too_much() && !other.is_too_much());
-        drop((held, other));
-        assert_eq!((HELD.load(Ordering::Relaxed), most()), (before, CHUNK));
+    fn a_sandbox_that_holds_all_it_can_leaves_others_theirs() {
+        let (greedy, modest) = (Share::default(), Share::default());
+        let mut all = Held::new(&greedy, MUCH / 2 - LITTLE);
+        assert_eq!(greedy.most(), CHUNK);
+        all.set(MUCH / 2 + LITTLE);
+        assert!(greedy.most() == LITTLE && all.is_too_much());
+        assert!(
+            !Held::new(&greedy, 0).is_too_much(),
+            "a little is for everyone"
+        );
+        let other = Held::new(&modest, 16 * LITTLE);
+        assert!(modest.most() == CHUNK && !other.is_too_much());
+        drop((all, other));
+        assert_eq!((greedy.most(), modest.most()), (CHUNK, CHUNK));
+        assert_eq!(greedy.0.load(Ordering::Relaxed), 0);
     }
 }

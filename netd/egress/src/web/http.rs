@@ -12,7 +12,7 @@ use warder_web::Odd;
 use warder_web::http::{Asked, Head, Requests, Responses, Step, Upgrade};
 use warder_wire::HostName;
 
-use super::held::{self, Held};
+use super::held::{Held, Share};
 use super::io::{copy, end, read_some, write_all};
 use crate::connection::Connection;
 
@@ -37,14 +37,24 @@ enum Up {
 }
 
 /// What both directions know of the answers.
-#[derive(Default)]
-struct Answers {
+struct Answers<'a> {
     responses: Mutex<Responses>,
+    /// What is kept of a head that is not whole.
+    held: Mutex<Held<'a>>,
     over: AtomicBool,
     moved: Notify,
 }
 
-impl Answers {
+impl<'a> Answers<'a> {
+    fn new(share: &'a Share) -> Self {
+        Self {
+            responses: Mutex::default(),
+            held: Mutex::new(Held::new(share, 0)),
+            over: AtomicBool::default(),
+            moved: Notify::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Responses> {
         self.responses
             .lock()
@@ -52,7 +62,15 @@ impl Answers {
     }
 
     fn saw(&self, bytes: &[u8]) {
-        self.lock().saw(bytes);
+        let mut responses = self.lock();
+        responses.saw(bytes);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.set(responses.held());
+        if held.is_too_much() {
+            responses.give_up();
+            held.set(0);
+        }
+        drop((responses, held));
         self.moved.notify_waiters();
     }
 
@@ -84,11 +102,12 @@ pub(super) type Strayed = (Option<Connection>, Stray);
 pub(super) async fn relay(
     client: Connection,
     server: Connection,
+    share: &Share,
     name: &HostName,
     waiting: Vec<u8>,
 ) -> Option<Strayed> {
-    let answers = Answers::default();
-    let relayed = both(&client, &server, name, waiting, &answers).await;
+    let answers = Answers::new(share);
+    let relayed = both((&client, &server), share, name, waiting, &answers).await;
     // Without an end in order both are reset.
     match relayed.ok()? {
         None => {
@@ -105,14 +124,14 @@ pub(super) async fn relay(
 
 /// Both directions. What strayed, and whether everything before it is answered.
 async fn both(
-    client: &TcpStream,
-    server: &TcpStream,
+    (client, server): (&TcpStream, &TcpStream),
+    share: &Share,
     name: &HostName,
     waiting: Vec<u8>,
-    answers: &Answers,
+    answers: &Answers<'_>,
 ) -> io::Result<Option<(bool, Stray)>> {
-    let mut up = pin!(upload(client, server, name, waiting, answers));
-    let mut down = pin!(copy(server, client, |bytes| answers.saw(bytes)));
+    let mut up = pin!(upload((client, server), share, name, waiting, answers));
+    let mut down = pin!(copy(server, client, share, |bytes| answers.saw(bytes)));
     let (mut up_ended, mut down_ended) = (false, false);
     while !(up_ended && down_ended) {
         tokio::select! {
@@ -146,14 +165,15 @@ async fn both(
 
 /// From the client to the server, request by request.
 async fn upload(
-    client: &TcpStream,
-    server: &TcpStream,
+    (client, server): (&TcpStream, &TcpStream),
+    share: &Share,
     name: &HostName,
     mut waiting: Vec<u8>,
-    answers: &Answers,
+    answers: &Answers<'_>,
 ) -> io::Result<Up> {
     let mut requests = Requests::default();
     let mut upgrade = false;
+    let mut held = Held::new(share, waiting.len());
     loop {
         let mut pass = Pass {
             server,
@@ -165,6 +185,7 @@ async fn upload(
         pass.flush().await?;
         let at = pass.at;
         waiting.drain(..at);
+        held.set(waiting.len());
         match stopped {
             Stop::More => {}
             // The rest of a body that is cut short will not come, and its answer may not.
@@ -175,8 +196,8 @@ async fn upload(
             }
             Stop::Upgraded => {
                 write_all(server, &waiting).await?;
-                drop(waiting);
-                copy(client, server, |_| {}).await?;
+                drop((waiting, held));
+                copy(client, server, share, |_| {}).await?;
                 return Ok(Up::Ended);
             }
         }
@@ -185,12 +206,17 @@ async fn upload(
             waiting = Vec::new();
         }
         consume_budget().await;
-        let _held = Held::new(waiting.len());
-        let read = read_some(client, held::most(), |bytes| {
+        if held.is_too_much() {
+            let stray = Stray::Odd(Odd::TooLong);
+            return Ok(Up::Stray(stray, !requests.within_body()));
+        }
+        let read = read_some(client, share.most(), |bytes| {
             waiting.extend_from_slice(bytes);
             bytes.len()
         });
-        if read.await? == 0 {
+        let count = read.await?;
+        held.set(waiting.len());
+        if count == 0 {
             // A head that is cut is not sent on.
             end(server)?;
             return Ok(Up::Ended);
@@ -233,7 +259,7 @@ impl Pass<'_> {
         requests: &mut Requests,
         upgrade: &mut bool,
         name: &HostName,
-        answers: &Answers,
+        answers: &Answers<'_>,
     ) -> io::Result<Stop> {
         loop {
             // Behind its body: the server may wait for that before it answers.
@@ -266,7 +292,7 @@ impl Pass<'_> {
     }
 
     /// Sends a head on; not if the server will answer nothing more.
-    async fn head(&mut self, head: &Head, count: usize, answers: &Answers) -> io::Result<bool> {
+    async fn head(&mut self, head: &Head, count: usize, answers: &Answers<'_>) -> io::Result<bool> {
         let room = |r: &Responses| r.waiting().is_none_or(|n| n < UNANSWERED).then_some(());
         if room(&answers.lock()).is_none() {
             self.flush().await?;
@@ -293,7 +319,7 @@ impl Pass<'_> {
     }
 
     /// What follows a request for an upgrade is another protocol or the next request; the answer tells.
-    async fn upgrade(&mut self, answers: &Answers) -> io::Result<Option<Stop>> {
+    async fn upgrade(&mut self, answers: &Answers<'_>) -> io::Result<Option<Stop>> {
         self.flush().await?;
         let answer = answers.until(|r| match r.upgrade() {
             Upgrade::Asked => None,

@@ -7,7 +7,7 @@ use rustix::net::Shutdown;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 
-use super::held::{self, Held};
+use super::held::{Held, Share};
 use crate::connection::Connection;
 
 /// Most bytes that are read at once.
@@ -66,12 +66,13 @@ pub(super) fn end(stream: &TcpStream) -> io::Result<()> {
 pub(super) async fn copy(
     from: &TcpStream,
     to: &TcpStream,
+    share: &Share,
     mut sent: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     loop {
         // Two fast sides must not keep all others waiting.
         consume_budget().await;
-        let read = read_some(from, held::most(), |bytes| {
+        let read = read_some(from, share.most(), |bytes| {
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -89,7 +90,7 @@ pub(super) async fn copy(
         match read.await?? {
             None => return end(to),
             Some((left, taken)) if !left.is_empty() => {
-                let _held = Held::new(left.len());
+                let _held = Held::new(share, left.len());
                 write_all(to, &left[taken..]).await?;
                 sent(&left);
             }
@@ -99,13 +100,14 @@ pub(super) async fn copy(
 }
 
 /// Both ways, until both have ended. What came from the client before goes first. If one side is reset, so is the other.
-pub(super) async fn relay(client: Connection, server: Connection, first: Vec<u8>) {
+pub(super) async fn relay(client: Connection, server: Connection, share: &Share, first: Vec<u8>) {
     let up = async {
+        let held = Held::new(share, first.len());
         write_all(&server, &first).await?;
-        drop(first);
-        copy(&client, &server, |_| {}).await
+        drop((first, held));
+        copy(&client, &server, share, |_| {}).await
     };
-    let both = tokio::try_join!(up, copy(&server, &client, |_| {}));
+    let both = tokio::try_join!(up, copy(&server, &client, share, |_| {}));
     if both.is_ok() {
         tokio::join!(client.finish_taken(), server.finish_taken());
     }

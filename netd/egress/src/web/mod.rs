@@ -2,7 +2,7 @@
 
 mod beginning;
 mod connect;
-mod held;
+pub(crate) mod held;
 mod http;
 mod io;
 mod refuse;
@@ -61,7 +61,8 @@ struct Refused<'a> {
 impl<W: World> Work<'_, W> {
     async fn serve(&self, client: Connection) {
         let to = *self.meant.ip();
-        let mut beginning = Beginning::none();
+        let share = &self.flow.sandbox().held;
+        let mut beginning = Beginning::none(share);
         let mut read = false;
         let mut deadline = None;
         let (verdict, server) = loop {
@@ -71,7 +72,7 @@ impl<W: World> Work<'_, W> {
             if let Some(protocol) = protocol
                 && needs_beginning(&policy, never, to, self.meant.port())
             {
-                match Beginning::read(&client, protocol).await {
+                match Beginning::read(&client, share, protocol).await {
                     Some(found) => beginning = found,
                     None => return,
                 }
@@ -116,12 +117,12 @@ impl<W: World> Work<'_, W> {
         drop(seen);
         match verdict {
             Verdict::Name(name) if http => {
-                let relayed = http::relay(client, server, &name, bytes).await;
+                let relayed = http::relay(client, server, share, &name, bytes).await;
                 if let Some(strayed) = relayed {
                     self.strayed(strayed, &name).await;
                 }
             }
-            _ => io::relay(client, server, bytes).await,
+            _ => io::relay(client, server, share, bytes).await,
         }
     }
 
@@ -160,7 +161,7 @@ impl<W: World> Work<'_, W> {
     }
 
     /// Whom it was for was allowed, and cannot be reached.
-    async fn failed(&self, client: Connection, beginning: &Beginning, failure: Failure) {
+    async fn failed(&self, client: Connection, beginning: &Beginning<'_>, failure: Failure) {
         let why = match &failure {
             Failure::Unresolved => Why::Unresolved,
             Failure::Proxy | Failure::Unreachable(_) | Failure::Changed => Why::Proxy,

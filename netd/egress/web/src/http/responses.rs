@@ -120,6 +120,17 @@ impl Responses {
         }
     }
 
+    /// How many bytes of a head that is not whole are kept.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Keeps nothing and follows no more, as if what the server sends could not be understood.
+    pub fn give_up(&mut self) {
+        self.lose();
+    }
+
     fn answered(&mut self) {
         self.asked.pop_front();
         self.at = At::Head;
