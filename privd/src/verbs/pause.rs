@@ -177,16 +177,12 @@ impl Privd {
             sandbox: sandbox.clone(),
             memory: false,
         });
-        // The slot goes back; the lease lives on.
-        let id = || sandbox.clone();
-        self.post_net(priv_net::Ask::LeaseGone { sandbox: id() }, Vec::new());
-        self.post_net(
-            priv_net::Ask::LeaseLive {
-                sandbox: id(),
-                bounds: warder_wire::Bounds::DEFAULT,
-            },
-            Vec::new(),
-        );
+        // The slot goes back; the lease lives on, within the same bounds.
+        let gone = priv_net::Ask::LeaseGone {
+            sandbox: sandbox.clone(),
+        };
+        self.post_net(gone, Vec::new());
+        self.post_live(sandbox);
         self.write_out(sandbox);
         true
     }

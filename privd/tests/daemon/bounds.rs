@@ -5,6 +5,7 @@ use warder_wire::{Bounds, SandboxId};
 
 use crate::cast::{gateway, lease};
 use crate::id;
+use crate::pause::{done, start, stop};
 use crate::stage::{Instance, Part};
 use crate::stored::{remove_template, taken};
 
@@ -78,6 +79,24 @@ pub(crate) fn no_snapshot_leads_out_of_an_air_gap() {
     stage.start_privd();
     stage.until("it is told again", |stage| stage.times_told(&d) > told);
     assert_eq!(stage.bounds(&d), CLOSED);
+    stage.stop_clean();
+}
+
+/// A pause without memory gives the slot back: the one that the sandbox wakes with is within the same bounds.
+pub(crate) fn no_pause_leads_out_of_an_air_gap() {
+    let mut stage = Instance::start("on_stop remove\ntemplate_network base airgap upload 5M");
+    let a = id(1);
+    stage.create(&a);
+    assert_eq!(stage.bounds(&a), CLOSED);
+    let told = stage.times_told(&a);
+    done(&mut stage, stop(10, &a));
+    stage.until("netd is told that the lease lives on", |stage| {
+        stage.times_told(&a) > told
+    });
+    assert_eq!(stage.bounds(&a), CLOSED);
+    done(&mut stage, start(11, &a));
+    stage.greet(&a);
+    assert_eq!(stage.bounds(&a), CLOSED);
     stage.stop_clean();
 }
 

@@ -43,7 +43,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 29] = [
+    let tests: [(&str, fn()); 30] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -137,6 +137,10 @@ fn main() {
         (
             "no_snapshot_leads_out_of_an_air_gap",
             bounds::no_snapshot_leads_out_of_an_air_gap,
+        ),
+        (
+            "no_pause_leads_out_of_an_air_gap",
+            bounds::no_pause_leads_out_of_an_air_gap,
         ),
         (
             "bounds_are_said_again_when_the_configuration_changes",

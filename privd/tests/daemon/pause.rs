@@ -23,14 +23,14 @@ fn thaw(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
     }
 }
 
-fn stop(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
+pub(crate) fn stop(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
     plugin_priv::Ask::CellStop {
         op: op(n),
         sandbox: sandbox.clone(),
     }
 }
 
-fn start(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
+pub(crate) fn start(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
     plugin_priv::Ask::CellCreate {
         op: op(n),
         sandbox: sandbox.clone(),
@@ -38,7 +38,7 @@ fn start(n: u8, sandbox: &SandboxId) -> plugin_priv::Ask {
     }
 }
 
-fn done(stage: &mut Instance, ask: plugin_priv::Ask) {
+pub(crate) fn done(stage: &mut Instance, ask: plugin_priv::Ask) {
     let said = format!("{ask:?}");
     let result = plugin(stage, ask);
     assert!(result.is_ok(), "{said}: {result:?}\n{}", stage.log());

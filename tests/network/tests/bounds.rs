@@ -31,6 +31,18 @@ fn the_operators_air_gap_cannot_be_lifted() {
             "{state}"
         );
         closed(&sandbox);
+        // Nor by a pause, with memory or without.
+        for memory in [true, false] {
+            for (what, body) in [
+                ("pause", json!({ "memory": memory })),
+                ("resume", json!({ "timeout": 300 })),
+            ] {
+                let done = stage.api("POST", &format!("/sandboxes/{id}/{what}"), &body);
+                assert!(done.status < 300, "{what}: {}", done.text());
+            }
+            closed(&sandbox);
+            assert_eq!(stage.airgap(&sandbox, false), 403);
+        }
         // Nor through a snapshot of it, or a fork.
         let made = stage.api(
             "POST",
