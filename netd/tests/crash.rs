@@ -233,7 +233,7 @@ fn difference(
         let wanted = Entry::kept(kept).desired(instance.config.block);
         let wanted = wanted.expect("in the block");
         let (denied, sets) = match &wanted.egress {
-            Egress::Closed => (Ranges::default(), [false; 3]),
+            Egress::Closed => ([Cidr::ALL.into()].into_iter().collect(), [false; 3]),
             Egress::Judged(judged) => (
                 judged.denied.clone(),
                 [true, judged.names, judged.names || judged.proxy],

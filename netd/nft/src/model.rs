@@ -194,12 +194,16 @@ pub enum Part {
     SourcePort(Transport, u16),
     /// Destination port of a transport protocol.
     DestinationPort(Is, Transport, u16),
+    /// More bytes than these, IPv4 header and all.
+    Longer(u16),
     /// TCP, and not the first segment of a connection.
     TcpNotSyn,
     /// TCP, and a reset.
     TcpReset,
     /// What connection tracking says.
     State(State),
+    /// Towards whoever began the flow.
+    Reply,
     /// Whether these bits of the packet's mark are all zero (`Equal`) or not (`Not`).
     Mark(Is, u32),
     /// The sandbox in the packet's mark, in a set.
@@ -320,10 +324,12 @@ impl fmt::Display for Part {
             Self::Icmp => f.write_str("meta l4proto icmp"),
             Self::SourcePort(transport, port) => write!(f, "{transport} sport {port}"),
             Self::DestinationPort(is, transport, port) => write!(f, "{transport} dport {is}{port}"),
+            Self::Longer(bytes) => write!(f, "ip length > {bytes}"),
             Self::TcpNotSyn => f.write_str("meta l4proto tcp tcp flags & syn == 0"),
             Self::TcpReset => f.write_str("meta l4proto tcp tcp flags & rst != 0"),
             Self::State(State::Invalid) => f.write_str("ct state invalid"),
             Self::State(State::Known) => f.write_str("ct state established,related"),
+            Self::Reply => f.write_str("ct direction reply"),
             Self::Mark(is, wanted) => bits(f, "meta mark", *is, *wanted),
             Self::MarkIn(is, set) => write!(f, "meta mark & {SANDBOX:#x} {is}@{set}"),
             Self::FlowMark(is, wanted) => bits(f, "ct mark", *is, *wanted),

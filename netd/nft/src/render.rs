@@ -23,7 +23,7 @@
 use std::net::Ipv4Addr;
 
 use warder_desired::{DNS, Egress, IfName, Judged, Port, QUIC, Range, Ranges, Sandbox, WEB};
-use warder_wire::InstanceTag;
+use warder_wire::{Cidr, InstanceTag};
 
 use crate::flow::{ASKED, BACKWARD, DENIED, DIALLED, FORWARDED, INTERCEPTED};
 use crate::model::{
@@ -51,8 +51,10 @@ const EARLY: i32 = -150;
 const FIRST: i32 = -10;
 const FILTER: i32 = 0;
 const SOURCE_NAT: i32 = 100;
-/// Datagrams to egressd from one sandbox in a second.
+/// Datagrams to egressd from one sandbox in a second, and bytes of each: the largest message that egressd takes with
+/// the longest headers. The buffer that they wait in is everybody's.
 const MOST_QUERIES: u32 = 1000;
+const LONGEST_QUERY: u16 = 4096 + 8 + 60;
 /// More than any link has, in bytes a second; what the kernel multiplies it with still fits.
 const MOST_RATE: u64 = 10_000_000_000;
 
@@ -222,7 +224,8 @@ fn entry(set: &str, sandbox: &Sandbox) -> Option<Element> {
 
 fn denied(sandbox: &Sandbox) -> Ranges {
     match &sandbox.egress {
-        Egress::Closed => Ranges::default(),
+        // A packet that meets the set of before and the flag of after must find nothing open.
+        Egress::Closed => [Cidr::ALL.into()].into_iter().collect::<Ranges>(),
         Egress::Judged(Judged { denied, .. }) => denied.clone(),
     }
 }
@@ -343,6 +346,7 @@ fn sorting() -> Vec<Step> {
                 accept(),
             ],
             vec![Part::MarkIn(Is::Equal, QUERIES), discard()],
+            vec![Part::Longer(LONGEST_QUERY), discard()],
             vec![
                 Part::Transport(Transport::Udp),
                 Part::Divert(LISTEN_UDP),
@@ -526,6 +530,8 @@ fn own_sockets(uplink: &IfName) -> Vec<Step> {
             vec![
                 inwards(),
                 Part::State(State::Known),
+                // egressd can name any source, a sandbox's too.
+                Part::Reply,
                 flow_has(INTERCEPTED),
                 Part::MarkByFlow(BACKWARD),
                 accept(),

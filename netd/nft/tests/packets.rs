@@ -503,6 +503,40 @@ fn one_guests_questions_leave_room_for_anothers() {
     });
 }
 
+/// One packet that is cut into a hundred datagrams when it is received, and some that are as long as can be.
+const HEAVY: &str = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_UDP, 103, 16)
+t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(400):
+    for one, size in (s, 1600), (t, 60000):
+        try:
+            one.sendto(bytes(size), ('203.0.113.9', 53))
+        except OSError:
+            pass
+";
+
+#[test]
+fn heavy_questions_leave_room_too() {
+    in_namespace("heavy_questions_leave_room_too", || {
+        let net = Net::new(&[open(1), open(2)]);
+        let dns = UdpSocket::from(sockets::transparent_udp(render::LISTEN_UDP).expect("binds"));
+        let other = inside(&net.guests[1], || UdpSocket::bind("0.0.0.0:0")).expect("binds");
+        let flood = Command::new("ip")
+            .args(["netns", "exec", "g1", "python3", "-c", HEAVY])
+            .status();
+        assert!(flood.expect("ip(8) and python3 are there").success());
+        other.send_to(b"question", (OTHER, 53)).expect("sent");
+        dns.set_nonblocking(false).expect("set");
+        dns.set_read_timeout(Some(SOON)).expect("set");
+        let mut heard = 0;
+        while dns.recv_from(&mut [0; 512]).expect("both are heard").0 != 8 {
+            heard += 1;
+        }
+        assert!((1..=400).contains(&heard), "{heard}");
+    });
+}
+
 #[test]
 #[ignore = "prints timings"]
 fn what_a_new_flow_costs() {

@@ -60,6 +60,8 @@ pub fn transparent_udp(port: u16) -> io::Result<OwnedFd> {
     ] {
         ip(socket.as_fd(), option)?;
     }
+    // What a guest sends as one packet, to be cut into many, counts as one: it fills no buffer, and is no message.
+    sys::set_option(socket.as_fd(), libc::IPPROTO_UDP, libc::UDP_GRO, 1)?;
     set_socket_recv_buffer_size_force(&socket, BUFFER)?;
     bind(&socket, &any(port))?;
     Ok(socket)

@@ -262,6 +262,7 @@ const CT_MARK: u32 = 3;
 
 fn part(m: Message, part: &Part) -> Message {
     const CT_STATE: u32 = 0;
+    const CT_DIRECTION: u32 = 1;
     const CT_DST_IP: u32 = 20;
     const ICMP: u8 = 1;
     let set_mark = |m| expr(m, "meta", |m| m.be32(2, META_MARK).be32(3, REG));
@@ -294,6 +295,8 @@ fn part(m: Message, part: &Part) -> Message {
             let m = payload(protocol(m, number(*transport)), 2, 2, 2);
             compare(m, *is, &port.to_be_bytes())
         }
+        // NFT_CMP_GT.
+        Part::Longer(bytes) => compared(payload(m, 1, 2, 2), 4, &bytes.to_be_bytes()),
         Part::TcpNotSyn => flags(m, 2, Is::Equal),
         Part::TcpReset => flags(m, 4, Is::Not),
         Part::State(state) => {
@@ -303,6 +306,8 @@ fn part(m: Message, part: &Part) -> Message {
             };
             some_of(ct(m, CT_STATE), Is::Not, bits)
         }
+        // IP_CT_DIR_REPLY.
+        Part::Reply => compare(ct(m, CT_DIRECTION), Is::Equal, &[1]),
         Part::Mark(is, bits) => some_of(meta(m, META_MARK), *is, *bits),
         Part::MarkIn(is, set) => lookup(sandbox(meta(m, META_MARK)), *is, set),
         Part::FlowMark(is, bits) => some_of(ct(m, CT_MARK), *is, *bits),
@@ -408,12 +413,17 @@ fn immediate(m: Message, value: &[u8]) -> Message {
     })
 }
 
-/// NFTA_CMP_SREG, _OP, _DATA.
+/// `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
 fn compare(m: Message, is: Is, value: &[u8]) -> Message {
     let op = match is {
         Is::Equal => 0,
         Is::Not => 1,
     };
+    compared(m, op, value)
+}
+
+/// NFTA_CMP_SREG, _OP, _DATA.
+fn compared(m: Message, op: u32, value: &[u8]) -> Message {
     expr(m, "cmp", |m| {
         m.be32(1, REG).be32(2, op).nest(3, |m| m.bytes(1, value))
     })

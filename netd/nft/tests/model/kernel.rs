@@ -46,6 +46,10 @@ pub(crate) struct Seen<'a> {
     pub(crate) source_port: u16,
     pub(crate) reset: bool,
     pub(crate) tracked: Tracked,
+    /// Towards who began the flow.
+    pub(crate) reply: bool,
+    /// IPv4 header and all.
+    pub(crate) length: u16,
     /// Where the flow's first packet was for.
     pub(crate) began_to: Ipv4Addr,
     pub(crate) mark: u32,
@@ -323,10 +327,12 @@ impl Kernel {
             Part::DestinationPort(is, wanted, port) => {
                 transport(*wanted).is_some_and(|to| (*is == Is::Equal) == (to == *port))
             }
+            Part::Longer(bytes) => seen.length > *bytes,
             Part::TcpNotSyn => transport(Transport::Tcp).is_some() && seen.tracked != Tracked::New,
             Part::TcpReset => transport(Transport::Tcp).is_some() && seen.reset,
             Part::State(State::Invalid) => seen.tracked == Tracked::Invalid,
             Part::State(State::Known) => seen.tracked == Tracked::Known,
+            Part::Reply => seen.reply,
             Part::Mark(is, bits) => zero(is, seen.mark & bits),
             Part::MarkIn(is, set) => self.has_mark(*is, set, seen.mark, seen.flows),
             Part::FlowMark(is, bits) => zero(is, seen.flow_mark & bits),

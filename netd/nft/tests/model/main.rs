@@ -99,6 +99,8 @@ fn first(n: u32, names: &str, packet: Packet) -> Seen<'_> {
         source_port: 40_000,
         reset: false,
         tracked: Tracked::New,
+        reply: false,
+        length: 60,
         began_to: packet.destination,
         mark: 0,
         flow_mark: 0,
@@ -233,6 +235,12 @@ proptest! {
                 prop_assert_eq!(seen.logged, Some(render::LOG_TOO_MANY));
             }
 
+            // Longer than any question, or any packet on the uplink.
+            let mut seen = first(1, "s1", packet);
+            seen.length = 65_000;
+            let long = matches!(payload, Payload::Udp(_)) && fate == Fate::Egressd;
+            prop_assert_eq!(through(&kernel, &mut seen), if long { Fate::Drop } else { fate });
+
             let mut seen = first(1, "s1", packet);
             seen.ipv4 = false;
             prop_assert_eq!(through(&kernel, &mut seen), Fate::Drop);
@@ -264,6 +272,7 @@ proptest! {
                     other @ Payload::Other(_) => other,
                 },
                 tracked: Tracked::Known,
+                reply: true,
                 mark: 0,
                 ..seen.clone()
             };
@@ -288,6 +297,11 @@ proptest! {
                     let stray = Seen { tracked: Tracked::New, flow_mark: 0, ..answer.clone() };
                     if stray.payload != Payload::Other(1) {
                         prop_assert_eq!(after.run(Hook::Output, &mut stray.clone()), End::Drop);
+                    }
+                    // Nor what bears a sandbox's own address, towards another.
+                    let forged = Seen { reply: false, ..answer.clone() };
+                    if forged.payload != Payload::Other(1) {
+                        prop_assert_eq!(after.run(Hook::Output, &mut forged.clone()), End::Drop);
                     }
                     let out = Seen { oif: Way::By("uplink"), ..answer };
                     prop_assert_eq!(after.run(Hook::Output, &mut out.clone()), End::Drop);
