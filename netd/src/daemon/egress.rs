@@ -251,13 +251,14 @@ impl Daemon {
         let now = Instant::now();
         let own = || Budget::full(now, EACH);
         // Names of no sandbox must not fill the memory.
-        egress.all.take(now)
-            && (!known
-                || egress
-                    .each
-                    .entry(sandbox.clone())
-                    .or_insert_with(own)
-                    .take(now))
+        let within = !known
+            || egress
+                .each
+                .entry(sandbox.clone())
+                .or_insert_with(own)
+                .take(now);
+        // One that has used up its own takes nothing of what is everybody's.
+        within && egress.all.take(now)
     }
 
     pub(crate) fn egress_dial(
