@@ -5,7 +5,6 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::inside::now;
 use crate::upstream;
@@ -117,12 +115,30 @@ impl Drop for Internet {
 fn within<T: Send>(space: &File, job: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+            enter(space)?;
             Ok(job())
         });
         let panicked = |_| Err(io::Error::other("a thread panicked"));
         thread.join().unwrap_or_else(panicked)
     })
+}
+
+/// Moves this thread into a network namespace.
+#[cfg(target_os = "linux")]
+fn enter(space: &File) -> io::Result<()> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    use std::os::fd::AsFd;
+    let network = Some(LinkNameSpaceType::Network);
+    Ok(move_into_link_name_space(space.as_fd(), network)?)
+}
+
+/// There are none.
+#[cfg(not(target_os = "linux"))]
+fn enter(_space: &File) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "network namespaces are Linux's",
+    ))
 }
 
 /// A process that holds a new namespace.
