@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use warder_wire::egress_gateway::Why;
-use warder_wire::{HostName, Policy, policy};
+use warder_wire::{Cidr, HostName, Policy, policy};
 
 use crate::egress::Egress;
 use crate::flow::Flow;
@@ -55,6 +55,13 @@ fn still(
 ) -> impl Fn(&Policy) -> bool + Send + Sync + 'static {
     let egress = Arc::clone(egress);
     move |policy| way(&egress, policy, server) == wanted
+}
+
+/// Whether TCP to port 53 of `server` has to go through the policy's proxy, as all other TCP that the lists allow: what
+/// is relayed need not be DNS. The operator's servers in ranges that no policy opens are out of a proxy's reach, and of
+/// no use to get past it; names are asked for by egressd itself.
+pub(crate) fn through_proxy(policy: &Policy, never: &[Cidr], server: Ipv4Addr) -> bool {
+    policy.proxy.is_some() && policy.names.is_empty() && policy.judge(never, server).0
 }
 
 /// Where a question came to, and how.

@@ -1,21 +1,23 @@
 //! Questions over TCP.
 
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional_with_sizes;
+use warder_wire::Policy;
 use warder_wire::egress_gateway::Why;
 
 use super::answer;
 use super::question::Unfit;
 use super::upstream::{self, read_message, write_message};
-use super::{Route, Way, judge, still, way};
+use super::{PORT, Route, Way, judge, still, through_proxy, way};
 use crate::connection::Connection;
 use crate::egress::Egress;
 use crate::events::TCP;
 use crate::flow::Flow;
+use crate::web;
 
 /// The largest question; all of a sandbox's connections may hold one.
 const LARGEST: usize = 4096;
@@ -32,8 +34,11 @@ pub(crate) async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection,
     };
     let (_, policy) = flow.sandbox().flows.policy();
     let way = way(egress, &policy, server);
+    if through_proxy(&policy, &egress.never, server) {
+        return web::serve(egress, flow, client, SocketAddrV4::new(server, PORT)).await;
+    }
     // The policy cannot have changed since: nothing was waited for.
-    if way == Way::Silence || !flow.judged(still(egress, server, way)) {
+    if way == Way::Silence || !flow.judged(goes_on(egress, server, way)) {
         route.refused(egress, flow, None, Why::Resolver);
         return;
     }
@@ -41,6 +46,16 @@ pub(crate) async fn serve(egress: &Arc<Egress>, flow: &Flow, client: Connection,
         Way::Judge => questions(egress, flow, client, route).await,
         _ => relay(egress, flow, client, server).await,
     }
+}
+
+/// Whether a connection that is served in `wanted` way may go on under a policy.
+fn goes_on(
+    egress: &Arc<Egress>,
+    server: Ipv4Addr,
+    wanted: Way,
+) -> impl Fn(&Policy) -> bool + Send + Sync + 'static {
+    let (still, egress) = (still(egress, server, wanted), Arc::clone(egress));
+    move |policy| still(policy) && !through_proxy(policy, &egress.never, server)
 }
 
 /// One after the other.
@@ -59,7 +74,7 @@ async fn questions(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, ro
             Err(Unfit::Silence) => return,
         };
         // The name is answered; what is judged from now on is the connection.
-        flow.judged(still(egress, route.server, Way::Judge));
+        flow.judged(goes_on(egress, route.server, Way::Judge));
         let sent = tokio::time::timeout(IDLE, write_message(&mut client, &reply)).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;
@@ -69,7 +84,7 @@ async fn questions(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, ro
 
 /// Everything to the server that the guest named, and back.
 async fn relay(egress: &Arc<Egress>, flow: &Flow, mut client: Connection, server: Ipv4Addr) {
-    let permitted = still(egress, server, Way::Relay);
+    let permitted = goes_on(egress, server, Way::Relay);
     let sandbox = flow.sandbox();
     let Some(mut server) = upstream::stream(egress, sandbox, server, &permitted).await else {
         return;

@@ -10,6 +10,7 @@ use warder_wire::{Cidr, HostName, Policy, Proxy, ProxyHost};
 
 use super::io::{read_some, write_all};
 use crate::connection::Connection;
+use crate::dns;
 use crate::egress::Egress;
 use crate::flow::Flow;
 use crate::netd::DialError;
@@ -161,7 +162,11 @@ impl<W: World> Attempt<'_, W> {
             proxy: self.policy.proxy.as_ref().map(|p| (p.host.clone(), p.port)),
         };
         let never = self.world.never().to_vec();
-        self.flow.judged(move |policy| basis.stands(policy, &never))
+        // Else it is DNS's to judge; see `dns::tcp`.
+        let (dns, meant) = (self.meant.port() == dns::PORT, *self.meant.ip());
+        self.flow.judged(move |policy| {
+            basis.stands(policy, &never) && (!dns || dns::through_proxy(policy, &never, meant))
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use warder_wire::HostName;
 use warder_wire::egress_gateway::Why;
 
 use crate::connection::Connection;
+use crate::dns;
 use crate::egress::Egress;
 use crate::events::{Events, TCP};
 use crate::flow::Flow;
@@ -68,6 +69,10 @@ impl<W: World> Work<'_, W> {
         let (verdict, server) = loop {
             let (generation, policy) = self.flow.sandbox().flows.policy();
             let never = self.world.never();
+            // It came from there, to be taken through a proxy that there is not any more.
+            if self.meant.port() == dns::PORT && !dns::through_proxy(&policy, never, to) {
+                return;
+            }
             let protocol = Protocol::on(self.meant.port()).filter(|_| !read);
             if let Some(protocol) = protocol
                 && needs_beginning(&policy, never, to, self.meant.port())

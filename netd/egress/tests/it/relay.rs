@@ -1,8 +1,12 @@
 //! Without names in the policy.
 
-use warder_wire::egress_gateway::Why;
-use warder_wire::{Cidr, Policy};
+use std::net::Ipv4Addr;
 
+use warder_wire::egress_gateway::Why;
+use warder_wire::net_egress::Ask;
+use warder_wire::{Cidr, Policy, Proxy, ProxyHost};
+
+use crate::fake::Netd;
 use crate::message::{self, A, TXT};
 use crate::server::ADDRESS;
 use crate::world::{ELSEWHERE, RESOLVER, alone, ask_by, heard, is_reset, is_silent, named};
@@ -67,6 +71,37 @@ fn a_server_that_may_not_be_asked_is_silent() {
             .send(&message::ask(1, "a.example", A, true))
             .expect("sends");
         assert!(is_silent(&socket));
+    });
+}
+
+#[test]
+fn over_tcp_nothing_goes_past_a_proxy() {
+    alone("relay::over_tcp_nothing_goes_past_a_proxy", |world| {
+        let proxy = Ipv4Addr::new(203, 0, 113, 9);
+        let through = Policy {
+            proxy: Some(Proxy {
+                host: ProxyHost::Address(proxy),
+                port: 1080,
+                login: None,
+            }),
+            ..Policy::OPEN
+        };
+        world.put(2, Policy::OPEN);
+        let mut before = world.tcp(2, ELSEWHERE, 53);
+        ask_by(&mut before, "text.anything", TXT).expect("answers");
+        world.put(2, through);
+        assert!(is_reset(&mut before), "what went past it has ended");
+        let asked = world.with_netd(Netd::asked).len();
+        let _now = world.tcp(2, ELSEWHERE, 53);
+        world.with_netd(|netd| {
+            netd.wait_asked(|ask| matches!(ask, Ask::Dial { to, .. } if *to.ip() == proxy));
+            let others = netd.asked().split_off(asked);
+            let past = others.iter().any(|ask| matches!(ask, Ask::Query { .. }));
+            assert!(!past, "{others:?}");
+        });
+        // UDP knows no proxy.
+        let answer = world.ask(2, ELSEWHERE, "text.anything", TXT);
+        assert_eq!(answer.answers[0].2, b"\x05hello");
     });
 }
 
