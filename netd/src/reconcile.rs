@@ -120,7 +120,8 @@ pub fn start(
     let kernel = Kernel {
         site,
         router,
-        listeners,
+        listeners: Some(listeners),
+        handed: false,
         rules,
         maker,
         ender,
@@ -303,6 +304,7 @@ impl Daemon {
             site,
             router,
             listeners: _,
+            handed: _,
             rules: _,
             maker,
             ender,

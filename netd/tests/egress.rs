@@ -518,6 +518,46 @@ fn what_nobody_asked_about_ends_the_channel() {
 }
 
 #[test]
+fn what_one_egressd_did_to_its_sockets_is_not_the_next_ones() {
+    on_a_host(
+        "what_one_egressd_did_to_its_sockets_is_not_the_next_ones",
+        |_| {
+            let instance = Instance::new(1, 8, 2);
+            let mut netd = instance.start();
+            let by_name = names(&["example.com"], &[], &[ALL]);
+            let (slot, ns) = netd.reconciled().sandbox(1, by_name);
+            // What the sockets' other copies see too: no more connections, no more datagrams.
+            let mut egressd = netd.egressd();
+            let (_, sockets) = egressd.greeted();
+            for socket in &sockets[..2] {
+                let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            }
+            let web = SocketAddr::from((SERVER, 443));
+            let connect =
+                |patience| inside(&ns, move || TcpStream::connect_timeout(&web, patience));
+            connect(Duration::from_millis(300)).expect_err("nobody listens");
+            drop((egressd, sockets));
+
+            let mut egressd = netd.egressd();
+            let (_, sockets) = egressd.greeted();
+            let [tcp, udp, _log] = <[OwnedFd; 3]>::try_from(sockets).expect("three");
+            let client = connect(PATIENCE).expect("somebody listens");
+            let listener = std::net::TcpListener::from(tcp);
+            listener.set_nonblocking(false).expect("set");
+            let (_stream, from) = listener.accept().expect("it came");
+            assert_eq!(from, client.local_addr().expect("bound"));
+            let guest = inside(&ns, || UdpSocket::bind("0.0.0.0:0")).expect("binds");
+            guest.send_to(b"question", (SERVER, 53)).expect("sent");
+            let udp = UdpSocket::from(udp);
+            udp.set_nonblocking(false).expect("set");
+            udp.set_read_timeout(Some(PATIENCE)).expect("set");
+            let (length, from) = udp.recv_from(&mut [0; 16]).expect("it came");
+            assert_eq!((length, from.ip()), (8, slot.address.into()));
+        },
+    );
+}
+
+#[test]
 fn the_next_netd_waits_until_egressd_has_let_go_of_the_sockets() {
     on_a_host(
         "the_next_netd_waits_until_egressd_has_let_go_of_the_sockets",

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use warder_desired::DNS;
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::Pair;
 use warder_nft::flow::{ASKED, DIALLED};
+use warder_nft::render;
 use warder_wire::net_egress::{Answer, Event};
 use warder_wire::{Fault, FaultCode, Message, Policy, SandboxId, priv_net};
 
-use super::{Daemon, no_lease, purged};
+use super::{Daemon, Kernel, no_lease, purged};
 use crate::ledger::SlotRecord;
 use crate::log;
 use crate::table::{Budget, Rate};
@@ -214,18 +215,11 @@ impl Daemon {
     }
 
     fn greet(&mut self) -> Result<(), IpcError> {
-        let Some(kernel) = &self.kernel else {
-            return Err(IpcError::Closed);
-        };
-        let sockets = &kernel.listeners;
-        let copies: Result<Vec<OwnedFd>, _> = [&sockets.tcp, &sockets.udp, &sockets.log]
-            .into_iter()
-            .map(|fd| fd.as_fd().try_clone_to_owned())
-            .collect();
-        match copies {
+        let sockets = self.kernel.as_mut().ok_or_else(purged);
+        match sockets.and_then(sockets_for_one_more) {
             Ok(copies) => self.send_egress(&Message::Event(Event::Traffic), copies),
-            Err(error) => {
-                log::line(format_args!("sockets for egressd: {error}"));
+            Err(fault) => {
+                log::line(format_args!("sockets for egressd: {fault}"));
                 Err(IpcError::Closed)
             }
         }
@@ -368,4 +362,27 @@ impl Daemon {
         }
         self.talk();
     }
+}
+
+/// Where traffic arrives, for one more egressd. One before it may have shut the sockets down for good, or left them no
+/// room: it is dead, and its flows with it, and others take their place.
+fn sockets_for_one_more(kernel: &mut Kernel) -> Result<Vec<OwnedFd>, Fault> {
+    if kernel.handed {
+        // First, or their ports are taken.
+        kernel.listeners = None;
+    }
+    let sockets = match kernel.listeners.take() {
+        Some(sockets) => sockets,
+        None => {
+            let (tcp, udp, log) = (render::LISTEN_TCP, render::LISTEN_UDP, render::LOG_GROUP);
+            let opened = kernel.router.listen(tcp, udp, log);
+            opened.map_err(|e| worker::fault(&e))?
+        }
+    };
+    let sockets = kernel.listeners.insert(sockets);
+    kernel.handed = true;
+    [&sockets.tcp, &sockets.udp, &sockets.log]
+        .into_iter()
+        .map(|fd| fd.try_clone().map_err(worker::system))
+        .collect()
 }

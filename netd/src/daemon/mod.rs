@@ -34,8 +34,10 @@ use crate::worker::{Job, Worker};
 pub(crate) struct Kernel {
     pub(crate) site: Site,
     pub(crate) router: Router,
-    /// Where the traffic of sandboxes arrives, whatever becomes of egressd.
-    pub(crate) listeners: Listeners,
+    /// Where the traffic of sandboxes arrives, whatever becomes of egressd; none if they could not be made again.
+    pub(crate) listeners: Option<Listeners>,
+    /// Whether an egressd has had them.
+    pub(crate) handed: bool,
     pub(crate) rules: Session,
     pub(crate) maker: Worker,
     pub(crate) ender: Worker,
