@@ -344,7 +344,10 @@ impl Ledger {
         self.length += bytes.len() as u64;
         self.now.take(record.clone());
         if self.length >= self.rewrite_at {
-            (self.file, self.length) = rewrite(self.dir.as_fd(), &self.now, &self.boot)?;
+            // The record is there. A file that cannot be written anew goes on growing until the next try.
+            if let Ok(whole) = rewrite(self.dir.as_fd(), &self.now, &self.boot) {
+                (self.file, self.length) = whole;
+            }
             self.rewrite_at = self.length + REWRITE_AFTER.max(self.length);
         }
         Ok(())
@@ -599,6 +602,26 @@ mod tests {
     #[test]
     fn the_checksum_is_the_usual_one() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn a_record_that_is_there_was_not_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let fd = OwnedFd::from(File::open(dir.path()).expect("there"));
+        let (mut ledger, _) = Ledger::open(fd, "b").expect("opens");
+        // It cannot be written anew.
+        std::fs::create_dir(dir.path().join(SCRATCH)).expect("made");
+        for counter in 1..200_000 {
+            ledger.append(&Record::Counters(counter)).expect("appends");
+        }
+        let bytes = std::fs::read(dir.path().join(FILE)).expect("there");
+        assert_eq!(replay(&bytes, "b").0.counters, 199_999);
+        std::fs::remove_dir(dir.path().join(SCRATCH)).expect("removed");
+        for counter in 200_000..500_000 {
+            ledger.append(&Record::Counters(counter)).expect("appends");
+        }
+        let size = std::fs::metadata(dir.path().join(FILE)).expect("there");
+        assert!(size.len() < bytes.len() as u64, "written anew");
     }
 
     #[test]
