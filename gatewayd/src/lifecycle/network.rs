@@ -70,8 +70,8 @@ pub(crate) async fn put_in_force(
 ///
 /// # Errors
 /// 404 when the sandbox has ended, 409 when it does not run or is being ended (the air gap may change of one that is
-/// paused), 403 for an air gap that the operator does not let be lifted, or 500: everything is closed then until the
-/// next change.
+/// paused), 403 for an air gap that the operator does not let be lifted, 507 for one of a paused sandbox that a loss of
+/// power would undo, or 500: everything is closed then until the next change.
 pub(crate) async fn change_network(
     gateway: &Arc<Gateway>,
     sandbox: &Arc<Sandbox>,
@@ -166,6 +166,13 @@ async fn change(
     }
     tell(gateway, sandbox, &before, ended);
     gateway.registry.audit(who, what, sandbox.id.as_str(), note);
+    // One that runs ends with the power; one that is paused, or was while this went on, wakes with what the disk says.
+    if sandbox.now().phase != Phase::Running {
+        gateway.registry.synced().await.map_err(|error| {
+            let text = format!("the change is in force, but that is not safe yet: {error}");
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
+        })?;
+    }
     Ok(standing.generation)
 }
 

@@ -122,7 +122,7 @@ fn say(request: &HeaderMap, status: StatusCode, said: Said<'_>) -> Answer {
             (StatusCode::FORBIDDEN, _) if client.is_some() => "Access denied",
             (StatusCode::BAD_GATEWAY, None) => "Sandbox not found",
             (StatusCode::BAD_GATEWAY, _) if message == CLOSED => {
-                "There is no service listening on port"
+                "The sandbox runs, but no service is listening on port"
             }
             (StatusCode::FORBIDDEN, _) if message == NOT_WOKEN => "Unable to resume sandbox",
             (StatusCode::FORBIDDEN, _) if message == MISSING => "Missing traffic access token",
@@ -225,7 +225,7 @@ pub(crate) fn asleep(request: &HeaderMap, id: &str, why: &Asleep) -> Answer {
         Asleep::Gone => not_found(request, id),
         Asleep::TooMany => too_many(request, id),
         Asleep::Changing => {
-            let text = "The sandbox is changing its state";
+            let text = "The sandbox is still transitioning. Try again in a moment.";
             say(request, StatusCode::CONFLICT, of(id, text))
         }
         Asleep::Failed(error) => {
@@ -313,7 +313,7 @@ mod tests {
         let body = answer.into_body().collect().await.expect("own").to_bytes();
         let page = String::from_utf8_lossy(&body);
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
-        for word in ["iabc", "8000", "no service listening on port"] {
+        for word in ["iabc", "8000", "no service is listening on port"] {
             assert!(page.contains(word), "{page}");
         }
     }
