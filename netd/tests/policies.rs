@@ -16,7 +16,7 @@ use common::{
     inside, lists, names, on_a_host, pings, run, run_inside,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use warder_wire::{Bounds, FaultCode, Policy, gateway_net};
+use warder_wire::{Bounds, FaultCode, Message, Policy, gateway_net};
 
 const ALL: &str = "0.0.0.0/0";
 
@@ -403,7 +403,13 @@ fn a_policy_that_cannot_be_put_in_force_closes_and_says_so() {
             let (mut stream, _) = dial(&ns, SERVER, ECHO).expect("open");
             let owner = Owner::of_the_table(&instance);
             let list = lists(&[], &["192.0.2.0/24"]);
-            let fault = netd.set(&id(1), 2, list.clone()).expect_err("cannot");
+            let sequence = netd.post_set(&id(1), 2, list.clone());
+            let told = netd
+                .gateway
+                .recv_timeout::<Message<gateway_net::Answer, gateway_net::Event>>(PATIENCE);
+            let sealed = gateway_net::Event::Sealed { sandbox: id(1) };
+            assert_eq!(told.expect("told").0, Message::Event(sealed));
+            let fault = netd.answer_gateway(sequence).expect_err("cannot");
             assert_eq!(fault.code, FaultCode::System, "{fault}");
             assert_eq!(
                 netd.get(&id(1)),

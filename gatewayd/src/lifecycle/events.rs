@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use warder_wire::gateway_priv::{EndReason, Event};
-use warder_wire::{Fault, FaultCode, SandboxId, gateway_plugin};
+use warder_wire::{Fault, FaultCode, SandboxId, gateway_net, gateway_plugin};
 
 use crate::gateway::Gateway;
 use crate::peers::Events;
@@ -48,8 +48,13 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
                 tokio::spawn(super::network::check_all(Arc::clone(gateway)));
                 let gateway = Arc::clone(gateway);
                 tokio::spawn(async move {
-                    // netd tells nothing unasked; the end of its channel is all there is to see.
-                    while events.recv().await.is_some() {}
+                    while let Some((event, fds)) = events.recv().await {
+                        warder_ipc::discard(fds);
+                        let gateway_net::Event::Sealed { sandbox } = event;
+                        if let Some(sandbox) = gateway.registry.get_any(&sandbox) {
+                            tokio::spawn(super::network::sealed(Arc::clone(&gateway), sandbox));
+                        }
+                    }
                     gateway.peers.net_ended(number);
                 });
             }

@@ -268,23 +268,36 @@ async fn settle(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
 /// After a start of this process or of netd: sees to it that netd holds what is wanted for every sandbox.
 pub(crate) async fn check_all(gateway: Arc<Gateway>) {
     for sandbox in gateway.registry.everything() {
-        if let Err(error) = check(&gateway, &sandbox).await {
-            // The next netd is asked about all of them.
-            if matches!(error, AskError::Unavailable(_)) {
-                return;
-            }
-            let lost = error.fault() == Some(FaultCode::NotFound);
-            if lost || sandbox.ended.is_cancelled() {
-                continue;
-            }
-            eprintln!(
-                "gatewayd: {}: netd does not say what is in force: {error}",
-                sandbox.id
-            );
-            sandbox.now().record.standing.in_force = 0;
-            tokio::spawn(settle(Arc::clone(&gateway), sandbox));
+        if !recheck(&gateway, sandbox).await {
+            return;
         }
     }
+}
+
+/// netd has closed a sandbox of its own accord: tries to put in force again what is wanted. Nothing is said to be until
+/// it is.
+pub(crate) async fn sealed(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
+    recheck(&gateway, sandbox).await;
+}
+
+/// Sees to it that netd holds what is wanted for a sandbox. False: there is no netd; the next one is asked about all.
+async fn recheck(gateway: &Arc<Gateway>, sandbox: Arc<Sandbox>) -> bool {
+    let Err(error) = check(gateway, &sandbox).await else {
+        return true;
+    };
+    if matches!(error, AskError::Unavailable(_)) {
+        return false;
+    }
+    let lost = error.fault() == Some(FaultCode::NotFound);
+    if !lost && !sandbox.ended.is_cancelled() {
+        eprintln!(
+            "gatewayd: {}: netd does not say what is in force: {error}",
+            sandbox.id
+        );
+        sandbox.now().record.standing.in_force = 0;
+        tokio::spawn(settle(Arc::clone(gateway), sandbox));
+    }
+    true
 }
 
 async fn check(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), AskError> {

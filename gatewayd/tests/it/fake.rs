@@ -254,6 +254,13 @@ impl Fake {
         std::thread::spawn(move || answer(ours, |ask| others::net(&world, ask)));
     }
 
+    /// Gives the gateway a netd that the test plays; this is its end of the channel.
+    pub(crate) fn net_by_hand(&self) -> Channel {
+        let (ours, theirs) = Channel::pair().expect("socketpair");
+        self.order(Event::NetChannel, vec![theirs.into_fd()]);
+        ours
+    }
+
     /// Gives the gateway a plugin host, the first or the next.
     pub(crate) fn plugin(&self) {
         let (ours, theirs) = Channel::pair().expect("socketpair");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use warder_wire::egress_gateway::{Event, Refused, Why};
 use warder_wire::policy::{Cidr, HostName, Rule};
-use warder_wire::{FaultCode, Policy, SandboxId};
+use warder_wire::{Fault, FaultCode, Message, Policy, Request, SandboxId, gateway_net};
 
 use super::fake::Fake;
 use super::http::{Answer, SOON};
@@ -730,4 +730,50 @@ fn a_netd_that_stays_away_leaves_nothing_open_when_it_is_back() {
     });
     assert_eq!(put(&fake, &id, json!({})).status, 204);
     assert!(held(&fake, &id).1.is_open());
+}
+
+/// A netd that closes a sandbox of its own accord says so: nothing is shown as in force until it is again.
+#[test]
+fn what_netd_seals_itself_is_shown_and_set_again() {
+    use gateway_net::{Answer, Ask};
+    let fake = Fake::start();
+    let id = id(&fake.create(json!({})));
+    let sandbox = SandboxId::new(&id).expect("id");
+    let mut netd = fake.net_by_hand();
+    let mut next = |sealed: bool, works: bool| {
+        let (ask, _) = netd.recv_timeout::<Request<Ask>>(SOON).expect("asks");
+        let (name, result) = match ask.body {
+            Ask::PolicyGet { .. } => {
+                let (policy, airgap) = (Policy::OPEN, sealed);
+                let generation = 1;
+                let held = Answer::Policy {
+                    generation,
+                    policy,
+                    airgap,
+                    sealed,
+                };
+                ("get", Ok(held))
+            }
+            Ask::PolicySet { generation, .. } if works => {
+                let airgap = false;
+                ("set", Ok(Answer::InForce { generation, airgap }))
+            }
+            Ask::PolicySet { .. } => ("set", Err(Fault::new(FaultCode::System, "no memory"))),
+        };
+        let (seq, sandbox) = (ask.seq, sandbox.clone());
+        let event = gateway_net::Event::Sealed { sandbox };
+        let reply = Message::<_, gateway_net::Event>::Reply { seq, result };
+        netd.send_timeout(&reply, Vec::new(), SOON).expect("room");
+        if name == "get" && !sealed {
+            let event = Message::<Answer, _>::Event(event);
+            netd.send_timeout(&event, Vec::new(), SOON).expect("room");
+        }
+        name
+    };
+    assert_eq!(next(false, true), "get", "as of every new netd");
+    assert_eq!(next(true, false), "get", "since it said so");
+    assert_eq!(next(true, false), "set");
+    until("it is shown", || generations(&fake, &id) == (1, 0));
+    assert_eq!(next(true, true), "set", "once more");
+    until("it is shown", || generations(&fake, &id) == (1, 1));
 }

@@ -187,11 +187,14 @@ impl Daemon {
     }
 
     pub(crate) fn answer_gateway(&mut self, seq: u64, result: Result<gateway_net::Answer, Fault>) {
+        self.tell_gateway(&Message::Reply { seq, result });
+    }
+
+    fn tell_gateway(&mut self, message: &Message<gateway_net::Answer, gateway_net::Event>) {
         let Some(gateway) = &mut self.gateway else {
             return;
         };
-        let reply = Message::<_, gateway_net::Event>::Reply { seq, result };
-        if let Err(e) = gateway.channel.send(&reply, Vec::new()) {
+        if let Err(e) = gateway.channel.send(message, Vec::new()) {
             log::audit(format_args!("gateway: {e}"));
             self.gateway = None;
         }
@@ -241,6 +244,8 @@ impl Daemon {
         if let Some(slot) = entry.slot {
             self.seal_port(&slot);
         }
+        let sandbox = sandbox.clone();
+        self.tell_gateway(&Message::Event(gateway_net::Event::Sealed { sandbox }));
     }
 
     fn seal_port(&mut self, slot: &SlotRecord) {

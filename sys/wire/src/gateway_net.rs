@@ -48,6 +48,12 @@ pub enum Answer {
     },
 }
 
-/// What netd tells the gateway unasked: nothing yet.
+/// What netd tells the gateway unasked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Event {}
+pub enum Event {
+    /// What holds for a sandbox could not be put in force: everything is closed until the next policy.
+    Sealed {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+}
