@@ -19,7 +19,8 @@ use crate::warder::{Sandbox, Server};
 
 /// Changes of each kind, and of those that end flows, which first have to be there again.
 const FLIPS: usize = 100;
-const ENDS: usize = 50;
+/// So many that a hundredth of them is more than the worst.
+const ENDS: usize = 200;
 /// Flows that are alive when a change must end them.
 const LIVE: usize = 200;
 /// Entries of a policy that others have.

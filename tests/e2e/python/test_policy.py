@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from e2b import ALL_TRAFFIC, Sandbox
+from e2b import ALL_TRAFFIC, PtySize, Sandbox
 from e2b.exceptions import SandboxException
 
 ONE, TWO = "6.6.6.6", "7.7.7.7"
@@ -192,6 +192,7 @@ def test_the_air_gap(sandbox, api, edge, serve, until):
     sandbox.files.write("/tmp/hold.py", HOLD)
     sandbox.commands.run(f"setsid python3 /tmp/hold.py {ONE} >/tmp/held 2>&1 </dev/null & true")
     until(lambda: sandbox.files.read("/tmp/held") == "hello\n", "a connection")
+    terminal = sandbox.pty.create(PtySize(rows=24, cols=80), timeout=60)
     answer = put(api, sandbox, "airgap", {"enabled": True})
     assert answer.status == 204 and answer.headers["ETag"] == '"2"'
     assert state(api, sandbox)["airGap"] is True
@@ -200,6 +201,10 @@ def test_the_air_gap(sandbox, api, edge, serve, until):
     until(lambda: "ended" in sandbox.files.read("/tmp/held"), "its end")
     # Everything that goes through the server goes on.
     assert sandbox.commands.run("echo runs").stdout == "runs\n"
+    shown = []
+    sandbox.pty.send_stdin(terminal.pid, b"echo sum-$((40 + 2)); exit\n")
+    terminal.wait(on_pty=shown.append)
+    assert b"sum-42" in b"".join(shown)
     assert edge.get("/hello", headers={"Host": sandbox.get_host(8000)}).body == b"hello from inside\n"
     # Options may change behind it.
     sandbox.update_network({"deny_out": [TWO]})
