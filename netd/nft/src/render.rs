@@ -128,16 +128,35 @@ fn to_closed() -> Part {
     Part::DestinationIn(CLOSED_SET.to_owned())
 }
 
-fn base(name: &str, nat: bool, hook: Hook, priority: i32, policy: Verdict) -> Step {
+/// A chain of filters that packets enter.
+fn base(name: &str, hook: Hook, priority: i32, policy: Verdict) -> Step {
+    let base = Base {
+        nat: false,
+        hook,
+        priority,
+        policy,
+    };
     Step::Chain(Chain {
         name: name.to_owned(),
-        base: Some(Base {
-            nat,
-            hook,
-            priority,
-            policy,
-        }),
+        base: Some(base),
     })
+}
+
+/// The chain in which what matches `parts` gets the address of the interface it leaves by.
+fn masqueraded(mut parts: Vec<Part>) -> [Step; 2] {
+    let name = "postrouting".to_owned();
+    let base = Some(Base {
+        nat: true,
+        hook: Hook::Postrouting,
+        priority: SOURCE_NAT,
+        policy: Verdict::Accept,
+    });
+    parts.push(Part::Masquerade);
+    let chain = Chain {
+        name: name.clone(),
+        base,
+    };
+    [Step::Chain(chain), Step::Rule(name, parts)]
 }
 
 fn chain(name: impl Into<String>) -> Step {
@@ -444,13 +463,7 @@ fn arrival(uplink: &IfName) -> Vec<Step> {
         let over = Part::MarkIn(Is::Equal, set);
         vec![has(class), unsorted(), over, goto(REFUSE_MANY)]
     };
-    let mut steps = vec![base(
-        "prerouting",
-        false,
-        Hook::Prerouting,
-        EARLY,
-        Verdict::Drop,
-    )];
+    let mut steps = vec![base("prerouting", Hook::Prerouting, EARLY, Verdict::Drop)];
     steps.extend(rules(
         "prerouting",
         [
@@ -474,7 +487,7 @@ fn arrival(uplink: &IfName) -> Vec<Step> {
 }
 
 fn passage(uplink: &IfName) -> Vec<Step> {
-    let mut steps = vec![base("forward", false, Hook::Forward, FILTER, Verdict::Drop)];
+    let mut steps = vec![base("forward", Hook::Forward, FILTER, Verdict::Drop)];
     steps.extend(rules(
         "forward",
         [
@@ -504,7 +517,7 @@ fn own_sockets(uplink: &IfName) -> Vec<Step> {
     let to = || Part::Oif(Is::Equal, uplink.clone());
     let inwards = || Part::Oif(Is::Not, uplink.clone());
     let by_egressd = || has(DIALLED | ASKED);
-    let mut steps = vec![base("input", false, Hook::Input, FILTER, Verdict::Drop)];
+    let mut steps = vec![base("input", Hook::Input, FILTER, Verdict::Drop)];
     steps.extend(rules(
         "input",
         [
@@ -519,7 +532,7 @@ fn own_sockets(uplink: &IfName) -> Vec<Step> {
             ],
         ],
     ));
-    steps.push(base("output", false, Hook::Output, FILTER, Verdict::Drop));
+    steps.push(base("output", Hook::Output, FILTER, Verdict::Drop));
     steps.extend(rules(
         "output",
         [
@@ -558,13 +571,7 @@ fn own_sockets(uplink: &IfName) -> Vec<Step> {
 
 fn departure(uplink: &IfName) -> Vec<Step> {
     let judged = || BACKWARD | DIALLED | ASKED;
-    let mut steps = vec![base(
-        "leaving",
-        false,
-        Hook::Postrouting,
-        FILTER,
-        Verdict::Drop,
-    )];
+    let mut steps = vec![base("leaving", Hook::Postrouting, FILTER, Verdict::Drop)];
     steps.extend(rules(
         "leaving",
         [
@@ -574,17 +581,7 @@ fn departure(uplink: &IfName) -> Vec<Step> {
             vec![goto(JUDGE)],
         ],
     ));
-    steps.push(base(
-        "postrouting",
-        true,
-        Hook::Postrouting,
-        SOURCE_NAT,
-        Verdict::Accept,
-    ));
-    steps.extend(rules(
-        "postrouting",
-        [vec![Part::Oif(Is::Equal, uplink.clone()), Part::Masquerade]],
-    ));
+    steps.extend(masqueraded(vec![Part::Oif(Is::Equal, uplink.clone())]));
     steps
 }
 
@@ -699,23 +696,11 @@ pub fn host(tag: InstanceTag, uplink: &IfName, router: Ipv4Addr) -> Transaction 
             vec![Part::DestinationNotUnicast, discard()],
         ],
     ));
-    steps.push(base(
-        "prerouting",
-        false,
-        Hook::Prerouting,
-        EARLY,
-        Verdict::Accept,
-    ));
+    steps.push(base("prerouting", Hook::Prerouting, EARLY, Verdict::Accept));
     steps.extend(rules("prerouting", [vec![from(), goto("from_router")]]));
-    steps.push(base("input", false, Hook::Input, FIRST, Verdict::Accept));
+    steps.push(base("input", Hook::Input, FIRST, Verdict::Accept));
     steps.extend(rules("input", [vec![from(), discard()]]));
-    steps.push(base(
-        "forward",
-        false,
-        Hook::Forward,
-        FIRST,
-        Verdict::Accept,
-    ));
+    steps.push(base("forward", Hook::Forward, FIRST, Verdict::Accept));
     steps.extend(rules(
         "forward",
         [
@@ -725,21 +710,10 @@ pub fn host(tag: InstanceTag, uplink: &IfName, router: Ipv4Addr) -> Transaction 
             vec![to(), discard()],
         ],
     ));
-    steps.push(base(
-        "postrouting",
-        true,
-        Hook::Postrouting,
-        SOURCE_NAT,
-        Verdict::Accept,
-    ));
-    steps.extend(rules(
-        "postrouting",
-        [vec![
-            Part::Source(Is::Equal, router),
-            Part::Oif(Is::Not, uplink.clone()),
-            Part::Masquerade,
-        ]],
-    ));
+    steps.extend(masqueraded(vec![
+        Part::Source(Is::Equal, router),
+        Part::Oif(Is::Not, uplink.clone()),
+    ]));
     Transaction {
         table: Table(tag),
         steps,
