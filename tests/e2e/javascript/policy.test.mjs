@@ -53,8 +53,9 @@ test('what cannot be meant is refused', async (t) => {
     [{ allowOut: ['*.example.com'] }, 'ALL_TRAFFIC'],
     [{ allowOut: ['8.8.8.8:80-443'] }, 'port-specific rules are not supported'],
   ]) {
-    for (const attempt of [sandbox.updateNetwork(wrong), Sandbox.create({ network: wrong })]) {
-      const error = await rejection(attempt, 'SandboxError')
+    // Each is made when it is awaited: one that fails while another is awaited has nobody to catch it.
+    for (const attempt of [() => sandbox.updateNetwork(wrong), () => Sandbox.create({ network: wrong })]) {
+      const error = await rejection(attempt(), 'SandboxError')
       assert.ok(error.message.includes(text), error.message)
     }
   }
