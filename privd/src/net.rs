@@ -1,8 +1,8 @@
 //! privd as netd's client: leases, slots, adoption after a restart of either.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use warder_host::cell::netns_of;
+use warder_host::cell::{Network, network_of};
 use warder_wire::priv_net::{Answer, Ask, Event};
 use warder_wire::{Fault, FaultCode, Message, Request, SandboxId};
 
@@ -57,7 +57,7 @@ impl Privd {
     pub(crate) fn take_net(
         &mut self,
         message: Message<Answer, Event>,
-        mut fds: Vec<OwnedFd>,
+        fds: Vec<OwnedFd>,
     ) -> Result<(), &'static str> {
         let (seq, result) = match message {
             // It will be told to remove everything, if it has not been already, and then it goes.
@@ -77,12 +77,10 @@ impl Privd {
             .remove(&seq)
             .ok_or("answered what was not asked")?;
         match (pending, result) {
-            (Pending::Slot(sandbox), Ok(Answer::Slot(_))) => {
-                let netns = fds
-                    .pop()
-                    .filter(|_| fds.is_empty())
-                    .ok_or("sent a slot without its namespace")?;
-                self.slot_taken(&sandbox, Ok(netns));
+            (Pending::Slot(sandbox), Ok(Answer::Slot(slot))) => {
+                let network =
+                    Network::received(slot, fds).map_err(|_| "sent a slot without its network")?;
+                self.slot_taken(&sandbox, Ok(network));
             }
             (Pending::Slot(sandbox), Err(fault)) => self.slot_taken(&sandbox, Err(fault)),
             (Pending::Adopt(_), Ok(Answer::Slot(_))) => {}
@@ -105,35 +103,30 @@ impl Privd {
         Ok(())
     }
 
-    /// netd has read its ledger: tells it every lease and gives it every cell's namespace.
+    /// netd has read its ledger: tells it every lease and gives it every cell's network.
     fn adopt_slots(&mut self) {
         let sandboxes: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
         for sandbox in &sandboxes {
             self.post_live(sandbox);
         }
         for sandbox in sandboxes {
-            let netns = match self.live.get(&sandbox).map(|live| &live.cell) {
-                Some(CellLife::Running { cell, .. }) => netns_of(cell),
-                Some(CellLife::Starting { netns, .. }) => {
-                    match netns.as_fd().try_clone_to_owned() {
-                        Ok(netns) => Ok(netns),
-                        Err(errno) => Err(warder_host::HostError::System { call: "dup", errno }),
-                    }
+            let network = match self.live.get(&sandbox).map(|live| &live.cell) {
+                Some(CellLife::Running { cell, .. }) => {
+                    network_of(cell).and_then(|network| network.to_send())
                 }
+                Some(CellLife::Starting { network, .. }) => network.to_send(),
                 _ => continue,
             };
-            match netns {
-                Ok(netns) => {
+            match network {
+                Ok(fds) => {
                     let ask = Ask::SlotAdopt {
                         sandbox: sandbox.clone(),
                     };
-                    self.ask_net(ask, vec![netns], Pending::Adopt(sandbox));
+                    self.ask_net(ask, fds, Pending::Adopt(sandbox));
                 }
                 Err(e) => {
-                    self.log.own(format_args!(
-                        "{sandbox} has no network namespace: {}",
-                        chain(&e)
-                    ));
+                    self.log
+                        .own(format_args!("{sandbox} has no network: {}", chain(&e)));
                     self.cell_lost(&sandbox);
                 }
             }

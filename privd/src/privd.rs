@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use warder_host::HostError;
-use warder_host::cell::{Cell, Controllers, Status};
+use warder_host::cell::{Cell, Controllers, Network, Status};
 use warder_host::signals::{Caught, Signals};
 use warder_host::storage::Store;
 use warder_host::watch;
@@ -89,7 +89,7 @@ pub(crate) enum CellLife {
         cell: Cell,
         token: u64,
         status: Status,
-        netns: OwnedFd,
+        network: Network,
         until: u64,
     },
     /// The agent runs, or is frozen.

@@ -119,9 +119,14 @@ impl Daemon {
 
     pub(crate) fn slot_of(&self, sandbox: &SandboxId) -> Result<priv_net::Slot, Fault> {
         let slot = self.book.get(sandbox).and_then(|entry| entry.slot);
-        let pair = slot.and_then(|slot| Pair::new(self.config.block, slot.index));
+        let slot = slot.ok_or_else(|| no_lease(sandbox))?;
+        let pair = Pair::new(self.config.block, slot.index);
         let Pair { gateway, address } = pair.ok_or_else(|| no_lease(sandbox))?;
-        Ok(priv_net::Slot { address, gateway })
+        Ok(priv_net::Slot {
+            counter: slot.counter,
+            address,
+            gateway,
+        })
     }
 
     /// Puts a sandbox's policy in force on a ready slot, which is its own from then on.

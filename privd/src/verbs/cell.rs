@@ -2,9 +2,9 @@
 //! their first process is dead.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use warder_host::cell::{CellSpec, Outcome, Status, spawn};
+use warder_host::cell::{CellSpec, Network, Outcome, Status, spawn};
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::{Answer, CELLS_A_PAGE};
 use warder_wire::{Fault, FaultCode, Limits, OpId, SandboxId};
@@ -77,7 +77,7 @@ impl Privd {
     }
 
     /// netd has given a slot, or has not.
-    pub(crate) fn slot_taken(&mut self, sandbox: &SandboxId, result: Result<OwnedFd, Fault>) {
+    pub(crate) fn slot_taken(&mut self, sandbox: &SandboxId, result: Result<Network, Fault>) {
         let Some(live) = self.live.get_mut(sandbox) else {
             return;
         };
@@ -90,7 +90,8 @@ impl Privd {
             } => (*op, *limits),
             _ => return,
         };
-        if let Err(fault) = result.and_then(|netns| self.spawn_cell(op, sandbox, limits, netns)) {
+        if let Err(fault) = result.and_then(|network| self.spawn_cell(op, sandbox, limits, network))
+        {
             if let Some(live) = self.live.get_mut(sandbox) {
                 live.cell = CellLife::None;
             }
@@ -105,7 +106,7 @@ impl Privd {
         op: OpId,
         sandbox: &SandboxId,
         limits: Limits,
-        netns: OwnedFd,
+        network: Network,
     ) -> Result<(), Fault> {
         let entry = self
             .ledger
@@ -125,7 +126,7 @@ impl Privd {
             controllers: &self.controllers,
             sandbox,
             users: &users,
-            netns: netns.as_fd(),
+            network: &network,
             limits: &limits,
             root: &root,
             agent: self.agent.as_fd(),
@@ -148,7 +149,7 @@ impl Privd {
             cell,
             token,
             status,
-            netns,
+            network,
             until,
         };
         Ok(())

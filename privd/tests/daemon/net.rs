@@ -129,6 +129,7 @@ fn held(slots: &Mutex<Slots>, adopts: bool) -> MutexGuard<'_, Slots> {
 fn slot() -> priv_net::Answer {
     let address = std::net::Ipv4Addr::LOCALHOST;
     priv_net::Answer::Slot(priv_net::Slot {
+        counter: 0,
         address,
         gateway: address,
     })

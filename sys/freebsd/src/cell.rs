@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 use warder_wire::gateway_priv::{Feature, Usage};
+use warder_wire::priv_net::Slot;
 use warder_wire::{InstanceTag, Limits, LimitsInForce, SandboxId};
 
 use crate::error::{Result, unsupported};
@@ -147,7 +148,7 @@ pub struct CellSpec<'a> {
     /// Its ids.
     pub users: &'a UserNamespace,
     /// Its network.
-    pub netns: BorrowedFd<'a>,
+    pub network: &'a Network,
     /// Its limits.
     pub limits: &'a Limits,
     /// Its root tree.
@@ -234,10 +235,36 @@ pub fn end_strays(_ids: IdRange, _kept: &[IdRange]) -> Result<u32> {
     unsupported("cell::end_strays")
 }
 
-/// The cell's network namespace.
+/// The network a cell lives in: the jail of a slot, which privd finds by its name
+/// ([`warder_wire::priv_net::slot_jail`]).
+#[derive(Debug)]
+pub struct Network {
+    /// Of the slot.
+    pub counter: u32,
+}
+
+impl Network {
+    /// What netd answered: its slot, and the descriptors that came along.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn received(_slot: Slot, _fds: Vec<OwnedFd>) -> Result<Self> {
+        unsupported("cell::Network::received")
+    }
+
+    /// What netd needs to recognise it.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn to_send(&self) -> Result<Vec<OwnedFd>> {
+        unsupported("cell::Network::to_send")
+    }
+}
+
+/// The network of a running cell.
 ///
 /// # Errors
 /// `Unsupported`.
-pub fn netns_of(_cell: &Cell) -> Result<OwnedFd> {
-    unsupported("cell::netns_of")
+pub fn network_of(_cell: &Cell) -> Result<Network> {
+    unsupported("cell::network_of")
 }

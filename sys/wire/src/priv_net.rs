@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bounds, SandboxId};
+use crate::{Bounds, InstanceTag, SandboxId};
 
 /// What privd may ask of netd.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -25,14 +25,15 @@ pub enum Ask {
         sandbox: SandboxId,
     },
     /// A slot for a live lease, its policy in force before the answer (closed if none was set).
-    /// Answer: [`Answer::Slot`] with the network namespace's descriptor (Linux). Asked again for the same
-    /// sandbox, the same slot is given.
+    /// Answer: [`Answer::Slot`] with the network namespace's descriptor (Linux), or without one (FreeBSD: the
+    /// slot is the jail [`slot_jail`]). Asked again for the same sandbox, the same slot is given.
     SlotTake {
         /// The sandbox.
         sandbox: SandboxId,
     },
-    /// At start: a running cell's network namespace rides along; netd finds the slot it belongs to and keeps
-    /// it. Answer: [`Answer::Slot`] without descriptor, or `NotFound`: the cell is not whole.
+    /// At start: a running cell's network namespace rides along (Linux); netd finds the slot it belongs to and
+    /// keeps it. On FreeBSD it looks for the cell's jail below the slot's. Answer: [`Answer::Slot`] without
+    /// descriptor, or `NotFound`: the cell is not whole.
     SlotAdopt {
         /// The sandbox.
         sandbox: SandboxId,
@@ -70,6 +71,8 @@ pub enum Answer {
 /// What a cell must know of its network.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Slot {
+    /// Counts the slots that netd has made; never used twice.
+    pub counter: u32,
     /// The sandbox's address.
     pub address: Ipv4Addr,
     /// Its next hop.
@@ -83,4 +86,11 @@ pub enum Event {
     Ready,
     /// egressd did not do as it was told: netd hears it no more, and another one is needed.
     EgressLost,
+}
+
+/// Name of the jail that holds a slot's network on FreeBSD. A cell's jail lies below it and is named after its
+/// sandbox (jail(8), HIERARCHICAL JAILS), so that neither daemon has to tell the other a number of the kernel's.
+#[must_use]
+pub fn slot_jail(tag: InstanceTag, counter: u32) -> String {
+    format!("w{tag}-{counter}")
 }

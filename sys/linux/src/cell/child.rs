@@ -25,7 +25,7 @@ pub(crate) fn become_agent(spec: &CellSpec<'_>, groups: &Groups, reporter: &Owne
 fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<Infallible> {
     let mut keep = vec![
         spec.users.as_fd(),
-        spec.netns,
+        spec.network.as_fd(),
         spec.agent,
         spec.listener,
         reporter.as_fd(),
@@ -39,7 +39,7 @@ fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<In
     }
 
     // As root of the host: the sandbox's network (sysfs shows it), then its root.
-    move_into_link_name_space(spec.netns, Some(LinkNameSpaceType::Network))
+    move_into_link_name_space(spec.network.as_fd(), Some(LinkNameSpaceType::Network))
         .at("enter the network namespace")?;
     mounts::enter_root(spec.root, spec.users, spec.limits)?;
 

@@ -12,6 +12,7 @@ mod freezer;
 mod groups;
 mod hierarchy;
 mod mounts;
+mod network;
 mod rights;
 mod strays;
 mod unpack;
@@ -19,7 +20,6 @@ mod users;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
 pub(crate) use mounts::detach;
+pub use network::{Network, network_of};
 pub use strays::end_strays;
 pub(crate) use unpack::unpack;
 pub use users::{IdRange, UserNamespace};
@@ -44,8 +45,8 @@ pub struct CellSpec<'a> {
     pub sandbox: &'a SandboxId,
     /// Its ids.
     pub users: &'a UserNamespace,
-    /// Its network namespace, owned by the host's user namespace.
-    pub netns: BorrowedFd<'a>,
+    /// Its network.
+    pub network: &'a Network,
     /// Its limits.
     pub limits: &'a Limits,
     /// Its root tree.
@@ -167,7 +168,7 @@ fn report(error: &HostError) -> Vec<u8> {
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
     let groups = spec.controllers.create(spec.sandbox, spec.limits)?;
     let started = (|| {
-        let net_ns = rustix::fs::fstat(spec.netns)
+        let net_ns = rustix::fs::fstat(spec.network)
             .at("stat network namespace")?
             .st_ino;
         let (news, reporter) =
@@ -237,23 +238,6 @@ pub fn adopt(handle: &CellHandle) -> Result<Option<Cell>> {
         process,
         handle: handle.clone(),
     }))
-}
-
-/// The cell's network namespace.
-///
-/// # Errors
-/// `System`; `Invalid` when the cell has ended.
-pub fn netns_of(cell: &Cell) -> Result<OwnedFd> {
-    let path = format!("/proc/{}/ns/net", cell.handle.pid);
-    let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .at("open /proc/PID/ns/net")?;
-    let inode = rustix::fs::fstat(&netns)
-        .at("stat network namespace")?
-        .st_ino;
-    if inode != cell.handle.net_ns || cell.process.has_ended()? {
-        return Err(HostError::Invalid("the cell has ended"));
-    }
-    Ok(netns)
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(crate) fn agent_end_is_seen() {
         .process
         .signal(Signal::Kill)
         .expect("killing the dead is no error");
-    assert!(cell::netns_of(&running.cell).is_err());
+    assert!(cell::network_of(&running.cell).is_err());
     instance.removed(&running.sandbox);
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn a_failed_stage_is_named() {
         controllers: &instance.controllers,
         sandbox: &sandbox,
         users: &instance.users,
-        netns: null.as_fd(),
+        network: &support::network(null.into()),
         limits: &LIMITS,
         root: &root,
         agent: own.as_fd(),
@@ -200,7 +200,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
     let keep = [
         instance.store.as_fd(),
         instance.users.as_fd(),
-        instance.netns.as_fd(),
+        instance.network.as_fd(),
         own.as_fd(),
         listener.as_fd(),
         write.as_fd(),
@@ -215,7 +215,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
             controllers: &controllers,
             sandbox: &sandbox,
             users: &instance.users,
-            netns: instance.netns.as_fd(),
+            network: &instance.network,
             limits: &LIMITS,
             root: &instance.store.root(&sandbox).expect("root"),
             agent: own.as_fd(),
@@ -266,9 +266,9 @@ pub(crate) fn adopted_after_the_spawner_died() {
     let cell = cell::adopt(&handle)
         .expect("adopt")
         .expect("the cell lives");
-    let netns = cell::netns_of(&cell).expect("netns");
+    let netns = cell::network_of(&cell).expect("network");
     let inode = |fd| rustix::fs::fstat(fd).expect("stat").st_ino;
-    assert_eq!(inode(&netns), inode(&instance.netns));
+    assert_eq!(inode(netns.as_fd()), inode(instance.network.as_fd()));
     let running = Running::new(sandbox.clone(), cell, support::connect(&socket));
     assert_eq!(running.ok("hostname"), sandbox.as_str());
     assert_eq!(

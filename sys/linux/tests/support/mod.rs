@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use tempfile::TempDir;
 use warder_linux::cell::{
-    self, Cell, CellSpec, Controllers, IdRange, Outcome, Status, UserNamespace,
+    self, Cell, CellSpec, Controllers, IdRange, Network, Outcome, Status, UserNamespace,
 };
 use warder_linux::dirs::{Access, detached};
 use warder_linux::process::{Process, Signal};
@@ -52,7 +52,7 @@ pub(crate) struct Instance {
     pub(crate) store: Store,
     pub(crate) controllers: Controllers,
     pub(crate) users: UserNamespace,
-    pub(crate) netns: OwnedFd,
+    pub(crate) network: Network,
 }
 
 impl Instance {
@@ -64,7 +64,7 @@ impl Instance {
             store,
             controllers: Controllers::open(tag).expect("controllers"),
             users: UserNamespace::new(range()).expect("user namespace"),
-            netns: network_namespace(),
+            network: network(network_namespace()),
             dir,
         }
     }
@@ -132,7 +132,7 @@ impl Instance {
             controllers: &self.controllers,
             sandbox,
             users,
-            netns: self.netns.as_fd(),
+            network: &self.network,
             limits,
             root: &root.with_volumes(volumes),
             agent: agent.as_fd(),
@@ -167,7 +167,7 @@ impl Instance {
             controllers: &self.controllers,
             sandbox,
             users: &self.users,
-            netns: self.netns.as_fd(),
+            network: &self.network,
             limits,
             root: &root,
             agent,
@@ -388,6 +388,16 @@ pub(crate) fn network_namespace() -> OwnedFd {
     holder.kill().expect("kill");
     holder.wait().expect("wait");
     netns.into()
+}
+
+/// What privd makes of a descriptor that netd sent.
+pub(crate) fn network(namespace: OwnedFd) -> Network {
+    let slot = warder_wire::priv_net::Slot {
+        counter: 0,
+        address: Ipv4Addr::LOCALHOST,
+        gateway: Ipv4Addr::LOCALHOST,
+    };
+    Network::received(slot, vec![namespace]).expect("a network")
 }
 
 /// What becomes of a cell, at the latest after ten seconds.
