@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::inside::now;
+use crate::arrival;
 use crate::upstream;
 
 /// Receives packets, and notes when.
@@ -179,6 +179,7 @@ fn listen(seen: &Arc<Seen>) -> io::Result<()> {
     let (stream, dns) = (UdpSocket::bind(STREAM)?, UdpSocket::bind(DNS)?);
     let (flows, sink) = (TcpListener::bind(FLOWS)?, TcpListener::bind(SINK)?);
     let web = TcpListener::bind(WEB)?;
+    arrival::stamp(&stream)?;
     let shared = Arc::clone(seen);
     thread::spawn(move || receive(&stream, &shared));
     thread::spawn(move || resolve(&dns));
@@ -202,25 +203,26 @@ fn listen(seen: &Arc<Seen>) -> io::Result<()> {
 
 fn receive(socket: &UdpSocket, seen: &Seen) {
     let mut stamp = [0; 8];
-    while let Ok((length, _)) = socket.recv_from(&mut stamp) {
+    while let Ok((length, arrived)) = arrival::receive(socket, &mut stamp) {
         if length == stamp.len() {
-            seen.received.fetch_max(now(), Relaxed);
+            seen.received.fetch_max(arrived, Relaxed);
             seen.sent.fetch_max(u64::from_be_bytes(stamp), Relaxed);
             seen.packets.fetch_add(1, Relaxed);
         }
     }
 }
 
-fn follow(mut flow: &TcpStream, seen: &Seen) {
+fn follow(flow: &TcpStream, seen: &Seen) {
     // Closed with a reset: a half of a dead flow would hold its port, which the sandbox soon uses again.
     let reset = set_socket_linger(flow, Some(Duration::ZERO));
-    if reset.is_err() || flow.set_read_timeout(Some(DEAD)).is_err() {
+    if reset.is_err() || arrival::stamp(flow).is_err() || flow.set_read_timeout(Some(DEAD)).is_err()
+    {
         return;
     }
     seen.flows.fetch_add(1, Relaxed);
     let mut room = [0; 256];
-    while let Ok(length @ 1..) = flow.read(&mut room) {
-        seen.received.fetch_max(now(), Relaxed);
+    while let Ok((length @ 1.., arrived)) = arrival::receive(flow, &mut room) {
+        seen.received.fetch_max(arrived, Relaxed);
         let (stamps, _) = room[..length].as_chunks();
         if let (Some(stamp), 0) = (stamps.last(), length % 8) {
             seen.sent.fetch_max(u64::from_be_bytes(*stamp), Relaxed);

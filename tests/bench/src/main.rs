@@ -7,6 +7,7 @@
 //! budgets beside the figures. `tests/bench/run` starts the server and this.
 #![forbid(unsafe_code)]
 
+mod arrival;
 mod budget;
 mod burst;
 mod echo;
