@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use warder_host::dirs::{Access, detached, make_private_dir};
-use warder_host::process::{Process, Program, Signal};
+use warder_host::process::{Process, Program, Signal, Urgency};
 use warder_ipc::{Channel, IpcError};
 use warder_wire::start::{self, CHANNEL_FD, NetStart, Ready, Start};
 use warder_wire::{Message, Request, VERSION, gateway_priv, plugin_priv, priv_egress, priv_net};
@@ -175,11 +175,12 @@ impl Privd {
             .posts
             .get_mut(&role)
             .ok_or(StartError::Invalid("no such role"))?;
-        let name = match role {
-            Role::Plugin(_) => "pluginhost",
-            Role::Net => "netd",
-            Role::Gateway => "gatewayd",
-            Role::Egress => "egressd",
+        // netd ends flows: sandboxes that keep the processors busy must not put that off.
+        let (name, urgency) = match role {
+            Role::Plugin(_) => ("pluginhost", Urgency::Ordinary),
+            Role::Net => ("netd", Urgency::Realtime),
+            Role::Gateway => ("gatewayd", Urgency::Brief),
+            Role::Egress => ("egressd", Urgency::Brief),
         };
         let process = Process::spawn(&Program {
             file: post.file.as_fd(),
@@ -187,6 +188,7 @@ impl Privd {
             args: &[],
             fds: &[(theirs.as_fd(), CHANNEL_FD)],
             log: log_end.as_fd(),
+            urgency,
         })?;
         post.generation += 1;
         ours.send(&message, fds)?;

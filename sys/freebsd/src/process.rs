@@ -31,6 +31,17 @@ pub enum Signal {
     Kill,
 }
 
+/// How soon a process gets a processor that others use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Urgency {
+    /// At once (rtprio(2): RTP_PRIO_REALTIME, the lowest priority). What it starts is ordinary again.
+    Realtime,
+    /// Soon, for a short while; not known on this system.
+    Brief,
+    /// In its turn.
+    Ordinary,
+}
+
 /// What [`Process::spawn`] starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
@@ -44,6 +55,8 @@ pub struct Program<'a> {
     pub fds: &'a [(BorrowedFd<'a>, RawFd)],
     /// Its standard error; standard input and output are `/dev/null`.
     pub log: BorrowedFd<'a>,
+    /// How it is scheduled, where the host lets privd choose.
+    pub urgency: Urgency,
 }
 
 impl Process {

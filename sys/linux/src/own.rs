@@ -9,6 +9,12 @@ use rustix::thread::{
 };
 
 use crate::error::{At, HostError, Result};
+use crate::process::Urgency;
+use crate::sys;
+
+/// A realtime process that has not slept for so long, in microseconds of processor time, is killed (getrlimit(2),
+/// RLIMIT_RTTIME).
+const SPUN_US: u64 = 30_000_000;
 
 /// What neither privd nor anything it starts ever needs (capabilities(7)).
 const DROPPED: CapabilitySet = CapabilitySet::SYS_MODULE
@@ -74,6 +80,17 @@ pub fn settle(keep: &[RawFd]) -> Result<Vec<String>> {
     // Needs CAP_SYS_RESOURCE, which containers often lack. Cells set their own score.
     if let Err(errno) = std::fs::write("/proc/self/oom_score_adj", "-900") {
         undone.push(format!("not protected when memory runs out: {errno}"));
+    }
+    // Or a sandbox that keeps every processor busy holds up the others by whole slices. An instance that hangs
+    // in a loop all the same is killed by the kernel and started again.
+    let spun = Rlimit {
+        current: Some(SPUN_US),
+        maximum: Some(SPUN_US),
+    };
+    if let Err(errno) =
+        setrlimit(Resource::Rttime, spun).and_then(|()| sys::schedule(Urgency::Realtime))
+    {
+        undone.push(format!("no realtime scheduling: {errno}"));
     }
     Ok(undone)
 }

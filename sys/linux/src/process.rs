@@ -38,6 +38,17 @@ pub enum Signal {
     Kill,
 }
 
+/// How soon a process gets a processor that others use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Urgency {
+    /// At once (sched(7): SCHED_FIFO, the lowest priority). What it starts is ordinary again.
+    Realtime,
+    /// Soon, for a short while, with no greater share in all. Kernels before 6.12 take no such wish.
+    Brief,
+    /// In its turn.
+    Ordinary,
+}
+
 /// What [`Process::spawn`] starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
@@ -51,6 +62,8 @@ pub struct Program<'a> {
     pub fds: &'a [(BorrowedFd<'a>, RawFd)],
     /// Its standard error; standard input and output are `/dev/null`.
     pub log: BorrowedFd<'a>,
+    /// How it is scheduled, where the host lets privd choose.
+    pub urgency: Urgency,
 }
 
 impl Process {
@@ -240,6 +253,8 @@ fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
     let become_program = || -> Result<()> {
         reset_signals()?;
         rustix::process::setsid().at("setsid")?;
+        // privd has said so if it cannot choose.
+        let _ = sys::schedule(program.urgency);
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .at("open /dev/null")?;
         // Sources move above every target first, so that placing one never overwrites another.

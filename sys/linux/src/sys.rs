@@ -6,6 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::{Errno, Result};
 
+use crate::process::Urgency;
+
+/// The shortest slice the kernel gives (sched_setattr(2), `sched_runtime` of SCHED_OTHER, since Linux 6.12).
+const BRIEF_NS: u64 = 100_000;
+
 /// linux/sched.h; the constant in libc is too narrow.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -260,14 +265,24 @@ pub(crate) fn no_new_privileges() -> Result<()> {
     checked(answer.into()).map(drop)
 }
 
-/// Gives this process the ordinary scheduling class, whatever the daemon's own is.
-pub(crate) fn ordinary_scheduling() -> Result<()> {
-    // SAFETY: sched_param is plain integers; zero is its value for SCHED_OTHER.
-    let param: libc::sched_param = unsafe { std::mem::zeroed() };
-    // SAFETY: param is valid; 0 names the caller.
+/// Schedules this process as `urgency` says (sched_setattr(2)).
+pub(crate) fn schedule(urgency: Urgency) -> Result<()> {
+    // SAFETY: sched_attr is plain integers; zero is what SCHED_OTHER takes for each.
+    let mut wish: libc::sched_attr = unsafe { std::mem::zeroed() };
+    wish.size = size_of::<libc::sched_attr>() as u32;
+    match urgency {
+        Urgency::Realtime => {
+            wish.sched_policy = libc::SCHED_FIFO as u32;
+            wish.sched_priority = 1;
+            wish.sched_flags = libc::SCHED_FLAG_RESET_ON_FORK as u64;
+        }
+        Urgency::Brief => wish.sched_runtime = BRIEF_NS,
+        Urgency::Ordinary => {}
+    }
+    // SAFETY: wish is valid and says its own size; 0 names the caller.
     let answer =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, std::ptr::from_ref(&param)) };
-    checked(answer.into()).map(drop)
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&wish), 0_u32) };
+    checked(answer).map(drop)
 }
 
 #[cfg(test)]

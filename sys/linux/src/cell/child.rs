@@ -11,7 +11,7 @@ use rustix::thread::{Gid, LinkNameSpaceType, Uid, move_into_link_name_space};
 use super::groups::Groups;
 use super::{CellSpec, READY, UserNamespace, filter, mounts, rights};
 use crate::error::{At, HostError, Result};
-use crate::process::reset_signals;
+use crate::process::{Urgency, reset_signals};
 use crate::sys;
 
 /// Becomes the agent. Returns only with the reason why not.
@@ -86,7 +86,7 @@ pub(crate) fn plain_process() -> Result<()> {
     rustix::process::set_parent_process_death_signal(kill).at("set_pdeathsig")?;
     // Or Ctrl-C on the daemon's terminal would reach every sandbox.
     rustix::process::setsid().at("setsid")?;
-    sys::ordinary_scheduling().at("sched_setscheduler")?;
+    sys::schedule(Urgency::Ordinary).at("sched_setattr")?;
     // When the host runs out of memory, sandboxes go before daemons.
     let mut score = File::options()
         .write(true)

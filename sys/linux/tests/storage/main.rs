@@ -68,6 +68,10 @@ fn main() {
             processes::programs_get_what_they_are_given,
         ),
         (
+            "processes::programs_are_scheduled_as_asked",
+            processes::programs_are_scheduled_as_asked,
+        ),
+        (
             "processes::workers_keep_little",
             processes::workers_keep_little,
         ),

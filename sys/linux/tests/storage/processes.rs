@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use warder_linux::HostError;
 use warder_linux::dirs::{Access, detached};
-use warder_linux::process::{Exit, Process, Program, Signal};
+use warder_linux::process::{Exit, Process, Program, Signal, Urgency};
 use warder_linux::signals::{Caught, Signals};
 
 use crate::support::ended;
@@ -23,6 +23,7 @@ pub(crate) fn programs_get_what_they_are_given() {
             args: &["-c", script, "x"],
             fds: &[(write.as_fd(), 3), (write.as_fd(), 9)],
             log: log_write.as_fd(),
+            urgency: Urgency::Ordinary,
         })
         .expect("spawn")
     };
@@ -73,11 +74,40 @@ pub(crate) fn programs_get_what_they_are_given() {
         args: &[],
         fds: &[],
         log: log_write.as_fd(),
+        urgency: Urgency::Ordinary,
     });
     assert!(
         matches!(no_program, Err(HostError::System { .. })),
         "{no_program:?}"
     );
+}
+
+/// Class and priority of a process and of one that it starts (proc_pid_stat(5), fields 41 and 40).
+pub(crate) fn programs_are_scheduled_as_asked() {
+    let file = detached(Path::new("/bin/sh"), Access::ReadOnly).expect("shell");
+    let (read, write) = rustix::pipe::pipe().expect("pipe");
+    for (urgency, expected) in [
+        (Urgency::Realtime, "1 1, then 0 0\n"),
+        (Urgency::Brief, "0 0, then 0 0\n"),
+        (Urgency::Ordinary, "0 0, then 0 0\n"),
+    ] {
+        let script = "class() { read -r all; set -- ${all##*)}; shift 37; echo \"$2 $1\"; }
+            own=$(class </proc/$$/stat)
+            (sleep 1 & class </proc/$!/stat; kill $!) | { read -r other; echo \"$own, then $other\" >&3; }";
+        let process = Process::spawn(&Program {
+            file: file.as_fd(),
+            name: "shell",
+            args: &["-c", script],
+            fds: &[(write.as_fd(), 3)],
+            log: write.as_fd(),
+            urgency,
+        })
+        .expect("spawn");
+        ended(&process);
+        let mut said = [0; 256];
+        let length = rustix::io::read(&read, &mut said).expect("read");
+        assert_eq!(String::from_utf8_lossy(&said[..length]), expected);
+    }
 }
 
 pub(crate) fn workers_keep_little() {
