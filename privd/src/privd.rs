@@ -539,7 +539,7 @@ impl Privd {
 #[must_use]
 pub(crate) fn host_fault(error: &HostError) -> Fault {
     let code = match error {
-        HostError::Unsupported { .. } => FaultCode::Unsupported,
+        HostError::Unsupported { .. } | HostError::Missing { .. } => FaultCode::Unsupported,
         HostError::NoSpace { .. } => FaultCode::NoSpace,
         HostError::System { errno, .. } if errno.kind() == io::ErrorKind::WouldBlock => {
             FaultCode::Exhausted

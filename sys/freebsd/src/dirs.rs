@@ -1,31 +1,100 @@
 //! Directories made for, or handed to, other processes.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use crate::error::{Result, unsupported};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::error::{At, Result};
+use crate::sys;
 
 /// How a tree may be used through a detached descriptor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Access {
     /// Reading and executing.
     ReadOnly,
-    /// Writing too.
+    /// Writing, not executing.
     ReadWrite,
 }
 
-/// A descriptor of `path` whose `..` ends at itself.
+/// What rights(4) leave to whoever holds a tree, or a file, to read and execute.
+const READING: [u64; 10] = [
+    libc::CAP_MMAP_RX,
+    libc::CAP_PREAD,
+    libc::CAP_FEXECVE,
+    libc::CAP_LOOKUP,
+    libc::CAP_FSTAT,
+    libc::CAP_FSTATFS,
+    libc::CAP_FPATHCONF,
+    libc::CAP_FCNTL,
+    libc::CAP_FLOCK,
+    libc::CAP_EVENT,
+];
+
+/// What they leave for writing too.
+const WRITING: [u64; 22] = [
+    libc::CAP_MMAP_RW,
+    libc::CAP_PREAD,
+    libc::CAP_PWRITE,
+    libc::CAP_CREATE,
+    libc::CAP_FSYNC,
+    libc::CAP_FTRUNCATE,
+    libc::CAP_LOOKUP,
+    libc::CAP_FSTAT,
+    libc::CAP_FSTATFS,
+    libc::CAP_FPATHCONF,
+    libc::CAP_FCNTL,
+    libc::CAP_FLOCK,
+    libc::CAP_FCHMOD,
+    libc::CAP_FUTIMES,
+    libc::CAP_LINKAT_SOURCE,
+    libc::CAP_LINKAT_TARGET,
+    libc::CAP_MKDIRAT,
+    libc::CAP_RENAMEAT_SOURCE,
+    libc::CAP_RENAMEAT_TARGET,
+    libc::CAP_SYMLINKAT,
+    libc::CAP_UNLINKAT,
+    libc::CAP_EVENT,
+];
+
+/// A descriptor of `path` (a directory or a file) with no more rights than `access` (rights(4)); what is opened below
+/// it has no others. Its holder is in capability mode, where no name leads above it (capsicum(4)).
 ///
 /// # Errors
-/// `Unsupported`.
-pub fn detached(_path: &Path, _access: Access) -> Result<OwnedFd> {
-    unsupported("dirs::detached")
+/// `System`.
+pub fn detached(path: &Path, access: Access) -> Result<OwnedFd> {
+    let open = |flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+    let mut tree = open(OFlags::RDONLY).at("open a tree")?;
+    if access == Access::ReadWrite {
+        let stat = rustix::fs::fstat(&tree).at("fstat")?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            tree = open(OFlags::RDWR).at("open a file")?;
+        }
+    }
+    let rights = match access {
+        Access::ReadOnly => READING.as_slice(),
+        Access::ReadWrite => WRITING.as_slice(),
+    };
+    sys::rights::limit(tree.as_fd(), rights).at("cap_rights_limit")?;
+    Ok(tree)
 }
 
-/// Makes a directory, or checks that the one there is a directory and sets its owner and mode.
+/// Makes a directory, or takes the one there, and sets its owner and mode. Its parent must belong to
+/// root: only the last name is kept from being a symbolic link.
 ///
 /// # Errors
-/// `Unsupported`.
-pub fn make_private_dir(_path: &Path, _uid: u32, _gid: u32, _mode: u32) -> Result<()> {
-    unsupported("dirs::make_private_dir")
+/// `System`, also when something else than a directory has that name.
+pub fn make_private_dir(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).at("mkdir"),
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty()).at("open a directory")?;
+    rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).at("fchown")?;
+    // Mode bits fit: they are those of chmod(2).
+    let bits = rustix::fs::RawMode::try_from(mode).map_err(|_| Errno::INVAL);
+    let bits = bits.at("fchmod")?;
+    rustix::fs::fchmod(&dir, Mode::from_raw_mode(bits)).at("fchmod")
 }

@@ -1,14 +1,39 @@
-//! Processes, named by descriptor.
+//! Processes, named by descriptor: one of their own (pdfork(2)), or a queue that watches one found again
+//! (kqueue(2)). Never by a bare pid: a pid is compared with the start of its process.
 
+use std::cell::Cell;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use crate::error::{Result, unsupported};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::error::{At, HostError, Result};
+use crate::sys;
 
 /// A process, held by its descriptor, which polls readable when it has ended.
 #[derive(Debug)]
 pub struct Process {
     descriptor: OwnedFd,
     pid: u32,
+    held: Held,
+}
+
+/// By what its descriptor is.
+#[derive(Debug)]
+enum Held {
+    /// Its own: it is a child of this process.
+    Child {
+        /// Waited for: from then on its pid may be another's.
+        reaped: Cell<bool>,
+    },
+    /// A queue that is told its end.
+    Watched {
+        /// When it started.
+        started: u64,
+    },
 }
 
 /// How a process ended.
@@ -60,52 +85,175 @@ pub struct Program<'a> {
 }
 
 impl Process {
-    /// Starts a program with an empty environment, in a session of its own.
+    /// Starts a program with an empty environment, in a session of its own, and waits (under a
+    /// millisecond) until it runs. The caller must be single-threaded.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn spawn(_program: &Program<'_>) -> Result<Self> {
-        unsupported("process::spawn")
+    /// `System` with what failed in the new process too, `Invalid` for a descriptor number below 3 or
+    /// text with a zero byte.
+    pub fn spawn(program: &Program<'_>) -> Result<Self> {
+        if program.fds.iter().any(|(_, target)| *target < 3) {
+            return Err(HostError::Invalid("descriptor number below 3"));
+        }
+        let mut args = Vec::with_capacity(1 + program.args.len());
+        for text in std::iter::once(&program.name).chain(program.args) {
+            args.push(
+                CString::new(*text).map_err(|_| HostError::Invalid("zero byte in argument"))?,
+            );
+        }
+        let (news, report) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
+        let process = Self::fork(|| {
+            let errno = replace(program, &args).errno().to_le_bytes();
+            // When the parent has gone there is nobody to tell.
+            let _ = rustix::io::write(&report, &errno);
+            127
+        })?;
+        drop(report);
+        let mut errno = [0; 4];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&news, &mut errno))
+            .at("read from child")?
+        {
+            0 => Ok(process),
+            _ => {
+                process.reap()?;
+                Err(Errno::from_raw_os_error(i32::from_le_bytes(errno))).at("start a program")
+            }
+        }
     }
 
-    /// Forks a worker that holds only `keep` and exits with what `job` returns.
+    /// Forks a worker that holds only `keep` (and 0, 1, 2), exits with what `job` returns and is killed when
+    /// the caller ends. The caller must be single-threaded.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn worker(_keep: &[BorrowedFd<'_>], _job: impl FnOnce() -> i32) -> Result<Self> {
-        unsupported("process::worker")
+    /// `System` when fork fails.
+    pub fn worker(keep: &[BorrowedFd<'_>], job: impl FnOnce() -> i32) -> Result<Self> {
+        let parent = rustix::process::getpid();
+        Self::fork(|| {
+            if !dies_with(parent)
+                || sys::fds::close_all_but(keep).is_err()
+                || sys::signals::reset().is_err()
+            {
+                return 126;
+            }
+            job()
+        })
     }
 
-    /// The process with this pid if it started at `start_time`.
+    /// Forks; the child outlives this process and its descriptor.
+    pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Self> {
+        let (pid, descriptor) = sys::process::fork(true, child).at("pdfork")?;
+        Ok(Self {
+            descriptor,
+            pid,
+            held: Held::Child {
+                reaped: Cell::new(false),
+            },
+        })
+    }
+
+    /// The process with this pid if it started at `start_time` and has not ended.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn reopen(_pid: u32, _start_time: u64) -> Result<Option<Self>> {
-        unsupported("process::reopen")
+    /// `System` when the kernel refuses to say.
+    pub fn reopen(pid: u32, start_time: u64) -> Result<Option<Self>> {
+        let queue = sys::kqueue::Queue::new().at("kqueue")?;
+        match queue.exit_of_pid(pid, 0) {
+            Ok(()) => {}
+            Err(Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(errno).at("watch a process"),
+        }
+        let process = Self {
+            descriptor: queue.into(),
+            pid,
+            held: Held::Watched {
+                started: start_time,
+            },
+        };
+        // Read by number, so believed only if the process that is watched still lives afterwards.
+        let found = sys::procs::get(pid).at("look a process up")?;
+        if process.has_ended()? || found.is_none_or(|found| found.started != start_time) {
+            return Ok(None);
+        }
+        Ok(Some(process))
     }
 
     /// Sends a signal; a process that has ended already is no error.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub fn signal(&self, _signal: Signal) -> Result<()> {
-        unsupported("process::signal")
+    /// `System`.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let signal = match signal {
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+        };
+        let sent = match &self.held {
+            Held::Child { .. } => sys::process::signal(self.descriptor.as_fd(), signal),
+            Held::Watched { started } => {
+                // No descriptor holds it: its number is compared with its start as late as can be.
+                let found = sys::procs::get(self.pid).at("look a process up")?;
+                if self.has_ended()? || found.is_none_or(|found| found.started != *started) {
+                    return Ok(());
+                }
+                sys::procs::kill(self.pid, signal)
+            }
+        };
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno).at("send a signal"),
+        }
     }
 
     /// How it ended, if it has; reaps a child.
     ///
     /// # Errors
-    /// `Unsupported`.
+    /// `System`.
     pub fn try_wait(&self) -> Result<Option<Exit>> {
-        unsupported("process::try_wait")
+        if !self.has_ended()? {
+            return Ok(None);
+        }
+        self.reap().map(Some)
     }
 
-    /// When it started.
+    /// Waits for a child that has ended or is about to.
+    pub(crate) fn reap(&self) -> Result<Exit> {
+        let Held::Child { reaped } = &self.held else {
+            return Ok(Exit::Unknown);
+        };
+        if reaped.replace(true) {
+            return Ok(Exit::Unknown);
+        }
+        match rustix::io::retry_on_intr(|| sys::process::wait(self.pid, true)) {
+            Ok(Some(status)) if libc::WIFEXITED(status) => {
+                Ok(Exit::Code(libc::WEXITSTATUS(status)))
+            }
+            Ok(Some(status)) if libc::WIFSIGNALED(status) => {
+                Ok(Exit::Signal(libc::WTERMSIG(status)))
+            }
+            Ok(_) | Err(Errno::CHILD) => Ok(Exit::Unknown),
+            Err(errno) => Err(errno).at("wait4"),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> Result<bool> {
+        // A process's own descriptor answers POLLHUP, which need not be asked for.
+        let mut fds = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now))).at("poll")?;
+        Ok(ready > 0)
+    }
+
+    /// When it started, in microseconds since the host did.
     ///
     /// # Errors
-    /// `Unsupported`.
+    /// `System` when it has ended.
     pub fn start_time(&self) -> Result<u64> {
-        unsupported("process::start_time")
+        let found = sys::procs::get(self.pid).at("look a process up")?;
+        let found = found.ok_or(Errno::SRCH).at("look a process up")?;
+        Ok(found.started)
     }
 
     /// Its number, for logs and the ledger only.
@@ -118,5 +266,48 @@ impl Process {
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+/// In a new process: has it killed when its parent ends. False when it cannot be, or that has ended already.
+pub(crate) fn dies_with(parent: Pid) -> bool {
+    sys::procctl::die_with_parent().is_ok() && rustix::process::getppid() == Some(parent)
+}
+
+/// In the new process: becomes the program. Returns only with the reason why not.
+fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
+    let become_program = || -> Result<()> {
+        sys::signals::reset().at("sigprocmask")?;
+        rustix::process::setsid().at("setsid")?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .at("open /dev/null")?;
+        // Sources move above every target first, so that placing one never overwrites another.
+        let above = 1 + program
+            .fds
+            .iter()
+            .map(|(_, target)| *target)
+            .max()
+            .unwrap_or(2);
+        let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, above).at("dup");
+        let file = lift(program.file)?;
+        let log = lift(program.log)?;
+        let mut lifted = Vec::with_capacity(program.fds.len());
+        for (fd, target) in program.fds {
+            lifted.push((lift(*fd)?, *target));
+        }
+        sys::fds::close_all_on_exec().at("close_range")?;
+        let place = |fd: BorrowedFd<'_>, target| sys::fds::place(fd, target).at("dup2");
+        place(null.as_fd(), 0)?;
+        place(null.as_fd(), 1)?;
+        place(log.as_fd(), 2)?;
+        for (fd, target) in &lifted {
+            place(fd.as_fd(), *target)?;
+        }
+        let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
+        Err(sys::process::exec(file.as_fd(), &args, &[])).at("fexecve")
+    };
+    match become_program() {
+        Ok(()) => HostError::Invalid("exec returned"),
+        Err(error) => error,
     }
 }

@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "freebsd")]
-pub use warder_freebsd::*;
+pub use warder_freebsd::{
+    HostError, Result, cell, dirs, features, own, process, signals, storage, watch,
+};
 #[cfg(target_os = "linux")]
 pub use warder_linux::{
     HostError, Result, cell, dirs, features, own, process, signals, storage, watch,

@@ -13,6 +13,14 @@ pub enum HostError {
         /// The operation, as in `cell::spawn`.
         operation: &'static str,
     },
+    /// The host was not set up for it.
+    #[error("{what} is missing: {remedy}")]
+    Missing {
+        /// What: a kernel module, a tunable.
+        what: &'static str,
+        /// The line to write, and the file it belongs into.
+        remedy: &'static str,
+    },
     /// A call failed.
     #[error("{call}")]
     System {
@@ -39,7 +47,7 @@ impl HostError {
         match self {
             Self::System { errno, .. } => errno.raw_os_error().unwrap_or(0),
             Self::NoSpace { .. } => Errno::NOSPC.raw_os_error(),
-            Self::Unsupported { .. } => Errno::OPNOTSUPP.raw_os_error(),
+            Self::Unsupported { .. } | Self::Missing { .. } => Errno::OPNOTSUPP.raw_os_error(),
             Self::Invalid(_) => 0,
         }
     }
@@ -49,6 +57,7 @@ impl HostError {
         match self {
             Self::System { call, .. } | Self::NoSpace { call } => call,
             Self::Unsupported { operation } => operation,
+            Self::Missing { what, .. } => what,
             Self::Invalid(what) => what,
         }
     }
