@@ -27,7 +27,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Accepts links for as long as the sandbox lives.
 pub(crate) async fn accept(agent: Agent, listener: OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&listener, true)?;
-    let listener = Watched::new(listener)?;
+    let listener = Watched::for_reading(listener)?;
     let dials = Rc::new(Semaphore::new(DIALS));
     loop {
         let mut ready = listener.readable().await?;

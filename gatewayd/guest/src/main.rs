@@ -1,10 +1,10 @@
-//! Trust: zone 0 (pid 1 of a sandbox, root only inside it).
+//! Trust: zone 0 (first process of a sandbox, root only inside it).
 //! Input: the gateway over the link, for clients; files, processes and signals of the sandbox.
 //! May: everything the sandbox's root may, inside the sandbox; nothing outside it.
 //! Unsafe: forbidden.
 //!
 //! `envd`, the agent inside each sandbox: E2B's envd API (behaviour of version 0.6.13) on streams that
-//! the gateway hands over, and the duties of pid 1.
+//! the gateway hands over, and the duties of pid 1 (on FreeBSD, of the reaper of all that runs in the jail).
 //!
 //! One thread runs everything; file contents are read and written on a few short-lived helper threads.
 //! All state is in memory: when the agent ends, so does the sandbox.
@@ -51,6 +51,7 @@ fn main() {
 
 fn run() -> io::Result<()> {
     let listener = warder_guest_sys::start::inherited_listener(LISTENER)?;
+    warder_guest_sys::start::become_reaper()?;
     let signals = warder_guest_sys::signals::Signals::new()?;
     warder_guest_sys::start::tune();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 
 /// Runs until the host asks the sandbox to end; `Ok` is that.
 pub(crate) async fn watch(agent: Agent, signals: Signals) -> io::Result<()> {
-    let signals = Watched::new(signals)?;
+    let signals = Watched::for_reading(signals)?;
     // Something may have ended before the descriptor was there.
     reap(&agent).await;
     loop {

@@ -35,7 +35,7 @@ pub(crate) fn lookup(name: &str) -> Result<User, UnknownUser> {
         .ok_or_else(|| UnknownUser(name.to_owned()))
 }
 
-/// Supplementary groups of a user, the own group among them.
+/// Supplementary groups of a user, the own group first.
 pub(crate) fn groups_of(user: &User) -> Vec<u32> {
     let text = read(GROUP);
     let mut ids = vec![user.gid];
@@ -44,8 +44,8 @@ pub(crate) fn groups_of(user: &User) -> Vec<u32> {
             ids.push(gid);
         }
     }
-    // The kernel takes no more (NGROUPS_MAX on Linux).
-    ids.truncate(65_536);
+    // The kernel takes no more.
+    ids.truncate(warder_guest_sys::spawn::most_groups());
     ids
 }
 

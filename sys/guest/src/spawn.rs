@@ -26,8 +26,10 @@ pub struct Spawn<'a> {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups, the own one first (before FreeBSD 15.0, setgroups(2) takes the first for the own one).
     pub groups: Vec<u32>,
+    /// Name of the user. FreeBSD keeps it with the session (getlogin(2)); Linux has no such thing.
+    pub login: CString,
 }
 
 /// Which step failed.
@@ -62,18 +64,24 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
+/// Most supplementary groups that a process can have (sysconf(3)).
+#[must_use]
+pub fn most_groups() -> usize {
+    // SAFETY: asks for a number.
+    let most = unsafe { libc::sysconf(libc::_SC_NGROUPS_MAX) };
+    // POSIX promises this many.
+    usize::try_from(most).unwrap_or(8)
+}
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::spawn;
 
-/// Not written for this system yet.
-///
-/// # Errors
-/// Always [`SpawnError::Fork`] with `Unsupported`.
 #[cfg(not(target_os = "linux"))]
-pub fn spawn(_what: &Spawn<'_>) -> Result<u32, SpawnError> {
-    Err(SpawnError::Fork(crate::unsupported(
-        "starting a process as a user",
-    )))
-}
+mod freebsd;
+#[cfg(not(target_os = "linux"))]
+pub use freebsd::spawn;
+
+#[cfg(test)]
+mod tests;

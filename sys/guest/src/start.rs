@@ -35,11 +35,42 @@ pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Whatever descends from this process and loses its parent becomes its child, and is reaped by it: on Linux as pid 1
+/// of the sandbox, which needs no asking; on FreeBSD by procctl(2), PROC_REAP_ACQUIRE.
+///
+/// # Errors
+/// The kernel's.
+pub fn become_reaper() -> io::Result<()> {
+    #[cfg(not(target_os = "linux"))]
+    {
+        let own = std::process::id().into();
+        // SAFETY: a command without argument, for this process.
+        let done = unsafe {
+            libc::procctl(
+                libc::P_PID,
+                own,
+                libc::PROC_REAP_ACQUIRE,
+                std::ptr::null_mut(),
+            )
+        };
+        if done < 0 {
+            let error = io::Error::last_os_error();
+            // It is one already.
+            if rustix::io::Errno::from_io_error(&error) != Some(rustix::io::Errno::BUSY) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Settings of the process as a whole: files are made with the modes asked for less 022, descriptors up
 /// to the hard limit (what it starts gets the old limit back), and freed memory goes back to the kernel.
 pub fn tune() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     crate::spawn::raise_descriptor_limit();
+    #[cfg(not(target_os = "linux"))]
+    crate::usage::begin();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (option, value) in [
         // One heap: helper threads come and go, and each would leave a heap of its own behind.

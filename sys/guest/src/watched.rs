@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use crate::inotify::Inotify;
@@ -32,9 +33,25 @@ impl<T: Stable> Watched<T> {
     where
         T: AsRawFd,
     {
+        Self::register(inner, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// The same for what is only ever read: listeners, and sources of events, which a kqueue(2) refuses to watch
+    /// for anything else.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_reading(inner: T) -> io::Result<Self>
+    where
+        T: AsRawFd,
+    {
+        Self::register(inner, Interest::READABLE)
+    }
+
+    fn register(inner: T, interest: Interest) -> io::Result<Self> {
         // SAFETY: `Stable` types own their descriptor and never change it, and `Watched` hands out shared
         // references only, so it stays open and the same until `AsyncFd` is dropped with it.
-        unsafe { AsyncFd::register(inner) }
+        unsafe { AsyncFd::register_with_interest(inner, interest) }
             .map(Self)
             .map_err(|failed| failed.into_parts().1)
     }

@@ -161,6 +161,7 @@ fn execute(
         uid: user.uid,
         gid: user.gid,
         groups: users::groups_of(user),
+        login: c_string(user.name.as_bytes())?,
     };
     spawn(&what).map_err(|error| match error {
         SpawnError::Fork(source) => start_error(config, &source, Code::ResourceExhausted),

@@ -1,13 +1,13 @@
 //! Making, removing, giving away.
 
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawMode, chownat, fchmod, fchown, fstat, mkdirat, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, RawMode, chownat, fchmod, fchown, fstat, mkdirat, statat,
     unlinkat,
 };
 use rustix::io::Errno;
@@ -158,13 +158,56 @@ pub(super) fn remove(place: &Place) -> Result<(), ApiError> {
         let parent = place.parent()?;
         let about = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(about.st_mode).is_dir() {
-            // The directory is named by descriptor, so nothing above it can be exchanged; below it the standard
-            // library follows no link.
-            let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_fd().as_raw_fd()));
-            std::fs::remove_dir_all(path.join(name))
+            Ok(remove_tree(parent, name)?)
         } else {
             Ok(unlinkat(&parent, name, AtFlags::empty())?)
         }
     };
     work().map_err(|error| place.failed("removing", &error))
+}
+
+/// A directory with all in it. Every directory is entered by descriptor from the one above and no link is followed, so
+/// whatever is exchanged meanwhile, nothing outside goes.
+fn remove_tree(parent: OwnedFd, name: &str) -> rustix::io::Result<()> {
+    // Depth first without recursion: a tree may be deeper than a helper's stack.
+    let mut way: Vec<(Dir, CString)> = Vec::new();
+    let mut next = Some(CString::new(name).map_err(|_| Errno::INVAL)?);
+    loop {
+        let here = way.last().map_or(Ok(parent.as_fd()), |(dir, _)| dir.fd())?;
+        if let Some(name) = next.take() {
+            match unlinkat(here, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // A directory; FreeBSD says it the second way (unlink(2)).
+                Err(errno @ (Errno::ISDIR | Errno::PERM)) => {
+                    let flags =
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let below =
+                        rustix::fs::openat(here, &name, flags, Mode::empty()).map_err(|_| errno)?;
+                    way.push((Dir::new(below)?, name));
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        let Some((dir, _)) = way.last_mut() else {
+            return Ok(());
+        };
+        match dir.read() {
+            Some(entry) => {
+                let entry = entry?;
+                next = Some(entry.file_name().to_owned()).filter(|n| !is_dots(n));
+            }
+            None => {
+                let name = way.pop().map(|(_, name)| name).unwrap_or_default();
+                let above = way.last().map_or(Ok(parent.as_fd()), |(dir, _)| dir.fd())?;
+                match unlinkat(above, &name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+    }
+}
+
+fn is_dots(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
 }

@@ -110,7 +110,7 @@ struct State {
 impl Hub {
     pub(super) fn start() -> io::Result<Rc<Self>> {
         let hub = Rc::new(Self {
-            inotify: Arc::new(Watched::new(Inotify::new()?)?),
+            inotify: Arc::new(Watched::for_reading(Inotify::new()?)?),
             state: RefCell::new(State::default()),
             placing: Cell::new(0),
             placed: Notify::new(),

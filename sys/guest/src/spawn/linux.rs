@@ -183,6 +183,3 @@ fn set_up(child: &Child<'_>) -> Result<(), (Step, Errno)> {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,7 +22,8 @@ fn shell(script: &str, cwd: &str) -> (Result<u32, SpawnError>, String) {
         terminal: false,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        groups: Vec::new(),
+        groups: vec![rustix::process::getgid().as_raw()],
+        login: text("root"),
     });
     drop(write);
     let mut output = String::new();
@@ -74,7 +75,8 @@ fn each_failure_names_its_step_and_leaves_no_child() {
         terminal: false,
         uid: 65534,
         gid: 65534,
-        groups: vec![],
+        groups: vec![65534],
+        login: text("nobody"),
     });
     let Err(SpawnError::Exec(error)) = missing else {
         panic!("{missing:?}")
