@@ -1,0 +1,195 @@
+//! What is mounted in a cell's root tree, and what of it is left when a cell is gone.
+
+use std::path::{Component, Path, PathBuf};
+
+use warder_wire::{Limits, SandboxId};
+
+/// Directories of the host's base system (hier(7)) that make up template `base`: programs, libraries and what
+/// they read, all of it world-readable. Nothing of /etc, /root, /var, /home or /usr/local.
+pub const BASE: [&str; 9] = [
+    "/bin",
+    "/lib",
+    "/libexec",
+    "/sbin",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/libexec",
+    "/usr/sbin",
+    "/usr/share",
+];
+
+/// One mount, in the order in which they are made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mount {
+    /// The file system, as nmount(2) calls it.
+    pub kind: &'static str,
+    /// Where in the root; absolute, every name of it a directory and none a symbolic link.
+    pub place: String,
+    /// Whether directories missing on the way are made.
+    pub make: bool,
+    /// What of the host it shows.
+    pub from: Option<PathBuf>,
+    /// Nothing in it can be changed.
+    pub read_only: bool,
+    /// Programs in it run as who starts them, not as their owner.
+    pub no_set_id: bool,
+    /// What else the file system is told.
+    pub options: Vec<(&'static str, String)>,
+}
+
+/// The mounts of a cell, but volumes.
+#[must_use]
+pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    if host_base {
+        mounts.extend(BASE.map(|place| Mount {
+            kind: "nullfs",
+            place: place.to_owned(),
+            make: false,
+            from: Some(place.into()),
+            read_only: true,
+            no_set_id: false,
+            options: Vec::new(),
+        }));
+    }
+    mounts.push(Mount {
+        kind: "devfs",
+        place: "/dev".to_owned(),
+        make: false,
+        from: None,
+        read_only: false,
+        no_set_id: true,
+        options: vec![("ruleset", ruleset.to_string())],
+    });
+    let half = (u64::from(limits.memory_mib) << 20) / 2;
+    mounts.push(Mount {
+        kind: "tmpfs",
+        place: "/tmp".to_owned(),
+        make: false,
+        from: None,
+        read_only: false,
+        no_set_id: true,
+        // racct does not count what lies in it, nor the kernel memory of many empty files.
+        options: vec![
+            ("size", half.to_string()),
+            ("inodes", "65536".to_owned()),
+            ("mode", "1777".to_owned()),
+        ],
+    });
+    mounts
+}
+
+/// The mount of a volume.
+#[must_use]
+pub fn of_volume(from: PathBuf, place: &str, read_only: bool) -> Mount {
+    Mount {
+        kind: "nullfs",
+        place: place.to_owned(),
+        make: true,
+        from: Some(from),
+        read_only,
+        no_set_id: true,
+        // Sandboxes that share a volume must not meet at a socket in it: a directory passed through one would lead
+        // its receiver out of its root (mount_nullfs(8)).
+        options: vec![("nounixbypass", String::new())],
+    }
+}
+
+/// The sandbox whose cell a mount is part of: one made here, in a tree of this instance.
+#[must_use]
+pub fn owner(state_dir: &Path, kind: &str, on: &Path) -> Option<SandboxId> {
+    if !matches!(kind, "nullfs" | "devfs" | "tmpfs") {
+        return None;
+    }
+    let below = on.strip_prefix(state_dir).ok()?;
+    below.components().find_map(|component| match component {
+        Component::Normal(name) => SandboxId::new(name.to_str()?).ok(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        memory_mib: 512,
+        cpu_percent: 100,
+        pids: 256,
+        disk_mib: 1024,
+    };
+
+    #[test]
+    fn nothing_of_the_hosts_own_is_shown() {
+        let mounts = of_cell(true, 22_272, &LIMITS);
+        for mount in mounts.iter().filter(|m| m.kind == "nullfs") {
+            assert!(mount.read_only, "{mount:?}");
+            let from = mount.from.as_deref().expect("a directory of the host");
+            assert_eq!(from, Path::new(&mount.place));
+            for own in [
+                "/etc",
+                "/root",
+                "/var",
+                "/home",
+                "/usr/home",
+                "/usr/local",
+                "/usr",
+                "/",
+                "/boot",
+            ] {
+                assert_ne!(from, Path::new(own));
+            }
+        }
+        assert!(
+            of_cell(false, 22_272, &LIMITS)
+                .iter()
+                .all(|m| m.from.is_none())
+        );
+    }
+
+    #[test]
+    fn each_cell_has_its_devices_and_a_bounded_tmp() {
+        let mounts = of_cell(false, 22_272, &LIMITS);
+        let dev = mounts.iter().find(|m| m.place == "/dev").expect("/dev");
+        assert_eq!(dev.options, [("ruleset", "22272".to_owned())]);
+        let tmp = mounts.iter().find(|m| m.place == "/tmp").expect("/tmp");
+        assert!(tmp.options.contains(&("size", "268435456".to_owned())));
+        assert!(tmp.options.contains(&("mode", "1777".to_owned())));
+    }
+
+    #[test]
+    fn volumes_pass_no_sockets_and_no_ids() {
+        let volume = of_volume("/state/volumes/v".into(), "/data/a", true);
+        assert!(volume.make && volume.read_only && volume.no_set_id);
+        assert!(
+            volume
+                .options
+                .iter()
+                .any(|(name, _)| *name == "nounixbypass")
+        );
+    }
+
+    #[test]
+    fn only_mounts_in_trees_of_ours_are_ours() {
+        let state = Path::new("/var/db/warder");
+        let id = "iabcdefghij0123456789";
+        let own = |kind: &str, on: String| owner(state, kind, Path::new(&on));
+        let expected = SandboxId::new(id).ok();
+        assert_eq!(
+            own("nullfs", format!("/var/db/warder/sandboxes/{id}/bin")),
+            expected
+        );
+        assert_eq!(
+            own("devfs", format!("/var/db/warder/sandboxes/{id}/root/dev")),
+            expected
+        );
+        // The tree itself is the store's.
+        assert_eq!(own("zfs", format!("/var/db/warder/sandboxes/{id}")), None);
+        assert_eq!(
+            own("nullfs", format!("/var/db/warder2/sandboxes/{id}/bin")),
+            None
+        );
+        assert_eq!(own("nullfs", format!("/jails/{id}/bin")), None);
+        assert_eq!(own("tmpfs", "/var/db/warder/privd".to_owned()), None);
+    }
+}
