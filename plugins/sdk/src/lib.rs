@@ -41,7 +41,7 @@
 //! warder_sdk::export_backend!(Mine);
 //! ```
 //!
-//! [`conformance`] holds the suite that any backend must pass, [`fake`] the host it runs against.
+//! A backend of privd's own operations alone is [`cells`] under another name. [`conformance`] holds the suite that any backend must pass, [`fake`] the host it runs against.
 //!
 //! A plugin is called from several threads at once. It runs without network, without processes of its own
 //! and without files but its own directory, and after [`Backend::new`] it can open nothing and start no
@@ -49,6 +49,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+pub mod cells;
 pub mod conformance;
 pub mod fake;
 mod host;
