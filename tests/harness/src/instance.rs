@@ -135,8 +135,10 @@ impl Builder {
         ] {
             writeln!(config, "{keyword} {value}").expect("strings take everything");
         }
+        let jails = plugins.join("libjail.so").exists();
+        let own_backend = if jails { "jail" } else { "namespace" };
         for (keyword, default) in [
-            ("backend", "namespace"),
+            ("backend", own_backend),
             ("on_stop", "remove"),
             ("storage_reserve_mib", "64"),
             ("ready_slots", "2"),

@@ -56,7 +56,7 @@ fn render(
         ("libexec_dir", line(&programs.libexec)?),
         ("plugin_dir", line(&programs.plugins)?),
         ("agent", line(&programs.libexec.join("envd"))?),
-        ("backend", "namespace".to_owned()),
+        ("backend", own_backend(&programs.plugins).to_owned()),
         (
             "on_stop",
             if options.keep { "keep" } else { "remove" }.to_owned(),
@@ -83,6 +83,15 @@ fn render(
         let _ = writeln!(text, "{line}");
     }
     Ok(text)
+}
+
+/// The backend of ours that is installed: there is one for each system.
+fn own_backend(plugins: &Path) -> &'static str {
+    if plugins.join("libjail.so").exists() {
+        "jail"
+    } else {
+        "namespace"
+    }
 }
 
 /// A path that is one line of a configuration file.
