@@ -115,6 +115,9 @@ fn empty_large_and_endless_files_are_read_whole() {
     let read = get(&envd, &envd.path_text("large"), &[]);
     assert_eq!(read.header("content-length"), Some("5000000"));
     assert!(read.body == large);
+    if !common::has_proc() {
+        return;
+    }
     let boot = get(&envd, "/proc/sys/kernel/random/boot_id", &[]);
     assert_eq!(
         boot.text(),
@@ -503,12 +506,7 @@ fn uploads_that_stop_half_way_end_and_chunked_ones_work() {
         b"3\r\nabc\r\n5\r\nde",
     );
     drop(stream);
-    let descriptors = || {
-        fs::read_dir(format!("/proc/{}/fd", envd.pid()))
-            .expect("fds")
-            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
-            .any(|fd| fd.to_string_lossy() == path)
-    };
+    let descriptors = || common::descriptors(envd.pid()).contains(&path);
     let began = std::time::Instant::now();
     while descriptors() {
         assert!(began.elapsed().as_secs() < 5, "the file stays open");

@@ -12,6 +12,11 @@ use crate::users::User;
 /// Where programs are looked for unless the sandbox or the request says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The shell that clients name, and what serves in its place where there is none, as on FreeBSD: bash of a package, or
+/// the system's own shell. Both take the options that clients give (`-l`, `-i`, `-c`; sh(1)).
+const BASH: &str = "/bin/bash";
+const INSTEAD_OF_BASH: [&str; 2] = ["/usr/local/bin/bash", "/bin/sh"];
+
 /// The user's variables, then the sandbox's, then the request's; later ones win. Names that cannot be a
 /// variable's and values with a zero byte are left out.
 pub(super) fn build(
@@ -56,6 +61,9 @@ pub(super) fn find_program(
     if name.is_empty() {
         return None;
     }
+    if name == BASH {
+        return Some(shell(&|path| path.is_file()));
+    }
     if name.contains('/') {
         return Some(PathBuf::from(name));
     }
@@ -65,6 +73,12 @@ pub(super) fn find_program(
         .find(|candidate| {
             candidate.is_file() && rustix::fs::access(candidate, Access::EXEC_OK).is_ok()
         })
+}
+
+fn shell(is_there: &dyn Fn(&Path) -> bool) -> PathBuf {
+    let all = std::iter::once(BASH).chain(INSTEAD_OF_BASH);
+    let found = all.map(Path::new).find(|path| is_there(path));
+    found.unwrap_or(Path::new(BASH)).to_owned()
 }
 
 #[cfg(test)]
@@ -113,9 +127,23 @@ mod tests {
         );
         assert!(find_program("sh", &none, Path::new("/")).is_some());
         assert_eq!(
-            find_program("sh", &map(&[("PATH", "/proc")]), Path::new("/")),
+            find_program("sh", &map(&[("PATH", "/dev")]), Path::new("/")),
             None
         );
         assert_eq!(find_program("", &none, Path::new("/")), None);
+    }
+
+    #[test]
+    fn where_there_is_no_bash_another_shell_serves() {
+        let among =
+            |there: &'static [&str]| shell(&|path| there.iter().any(|p| path == Path::new(p)));
+        assert_eq!(among(&["/bin/sh", "/bin/bash"]), Path::new("/bin/bash"));
+        assert_eq!(among(&["/bin/sh"]), Path::new("/bin/sh"));
+        assert_eq!(
+            among(&["/bin/sh", "/usr/local/bin/bash"]),
+            Path::new("/usr/local/bin/bash")
+        );
+        // The error names what was asked for.
+        assert_eq!(among(&[]), Path::new("/bin/bash"));
     }
 }

@@ -2,13 +2,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 use warder_ipc::Channel;
@@ -32,9 +31,18 @@ impl Envd {
         envd
     }
 
-    /// The same as pid 1 of a pid namespace; [`Self::pid`] is then its parent's.
+    /// The same in a sandbox: as pid 1 of a pid namespace, or in a jail; [`Self::pid`] is then its parent's.
     pub(crate) fn as_init() -> Self {
-        let envd = Self::with(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+        let envd = if has_proc() {
+            Self::with(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+        } else {
+            // What follows is the command's name.
+            Self::with(&[
+                "sh",
+                "-c",
+                "'jail -c path=/ host=inherit ip4=inherit ip6=inherit command=\"$0\"'",
+            ])
+        };
         let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
         assert_eq!(set.status, 204, "{}", set.text());
         envd
@@ -42,7 +50,7 @@ impl Envd {
 
     /// With room for a few streams only.
     pub(crate) fn with_few_descriptors() -> Self {
-        let envd = Self::with(&["bash", "-c", "'ulimit -n 24 && exec \"$0\"'"]);
+        let envd = Self::with(&["sh", "-c", "'ulimit -n 24 && exec \"$0\"'"]);
         let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
         assert_eq!(set.status, 204, "{}", set.text());
         envd
@@ -65,16 +73,7 @@ impl Envd {
         .expect("a socket");
         rustix::net::bind(&listener, &address).expect("bound");
         rustix::net::listen(&listener, 16).expect("listening");
-        fcntl_setfd(&listener, FdFlags::empty()).expect("inheritable");
-        let child = Command::new("bash")
-            .arg("-c")
-            .arg(format!(
-                "exec {} \"$0\" 3<&{}",
-                wrapper.join(" "),
-                listener.as_raw_fd()
-            ))
-            .arg(env!("CARGO_BIN_EXE_envd"))
-            .stdin(Stdio::null())
+        let child = with_third(Some(listener), wrapper)
             .spawn()
             .expect("the agent starts");
         Self {
@@ -196,9 +195,92 @@ impl Envd {
 
 impl Drop for Envd {
     fn drop(&mut self) {
+        // A jail outlives the program that made it.
+        if !has_proc() {
+            for pid in children(self.pid()) {
+                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The agent with this as descriptor 3, or nothing there. By standard input, as shells know one digit only.
+pub(crate) fn with_third(fd: Option<OwnedFd>, wrapper: &[&str]) -> Command {
+    let third = if fd.is_some() { "0" } else { "-" };
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!(
+            "exec {} \"$0\" 3<&{third} </dev/null",
+            wrapper.join(" ")
+        ))
+        .arg(agent())
+        .stdin(fd.map_or_else(Stdio::null, Stdio::from));
+    command
+}
+
+/// The program under test: as built, or where its test programs were copied to with it.
+fn agent() -> PathBuf {
+    std::env::var_os("WARDER_TEST_ENVD")
+        .map_or_else(|| env!("CARGO_BIN_EXE_envd").into(), PathBuf::from)
+}
+
+/// Whether there is Linux's /proc.
+pub(crate) fn has_proc() -> bool {
+    Path::new("/proc/self/status").exists()
+}
+
+/// What a program prints, in lines of words.
+fn lines(program: &str, arguments: &[&str]) -> Vec<Vec<String>> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(words)
+        .collect()
+}
+
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    if has_proc() {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        return text
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
+    }
+    lines("pgrep", &["-P", &pid.to_string()])
+        .iter()
+        .filter_map(|words| words.first()?.parse().ok())
+        .collect()
+}
+
+/// The descriptors a process has open, each with its path if it has one.
+pub(crate) fn descriptors(pid: u32) -> Vec<String> {
+    if has_proc() {
+        return std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("fds")
+            .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+    }
+    // procstat(1): the third word is a number for what is open, else what else is in use.
+    lines("procstat", &["-f", &pid.to_string()])
+        .into_iter()
+        .filter(|words| words.get(2).is_some_and(|fd| fd.parse::<u32>().is_ok()))
+        .map(|words| words.last().cloned().unwrap_or_default())
+        .collect()
+}
+
+/// Resident memory in KiB.
+pub(crate) fn rss(pid: u32) -> u64 {
+    let text = lines("ps", &["-o", "rss=", "-p", &pid.to_string()]);
+    let number = text.first().and_then(|words| words.first()?.parse().ok());
+    number.expect("a number")
 }
 
 pub(crate) fn shell(script: &str) -> Value {
