@@ -77,6 +77,7 @@ pub fn from_egress(ask: &net_egress::Ask) -> Line {
         net_egress::Ask::Dial { .. } => line("Dial", ANY, 0),
         net_egress::Ask::Query { .. } => line("Query", ANY, 0),
         net_egress::Ask::Settled { .. } => line("Settled", ANY, 0),
+        net_egress::Ask::Reply { .. } => line("Reply", ANY, 0),
     }
 }
 
@@ -238,6 +239,8 @@ pub fn egress(
                 return Err(Violation::Unasked { verb: "Settled" });
             }
         }
+        // For sockets to which pf redirects, which this system has not given.
+        Ask::Reply { .. } => return Err(Violation::Unasked { verb: "Reply" }),
     }
     Ok(())
 }

@@ -36,7 +36,21 @@ pub enum Ask {
         /// The event's number.
         serial: u64,
     },
+    /// A datagram to a sandbox, from the UDP socket of [`Event::Traffic`]: on systems that let a confined process
+    /// address nothing (FreeBSD's capability mode). netd sends it to the sandbox's own address. Not answered; what cannot
+    /// be sent is lost, as datagrams may be. On others egressd sends it itself, and this ends the channel.
+    Reply {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The port that its question came from, as the socket saw it.
+        port: u16,
+        /// The datagram, of at most [`REPLY`] bytes.
+        bytes: Vec<u8>,
+    },
 }
+
+/// The longest datagram in [`Ask::Reply`].
+pub const REPLY: usize = 4096;
 
 /// What netd answers.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -48,9 +62,11 @@ pub enum Answer {
 /// What netd tells egressd unasked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Event {
-    /// Where the traffic of sandboxes arrives, sent once, after all policies. Descriptors: a TCP listener and a UDP
-    /// socket, whose local addresses are those the guests meant (`IP_TRANSPARENT`), and on Linux a netfilter log of packets
-    /// that the rules refused.
+    /// Where the traffic of sandboxes arrives, sent once, after all policies. Descriptors on Linux: a TCP listener and a
+    /// UDP socket, whose local addresses are those the guests meant (`IP_TRANSPARENT`), and a netfilter log of packets
+    /// that the rules refused. On FreeBSD: a TCP listener and a UDP socket of one address each, to which pf redirects;
+    /// a bpf(4) descriptor on the instance's pflog(4) interface; and pf(4), open for reading and limited to `DIOCNATLOOK`,
+    /// which says what a redirected flow was for.
     Traffic,
     /// What holds for a sandbox from now on. Answered with [`Ask::Settled`] once every flow that it forbids has ended.
     Policy {

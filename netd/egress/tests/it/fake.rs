@@ -136,6 +136,7 @@ impl State {
                 self.settled.push(*serial);
                 return None;
             }
+            Ask::Reply { .. } => panic!("egressd can answer itself here"),
             Ask::Dial {
                 sandbox,
                 generation,

@@ -31,7 +31,7 @@ fn get(stream: &mut TcpStream, host: &str) -> String {
 fn dialled(world: &World) -> Vec<SocketAddrV4> {
     let to = |ask: Ask| match ask {
         Ask::Dial { to, .. } => Some(to),
-        Ask::Query { .. } | Ask::Settled { .. } => None,
+        Ask::Query { .. } | Ask::Settled { .. } | Ask::Reply { .. } => None,
     };
     world
         .with_netd(Netd::asked)
