@@ -1,7 +1,7 @@
 //! Trust: linked into zones 1 and 2 (gatewayd, egressd, pluginhost); runs as root until it has taken that away.
 //! Input: a fixed profile, numeric ids and descriptors chosen by privd; nothing foreign.
-//! May: namespaces, mounts in its own mount namespace, ids, limits, Landlock, seccomp, of this process only.
-//! Unsafe: `linux/raw.rs` only, for the calls that have no safe wrapper.
+//! May: take rights from this process (namespaces, root, ids, limits, Landlock, seccomp, Capsicum); load its plugin.
+//! Unsafe: `raw`, for the calls that have no safe wrapper; `load` and `library`, for the dynamic loader's.
 //!
 //! How Warder's unprivileged daemons give up their rights.
 //!
@@ -9,19 +9,32 @@
 //! capabilities, limits, Landlock), then whatever needs threads or files of the new root, then
 //! [`Early::lock`], after which a closed list of system calls is all that is left. Every step fails closed:
 //! an error leaves a process that must exit.
+//!
+//! On FreeBSD the kernel keeps that list (capsicum(4)): limits, an empty root, ids and the rights of every descriptor,
+//! then capability mode, all of it in [`enter_early`]; [`Early::lock`] proves it once more.
 
 use std::os::fd::BorrowedFd;
 
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+mod gaps;
+mod library;
+
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "freebsd")]
+use freebsd as system;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as system;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 mod unsupported;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 use unsupported as system;
 
-/// Where a plugin host finds its plugin once confined.
+pub use library::Library;
+
+/// Where a plugin host finds its plugin once confined, on Linux.
 pub const PLUGIN_DIR: &str = "/plugin";
 
 /// Why a process could not be confined. It must exit.
@@ -149,6 +162,15 @@ pub fn enter_early(
 #[must_use]
 pub fn open_descriptors() -> Option<usize> {
     system::open_descriptors()
+}
+
+/// Takes from a descriptor that arrived after [`enter_early`] what a connected socket, a listener or a pipe is not used
+/// for (rights(4)); one of any other kind keeps nothing. Where descriptors have no rights of their own this does nothing.
+///
+/// # Errors
+/// [`ConfineError`]; the descriptor must not be used.
+pub fn limit_received(fd: BorrowedFd<'_>) -> Result<(), ConfineError> {
+    system::limit_received(fd)
 }
 
 impl Early {

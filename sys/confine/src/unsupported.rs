@@ -27,6 +27,22 @@ pub(crate) fn open_descriptors() -> Option<usize> {
     None
 }
 
+pub(crate) fn limit_received(_fd: BorrowedFd<'_>) -> Result<(), ConfineError> {
+    Err(ConfineError::Unsupported {
+        operation: "limiting a descriptor",
+    })
+}
+
+pub(crate) mod load {
+    use std::ffi::c_void;
+    use std::os::fd::OwnedFd;
+    use std::ptr::NonNull;
+
+    pub(crate) fn open(_directory: OwnedFd, _file: &str) -> Result<NonNull<c_void>, String> {
+        Err("plugins are not loaded on this operating system".to_owned())
+    }
+}
+
 impl Early {
     pub(crate) fn before_load(&self) -> Result<(), ConfineError> {
         match *self {}

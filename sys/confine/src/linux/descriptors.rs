@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::{failed, raw};
 use crate::ConfineError;
+use crate::gaps::gaps;
 
 /// Checks that 0, 1, 2 and `keep` are open and closes every other descriptor.
 pub(super) fn exactly(keep: &[BorrowedFd<'_>]) -> Result<(), ConfineError> {
@@ -50,20 +51,6 @@ pub(crate) fn open() -> Option<usize> {
     Some(count)
 }
 
-/// The ranges between the sorted `list`, each with both ends inclusive.
-fn gaps(list: &[RawFd]) -> Vec<(u32, u32)> {
-    let mut ranges = Vec::new();
-    let mut next = 0_u32;
-    for fd in list.iter().filter_map(|&fd| u32::try_from(fd).ok()) {
-        if fd > next {
-            ranges.push((next, fd - 1));
-        }
-        next = fd + 1;
-    }
-    ranges.push((next, u32::MAX));
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -80,12 +67,5 @@ mod tests {
             .collect();
         assert!(more.iter().all(Result::is_ok));
         assert!(open().expect("counted") >= 200);
-    }
-
-    #[test]
-    fn gaps_leave_the_list_and_nothing_else() {
-        assert_eq!(gaps(&[0, 1, 2]), [(3, u32::MAX)]);
-        assert_eq!(gaps(&[0, 1, 2, 3, 7]), [(4, 6), (8, u32::MAX)]);
-        assert_eq!(gaps(&[0, 1, 2, 5, 6]), [(3, 4), (7, u32::MAX)]);
     }
 }

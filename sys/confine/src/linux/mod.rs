@@ -9,6 +9,7 @@ use crate::{ConfineError, Kind, Profile};
 mod descriptors;
 mod filter;
 mod identity;
+pub(crate) mod load;
 mod raw;
 mod root;
 mod tables;
@@ -52,6 +53,11 @@ pub(crate) fn enter_early(
 }
 
 pub(crate) use descriptors::open as open_descriptors;
+
+/// Descriptors have no rights of their own here; what may be called is the same for all.
+pub(crate) fn limit_received(_fd: BorrowedFd<'_>) -> Result<(), ConfineError> {
+    Ok(())
+}
 
 impl Early {
     pub(crate) fn before_load(&self) -> Result<(), ConfineError> {
