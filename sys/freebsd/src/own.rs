@@ -6,6 +6,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::{At, HostError, Result};
+use crate::process::Urgency;
 use crate::sys;
 
 /// Takes over a descriptor by its inherited number and marks it close-on-exec. Once for each number,
@@ -54,6 +55,10 @@ pub fn settle(keep: &[RawFd]) -> Result<Vec<String>> {
     // Not inherited: cells and daemons are as good as any other process then (procctl(2), PROC_SPROTECT).
     if let Err(errno) = sys::procctl::protect_from_oom() {
         undone.push(format!("not protected when memory runs out: {errno}"));
+    }
+    // Or a sandbox that keeps every processor busy holds up the others by whole slices.
+    if let Err(errno) = Urgency::Realtime.apply() {
+        undone.push(format!("not scheduled before others: {errno}"));
     }
     Ok(undone)
 }

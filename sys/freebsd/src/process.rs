@@ -59,9 +59,10 @@ pub enum Signal {
 /// How soon a process gets a processor that others use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Urgency {
-    /// At once (rtprio(2): RTP_PRIO_REALTIME, the lowest priority). What it starts is ordinary again.
+    /// Before others (setpriority(2)). What it starts is ordinary again. Not rtprio(2): a realtime process that hangs
+    /// in a loop would hold its processor for good, since nothing here ends it.
     Realtime,
-    /// Soon, for a short while; not known on this system.
+    /// As others: the scheduler prefers those that run briefly by itself.
     Brief,
     /// In its turn.
     Ordinary,
@@ -82,6 +83,17 @@ pub struct Program<'a> {
     pub log: BorrowedFd<'a>,
     /// How it is scheduled, where the host lets privd choose.
     pub urgency: Urgency,
+}
+
+impl Urgency {
+    /// Schedules the calling process so.
+    pub(crate) fn apply(self) -> rustix::io::Result<()> {
+        let niceness = match self {
+            Self::Realtime => -20,
+            Self::Brief | Self::Ordinary => 0,
+        };
+        rustix::process::setpriority_process(None, niceness)
+    }
 }
 
 impl Process {
@@ -142,6 +154,11 @@ impl Process {
 
     /// Forks; the child outlives this process and its descriptor.
     pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Self> {
+        let child = || {
+            // privd's own urgency is inherited; it has said so if it cannot choose.
+            let _ = Urgency::Ordinary.apply();
+            child()
+        };
         let (pid, descriptor) = sys::process::fork(true, child).at("pdfork")?;
         Ok(Self {
             descriptor,
@@ -279,6 +296,8 @@ fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
     let become_program = || -> Result<()> {
         sys::signals::reset().at("sigprocmask")?;
         rustix::process::setsid().at("setsid")?;
+        // privd has said so if it cannot choose.
+        let _ = program.urgency.apply();
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .at("open /dev/null")?;
         // Sources move above every target first, so that placing one never overwrites another.

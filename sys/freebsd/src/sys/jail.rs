@@ -150,13 +150,19 @@ pub fn remove(jid: i32) -> Result<()> {
     checked(unsafe { libc::jail_remove(jid) }).map(drop)
 }
 
+/// Whether the C library, and with it the kernel it came with, has descriptors of jails (15.x).
+#[must_use]
+pub fn has_descriptors() -> bool {
+    weak::symbol(c"jail_attach_jd").is_some()
+}
+
 /// A descriptor of a living jail, which stays that jail's (15.x); `None` where the kernel has none.
 ///
 /// # Errors
 /// What jail_get(2) says.
 pub fn descriptor(jid: i32) -> std::result::Result<Option<OwnedFd>, Said> {
     // A kernel that does not know the flag says EINVAL to it, as it does to what is wrong otherwise.
-    if weak::symbol(c"jail_attach_jd").is_none() {
+    if !has_descriptors() {
         return Ok(None);
     }
     let mut params = Params::new().int("jid", jid).int("desc", -1);
