@@ -48,9 +48,13 @@ bench:
 fuzz:
 	@scripts/fuzz $(ARGS)
 
-# Lints and links everything for FreeBSD.
+# Lints and links everything for FreeBSD; on FreeBSD itself, looks whether its headers are those it was written for.
 freebsd-check:
-	@scripts/freebsd-check $(ARGS)
+	@if [ "$$(uname -s)" = FreeBSD ]; then scripts/freebsd-headers; else scripts/freebsd-check $(ARGS); fi
+
+# Compares Warder's declarations with the headers of the FreeBSD host this runs on.
+freebsd-headers:
+	@scripts/freebsd-headers
 
 lint:
 	cargo fmt --all --check
@@ -59,4 +63,4 @@ lint:
 clean:
 	cargo clean
 
-.PHONY: all build demo up test test-network test-crash bench fuzz freebsd-check lint clean
+.PHONY: all build demo up test test-network test-crash bench fuzz freebsd-check freebsd-headers lint clean

@@ -6,10 +6,10 @@ use rustix::io::{Errno, Result};
 
 use super::checked;
 
-/// `XUCRED_VERSION` (sys/ucred.h).
-const VERSION: libc::c_uint = 0;
+/// Of `struct xucred` (sys/ucred.h).
+pub const XUCRED_VERSION: libc::c_uint = 0;
 /// The option's level (sys/un.h).
-const SOL_LOCAL: libc::c_int = 0;
+pub const SOL_LOCAL: libc::c_int = 0;
 
 /// Who made the connection, or listened, as it was then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,7 @@ pub fn of(socket: BorrowedFd<'_>) -> Result<Peer> {
         )
     };
     checked(answer)?;
-    if said.cr_version != VERSION || said.cr_ngroups < 1 {
+    if said.cr_version != XUCRED_VERSION || said.cr_ngroups < 1 {
         return Err(Errno::PROTO);
     }
     Ok(Peer {

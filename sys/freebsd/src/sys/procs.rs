@@ -39,6 +39,16 @@ pub enum State {
     Other,
 }
 
+// `ki_stat`, sys/proc.h.
+/// Runs, or could.
+pub const SRUN: libc::c_char = 2;
+/// Sleeps.
+pub const SSLEEP: libc::c_char = 3;
+/// Stopped.
+pub const SSTOP: libc::c_char = 4;
+/// Has ended.
+pub const SZOMB: libc::c_char = 5;
+
 /// The process with this number.
 ///
 /// # Errors
@@ -111,10 +121,10 @@ fn seen(said: &libc::kinfo_proc, boot: i64) -> Proc {
         jid: said.ki_jid,
         started: (micros(said.ki_start) - boot).max(0).cast_unsigned(),
         state: match said.ki_stat {
-            2 => State::Running,
-            3 => State::Sleeping,
-            4 => State::Stopped,
-            5 => State::Zombie,
+            SRUN => State::Running,
+            SSLEEP => State::Sleeping,
+            SSTOP => State::Stopped,
+            SZOMB => State::Zombie,
             _ => State::Other,
         },
         uid: said.ki_uid,

@@ -1,0 +1,32 @@
+//! Of sockets: `warder_freebsd::sys::peer` and `warder-ipc`.
+
+#[cfg(target_os = "freebsd")]
+use warder_freebsd::sys::peer;
+
+use super::{constant, offset, size};
+use crate::program::Item;
+
+pub(super) const ITEMS: &[Item] = &[
+    constant!("sys/socket.h", libc::AF_UNIX = 1),
+    constant!("sys/socket.h", libc::SOCK_STREAM = 1),
+    constant!("sys/socket.h", libc::SOCK_SEQPACKET = 5),
+    constant!("sys/socket.h", libc::SCM_RIGHTS = 1),
+    constant!("sys/socket.h", libc::MSG_EOR = 0x8),
+    constant!("sys/socket.h", libc::MSG_TRUNC = 0x10),
+    constant!("sys/socket.h", libc::MSG_CTRUNC = 0x20),
+    constant!("sys/socket.h", libc::MSG_DONTWAIT = 0x80),
+    constant!("sys/socket.h", libc::MSG_NOSIGNAL = 0x2_0000),
+    constant!("sys/socket.h", libc::MSG_CMSG_CLOEXEC = 0x4_0000),
+    constant!("sys/socket.h", libc::SO_DOMAIN = 0x1019),
+    constant!("sys/socket.h", libc::SO_PROTOCOL = 0x1016),
+    size!("sys/socket.h", "struct cmsghdr", libc::cmsghdr = 12),
+    size!("sys/socket.h", "struct msghdr", libc::msghdr = 48),
+    size!("sys/un.h", "struct sockaddr_un", libc::sockaddr_un = 106),
+    constant!("sys/un.h", libc::LOCAL_PEERCRED = 1),
+    constant!("sys/un.h", peer::SOL_LOCAL = 0),
+    constant!("sys/ucred.h", peer::XUCRED_VERSION = 0),
+    size!("sys/ucred.h", "struct xucred", libc::xucred = 88),
+    offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_uid = 4),
+    offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_ngroups = 8),
+    offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_groups = 12),
+];
