@@ -1,0 +1,3 @@
+# Read by login shells.
+ENV=$HOME/.shrc
+export ENV
