@@ -1,7 +1,7 @@
 //! Trust: zone 2 (linked into pluginhost and into every plugin; runs as the plugin's user).
 //! Input: bytes from the other side of the plugin border, which may be third-party code.
 //! May: load a shared library, call into it, be called by it.
-//! Unsafe: `export` (the symbol a plugin exports) and what `abi_stable`'s macros write.
+//! Unsafe: `export` (the symbol a plugin exports), `load` (that symbol, found) and what `abi_stable`'s macros write.
 //!
 //! The interface between Warder and its plugins.
 //!

@@ -1,11 +1,14 @@
 //! The host's side of loading.
 
+use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::path::Path;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-use abi_stable::library::RootModule;
-use abi_stable::library::{LibHeader, LibraryError, lib_header_from_path};
+use abi_stable::library::{
+    AbiHeaderRef, LibHeader, LibraryError, RootModule, lib_header_from_path,
+};
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{RResult, RSlice};
 
@@ -83,6 +86,32 @@ impl Plugin {
     /// [`LoadError`].
     pub fn load(path: &Path, kind: u32) -> Result<Self, LoadError> {
         let header = lib_header_from_path(path).map_err(|error| short(&error))?;
+        Self::checked(header, kind)
+    }
+
+    /// The symbol that [`Self::from_symbol`] takes.
+    pub const SYMBOL: &CStr = c"_1as_0lib_1header_0root_bmodule_bloader";
+
+    /// The same for a library that the caller has loaded, for where a path means nothing: compares layouts and versions
+    /// by what it has at [`Self::SYMBOL`].
+    ///
+    /// # Safety
+    /// `symbol` is what the dynamic loader answered for [`Self::SYMBOL`] of a library that is never unloaded.
+    ///
+    /// # Errors
+    /// [`LoadError`]; [`LoadError::NotAPlugin`] without the symbol.
+    pub unsafe fn from_symbol(
+        symbol: Option<NonNull<c_void>>,
+        kind: u32,
+    ) -> Result<Self, LoadError> {
+        let symbol = symbol.ok_or(LoadError::NotAPlugin)?;
+        // SAFETY: a header reference is a pointer to what lies at the symbol, and that stays, as the caller promises.
+        // What it is, is compared before it is used.
+        let header = unsafe { std::mem::transmute::<NonNull<c_void>, AbiHeaderRef>(symbol) };
+        Self::checked(header.upgrade().map_err(|error| short(&error))?, kind)
+    }
+
+    fn checked(header: &'static LibHeader, kind: u32) -> Result<Self, LoadError> {
         same_version(header)?;
         let module = header
             .init_root_module::<Module>()

@@ -332,5 +332,6 @@ mod tests {
             crate::private::SYMBOL,
             "_1as_0lib_1header_0root_bmodule_bloader"
         );
+        assert_eq!(crate::Plugin::SYMBOL.to_str(), Ok(crate::private::SYMBOL));
     }
 }

@@ -1,7 +1,7 @@
 //! Trust: zone 2 (one for each plugin, as a user of its own; shares its address space with the plugin).
 //! Input: from privd the start and events, from the gateway requests, from the plugin whatever it likes.
 //! May: ask privd for sandboxes of its backend, answer the gateway, write log lines; no files, no network.
-//! Unsafe: `leave` only, to end without the plugin's exit handlers.
+//! Unsafe: `leave`, to end without the plugin's exit handlers; `setup`, for the plugin's one symbol.
 //!
 //! Loads one plugin and stands between it, the gateway and privd.
 //!

@@ -1,14 +1,13 @@
 //! The order of starting: take the start, confine, load, lock, report.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use warder_abi::message::kind;
 use warder_abi::{HostCalls, LoadError, Plugin};
-use warder_confine::{ConfineError, PLUGIN_DIR, Profile, enter_early};
+use warder_confine::{ConfineError, Library, Profile, enter_early};
 use warder_ipc::{Channel, IpcError, check, take_start};
 use warder_wire::start::{Ready, Role};
 use warder_wire::{BackendName, VERSION};
@@ -80,14 +79,12 @@ pub(crate) fn start() -> Result<Server, SetupError> {
     let profile = Profile::plugin_host(directory.as_fd());
     let keep = [privd.as_fd(), gateway.as_fd(), directory.as_fd()];
     let early = enter_early(&profile, ids, &keep)?;
-    // It is at PLUGIN_DIR now.
-    drop(directory);
     let (hub, desk) = hub::pair().map_err(|e| SetupError::System("pipe", e.into()))?;
 
     // From here on code of the plugin may run.
     early.before_load()?;
     let pool = Pool::default();
-    load(&file, &hub, &pool)?;
+    load(directory, &file, &hub, &pool)?;
     let confinement = early.lock()?;
 
     log::line(format_args!("{backend}: {confinement}"));
@@ -106,12 +103,15 @@ pub(crate) fn start() -> Result<Server, SetupError> {
     })
 }
 
-fn load(file: &str, hub: &Arc<Hub>, pool: &Pool) -> Result<(), SetupError> {
+fn load(directory: OwnedFd, file: &str, hub: &Arc<Hub>, pool: &Pool) -> Result<(), SetupError> {
     let failed = |source| SetupError::Load {
         file: file.to_owned(),
         source,
     };
-    let plugin = Plugin::load(&Path::new(PLUGIN_DIR).join(file), kind::BACKEND).map_err(failed)?;
+    let library = Library::open(directory, file).map_err(|why| failed(LoadError::Open(why)))?;
+    let symbol = library.symbol(Plugin::SYMBOL);
+    // SAFETY: the symbol is what its name says, and nothing unloads the library.
+    let plugin = unsafe { Plugin::from_symbol(symbol, kind::BACKEND) }.map_err(failed)?;
     let host = Arc::clone(hub) as Arc<dyn HostCalls>;
     let instance = plugin.instantiate(host).map_err(failed)?;
     let hub = Arc::clone(hub);
