@@ -147,7 +147,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         );
     }
 
-    let controllers = Controllers::open(tag)?;
+    let controllers = Controllers::open(tag, &state_dir)?;
     let mut features = features::report(&state_dir);
     features.extend(controllers.pausing());
     let mut privd = Privd {

@@ -137,7 +137,7 @@ impl Privd {
         let token = self.next_token;
         if let Err(e) = self.watch.add(cell.process.as_fd(), token) {
             // Unwatched it could die unseen. Its remains are removed with the rest.
-            let _ = cell.process.signal(warder_host::process::Signal::Kill);
+            let _ = cell.kill();
             return Err(host_fault(&e));
         }
         self.tokens.insert(token, sandbox.clone());
@@ -227,7 +227,7 @@ impl Privd {
         }
     }
 
-    /// The first process of a cell is dead, and with it every other one in its process namespace.
+    /// The first process of a cell is dead. Where that does not end the others by itself, they are killed now.
     pub(crate) fn cell_ended(&mut self, sandbox: &SandboxId) {
         let Some(live) = self.live.get_mut(sandbox) else {
             return;
@@ -264,6 +264,12 @@ impl Privd {
         self.starting.remove(sandbox);
         self.watch.remove(cell.process.as_fd());
         self.tokens.remove(&token);
+        if let Err(e) = cell.kill() {
+            self.log.own(format_args!(
+                "killing what the first process of {sandbox} left: {}",
+                chain(&e)
+            ));
+        }
         if let Err(e) = cell.process.try_wait() {
             self.log
                 .own(format_args!("reaping {sandbox}: {}", chain(&e)));

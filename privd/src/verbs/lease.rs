@@ -339,7 +339,7 @@ impl Privd {
             } => (cell, token, failed),
         };
         let frozen = self.controllers.is_frozen(sandbox, &cell);
-        let killed = cell.process.signal(warder_host::process::Signal::Kill);
+        let killed = cell.kill();
         live.cell = CellLife::Dying {
             cell,
             token,

@@ -19,6 +19,9 @@
 #include <signal.h>
 #include <unistd.h>
 #include <sys/capsicum.h>
+#include <sys/ioccom.h>
+#include <fs/devfs/devfs.h>
+#include <sys/cpuset.h>
 #include <sys/un.h>
 #include <sys/ucred.h>
 #include <stddef.h>
@@ -60,6 +63,8 @@ static int (*const is_rctl_get_racct)(const char *, size_t, char *, size_t) = rc
 static int (*const is_modfind)(const char *) = modfind;
 static int (*const is_close_range)(unsigned int, unsigned int, int) = close_range;
 static int (*const is_fexecve)(int, char *const *, char *const *) = fexecve;
+static int (*const is_cpuset_setaffinity)(cpulevel_t, cpuwhich_t, id_t, size_t, const cpuset_t *) = cpuset_setaffinity;
+static int (*const is_setlogin)(const char *) = setlogin;
 
 int
 main(void)
@@ -195,6 +200,28 @@ main(void)
 	same("sys/capsicum.h", "CAP_LINKAT_SOURCE", (long long)(CAP_LINKAT_SOURCE), 144117387099112448LL);
 	same("sys/capsicum.h", "CAP_RENAMEAT_TARGET", (long long)(CAP_RENAMEAT_TARGET), 144119586122368000LL);
 	same("sys/capsicum.h", "CAP_EVENT", (long long)(CAP_EVENT), 288230376151711776LL);
+	same("sys/ioccom.h", "IOC_IN", (long long)(IOC_IN), 2147483648LL);
+	same("sys/ioccom.h", "IOC_INOUT", (long long)(IOC_INOUT), 3221225472LL);
+	same("fs/devfs/devfs.h", "DEVFS_MAGIC", (long long)(DEVFS_MAGIC), 3674867834LL);
+	same("fs/devfs/devfs.h", "DRC_PATHPTRN", (long long)(DRC_PATHPTRN), 2LL);
+	same("fs/devfs/devfs.h", "DRA_BACTS", (long long)(DRA_BACTS), 1LL);
+	same("fs/devfs/devfs.h", "DRB_HIDE", (long long)(DRB_HIDE), 1LL);
+	same("fs/devfs/devfs.h", "DRB_UNHIDE", (long long)(DRB_UNHIDE), 2LL);
+	same("fs/devfs/devfs.h", "DEVFSIO_RADD", (long long)(DEVFSIO_RADD), 3236709376LL);
+	same("fs/devfs/devfs.h", "DEVFSIO_RDEL", (long long)(DEVFSIO_RDEL), 2147763201LL);
+	same("fs/devfs/devfs.h", "DEVFSIO_RGETNEXT", (long long)(DEVFSIO_RGETNEXT), 3236709380LL);
+	same("fs/devfs/devfs.h", "DEVFSIO_SGETNEXT", (long long)(DEVFSIO_SGETNEXT), 3221373964LL);
+	same("fs/devfs/devfs.h", "sizeof(struct devfs_rule)", (long long)sizeof(struct devfs_rule), 236LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_id)", (long long)offsetof(struct devfs_rule, dr_id), 4LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_icond)", (long long)offsetof(struct devfs_rule, dr_icond), 8LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_pathptrn)", (long long)offsetof(struct devfs_rule, dr_pathptrn), 16LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_iacts)", (long long)offsetof(struct devfs_rule, dr_iacts), 216LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_bacts)", (long long)offsetof(struct devfs_rule, dr_bacts), 220LL);
+	same("fs/devfs/devfs.h", "offsetof(struct devfs_rule, dr_incset)", (long long)offsetof(struct devfs_rule, dr_incset), 234LL);
+	same("sys/cpuset.h", "CPU_LEVEL_WHICH", (long long)(CPU_LEVEL_WHICH), 3LL);
+	same("sys/cpuset.h", "CPU_WHICH_JAIL", (long long)(CPU_WHICH_JAIL), 5LL);
+	same("sys/cpuset.h", "cpuset_setaffinity()", is_cpuset_setaffinity != NULL, 1LL);
+	same("unistd.h", "setlogin()", is_setlogin != NULL, 1LL);
 	same("sys/socket.h", "AF_UNIX", (long long)(AF_UNIX), 1LL);
 	same("sys/socket.h", "SOCK_STREAM", (long long)(SOCK_STREAM), 1LL);
 	same("sys/socket.h", "SOCK_SEQPACKET", (long long)(SOCK_SEQPACKET), 5LL);

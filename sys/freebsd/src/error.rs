@@ -56,17 +56,6 @@ impl HostError {
             Self::Invalid(_) => 0,
         }
     }
-
-    /// The call that failed.
-    #[allow(dead_code, reason = "cells report it")]
-    pub(crate) fn call(&self) -> &'static str {
-        match self {
-            Self::System { call, .. } | Self::NoSpace { call } => call,
-            Self::Unsupported { operation } => operation,
-            Self::Missing { what, .. } => what,
-            Self::Invalid(what) => what,
-        }
-    }
 }
 
 /// A result of the system layer.

@@ -52,6 +52,24 @@ impl Root {
     pub fn with_volumes(self, _volumes: &[VolumeMount]) -> Self {
         self
     }
+
+    pub(crate) fn materialize(&self, _disk_mib: u32) -> Result<()> {
+        unsupported("storage::Root::materialize")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        Path::new("/var/empty")
+    }
+
+    pub(crate) fn host_base(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn volumes(
+        &self,
+    ) -> impl Iterator<Item = (std::path::PathBuf, &warder_wire::GuestPath)> {
+        std::iter::empty()
+    }
 }
 
 impl Store {

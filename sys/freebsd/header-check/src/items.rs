@@ -3,12 +3,13 @@
 use crate::program::{Item, What};
 
 mod base;
+mod cells;
 mod sockets;
 
 /// Every item.
 #[must_use]
 pub fn all() -> Vec<Item> {
-    [base::ITEMS, sockets::ITEMS].concat()
+    [base::ITEMS, cells::ITEMS, sockets::ITEMS].concat()
 }
 
 /// An item's number is what this was compiled with.

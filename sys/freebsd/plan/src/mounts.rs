@@ -23,10 +23,8 @@ pub const BASE: [&str; 9] = [
 pub struct Mount {
     /// The file system, as nmount(2) calls it.
     pub kind: &'static str,
-    /// Where in the root; absolute, every name of it a directory and none a symbolic link.
+    /// Where in the root; absolute. Every name of it is a directory, none a symbolic link; what is missing is made.
     pub place: String,
-    /// Whether directories missing on the way are made.
-    pub make: bool,
     /// What of the host it shows.
     pub from: Option<PathBuf>,
     /// Nothing in it can be changed.
@@ -45,7 +43,6 @@ pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
         mounts.extend(BASE.map(|place| Mount {
             kind: "nullfs",
             place: place.to_owned(),
-            make: false,
             from: Some(place.into()),
             read_only: true,
             no_set_id: false,
@@ -55,7 +52,6 @@ pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
     mounts.push(Mount {
         kind: "devfs",
         place: "/dev".to_owned(),
-        make: false,
         from: None,
         read_only: false,
         no_set_id: true,
@@ -65,7 +61,6 @@ pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
     mounts.push(Mount {
         kind: "tmpfs",
         place: "/tmp".to_owned(),
-        make: false,
         from: None,
         read_only: false,
         no_set_id: true,
@@ -81,13 +76,12 @@ pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
 
 /// The mount of a volume.
 #[must_use]
-pub fn of_volume(from: PathBuf, place: &str, read_only: bool) -> Mount {
+pub fn of_volume(from: PathBuf, place: &str) -> Mount {
     Mount {
         kind: "nullfs",
         place: place.to_owned(),
-        make: true,
         from: Some(from),
-        read_only,
+        read_only: false,
         no_set_id: true,
         // Sandboxes that share a volume must not meet at a socket in it: a directory passed through one would lead
         // its receiver out of its root (mount_nullfs(8)).
@@ -103,7 +97,8 @@ pub fn owner(state_dir: &Path, kind: &str, on: &Path) -> Option<SandboxId> {
     }
     let below = on.strip_prefix(state_dir).ok()?;
     below.components().find_map(|component| match component {
-        Component::Normal(name) => SandboxId::new(name.to_str()?).ok(),
+        // Trees are named after their sandbox, and a number behind a dot.
+        Component::Normal(name) => SandboxId::new(name.to_str()?.split('.').next()?).ok(),
         _ => None,
     })
 }
@@ -159,8 +154,8 @@ mod tests {
 
     #[test]
     fn volumes_pass_no_sockets_and_no_ids() {
-        let volume = of_volume("/state/volumes/v".into(), "/data/a", true);
-        assert!(volume.make && volume.read_only && volume.no_set_id);
+        let volume = of_volume("/state/volumes/v".into(), "/data/a");
+        assert!(volume.no_set_id && !volume.read_only);
         assert!(
             volume
                 .options

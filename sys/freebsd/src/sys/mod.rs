@@ -1,6 +1,8 @@
 //! The kernel's calls, one concern a file: thin, and the only place with `unsafe`. `warder-links` and
 //! `warder-pf` use it too.
 
+pub mod cpuset;
+pub mod devfs;
 pub mod fds;
 pub mod jail;
 pub mod kld;

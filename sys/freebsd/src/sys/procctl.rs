@@ -60,6 +60,15 @@ pub fn die_with_parent() -> Result<()> {
     own(libc::PROC_PDEATHSIG_CTL, &mut signal)
 }
 
+/// Takes [`die_with_parent`] back.
+///
+/// # Errors
+/// Those of procctl(2).
+pub fn outlive_parent() -> Result<()> {
+    let mut signal: libc::c_int = 0;
+    own(libc::PROC_PDEATHSIG_CTL, &mut signal)
+}
+
 /// Has a refusal of capability mode raise SIGTRAP, in this process and its descendants: for tests.
 ///
 /// # Errors

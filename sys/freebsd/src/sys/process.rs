@@ -46,6 +46,21 @@ pub fn exec(file: BorrowedFd<'_>, args: &[&CStr], environment: &[&CStr]) -> Errn
     last()
 }
 
+/// Sheds what a session and a user leave on a daemon that somebody started: groups, a login name, a nice value.
+/// The caller leads a session of its own.
+///
+/// # Errors
+/// Those of setgroups(2), setlogin(2) and setpriority(2).
+pub fn be_plain_root() -> Result<()> {
+    let wheel: libc::gid_t = 0;
+    // SAFETY: one group, at a valid place.
+    checked(unsafe { libc::setgroups(1, &raw const wheel) })?;
+    // SAFETY: the name ends with a null.
+    checked(unsafe { libc::setlogin(c"root".as_ptr()) })?;
+    // SAFETY: takes integers.
+    checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) }).map(drop)
+}
+
 /// Sends a signal to the process of a descriptor.
 ///
 /// # Errors

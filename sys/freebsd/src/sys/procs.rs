@@ -18,6 +18,12 @@ pub struct Proc {
     pub started: u64,
     /// What it does.
     pub state: State,
+    /// Processor time that it has used, in microseconds.
+    pub runtime_us: u64,
+    /// Its resident memory, in pages.
+    pub resident: u64,
+    /// How many threads it has.
+    pub threads: u32,
     /// Its effective user.
     pub uid: u32,
     /// The name of its program, cut.
@@ -70,6 +76,20 @@ pub fn get(pid: u32) -> Result<Option<Proc>> {
 /// Those of sysctl(3).
 pub fn all() -> Result<Vec<Proc>> {
     ask(libc::KERN_PROC_PROC, 0)
+}
+
+/// The threads of one process; none when there is no such process.
+///
+/// # Errors
+/// Those of sysctl(3).
+pub fn threads_of(pid: u32) -> Result<Vec<Proc>> {
+    let Ok(pid) = i32::try_from(pid) else {
+        return Ok(Vec::new());
+    };
+    match ask(libc::KERN_PROC_PID | libc::KERN_PROC_INC_THREAD, pid) {
+        Err(Errno::SRCH) => Ok(Vec::new()),
+        answer => answer,
+    }
 }
 
 /// The threads of all processes, each with the number and name of its process.
@@ -127,6 +147,9 @@ fn seen(said: &libc::kinfo_proc, boot: i64) -> Proc {
             SZOMB => State::Zombie,
             _ => State::Other,
         },
+        runtime_us: said.ki_runtime,
+        resident: u64::try_from(said.ki_rssize).unwrap_or(0),
+        threads: said.ki_numthreads.cast_unsigned(),
         uid: said.ki_uid,
         name: String::from_utf8_lossy(&c_text(&said.ki_comm)).into_owned(),
     }

@@ -5,6 +5,7 @@
 //! leftovers are found.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use warder_wire::gateway_priv::Usage;
 use warder_wire::{InstanceTag, LimitState, Limits, LimitsInForce, SandboxId};
@@ -21,11 +22,12 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Finds what this host has to enforce limits with, and makes this instance's groups.
+    /// Finds what this host has to enforce limits with, and makes this instance's groups. Where its sandboxes' trees
+    /// lie matters on other systems.
     ///
     /// # Errors
     /// `System`. A controller that is missing or cannot be used is no error, see [`Self::limits_in_force`].
-    pub fn open(tag: InstanceTag) -> Result<Self> {
+    pub fn open(tag: InstanceTag, _state_dir: &Path) -> Result<Self> {
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").at("read mountinfo")?;
         let name = format!("warder_{tag}");
         let mut hierarchies: Vec<Hierarchy> = Vec::new();

@@ -67,6 +67,16 @@ pub struct Cell {
     pub handle: CellHandle,
 }
 
+impl Cell {
+    /// Kills every process of the cell: they end with its first one, the first of their process-id namespace.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn kill(&self) -> Result<()> {
+        self.process.signal(Signal::Kill)
+    }
+}
+
 /// What the ledger keeps of a cell. The number of its first process is believed only together with
 /// everything else in here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -209,8 +209,8 @@ pub(crate) fn adopted_after_the_spawner_died() {
     let spawner = Process::worker(&keep, || {
         let dir = instance.dir.path().as_os_str().as_encoded_bytes();
         // The groups' descriptors were closed for the worker: it opens them as a privd does.
-        let controllers = cell::Controllers::open(warder_wire::InstanceTag::of_state_dir(dir))
-            .expect("controllers");
+        let tag = warder_wire::InstanceTag::of_state_dir(dir);
+        let controllers = cell::Controllers::open(tag, instance.dir.path()).expect("controllers");
         let spec = cell::CellSpec {
             controllers: &controllers,
             sandbox: &sandbox,

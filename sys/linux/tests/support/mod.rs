@@ -62,7 +62,7 @@ impl Instance {
         let tag = InstanceTag::of_state_dir(dir.path().as_os_str().as_encoded_bytes());
         Self {
             store,
-            controllers: Controllers::open(tag).expect("controllers"),
+            controllers: Controllers::open(tag, dir.path()).expect("controllers"),
             users: UserNamespace::new(range()).expect("user namespace"),
             network: network(network_namespace()),
             dir,

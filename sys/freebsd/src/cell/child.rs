@@ -1,0 +1,119 @@
+//! The child's way from a fork of privd to the agent. Each step says what it needs from those before.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Resource, Rlimit};
+use warder_freebsd_plan::jail::{Value, parameters};
+use warder_freebsd_plan::mounts::{of_cell, of_volume};
+use warder_freebsd_plan::report;
+
+use super::{CellSpec, mounts};
+use crate::error::{At, HostError, Result};
+use crate::process::dies_with;
+use crate::sys::{self, Params};
+
+/// Becomes the agent. Returns only with the reason why not.
+pub(super) fn become_agent(
+    spec: &CellSpec<'_>,
+    jail: &str,
+    parent: Pid,
+    reporter: &OwnedFd,
+) -> HostError {
+    match set_up(spec, jail, parent, reporter) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> Result<Infallible> {
+    let keep = [spec.agent, spec.listener, reporter.as_fd()];
+    sys::fds::close_all_but(&keep).at("close_range")?;
+    sys::signals::reset().at("sigprocmask")?;
+    // Until it is in its jail, by whose name the next privd finds it.
+    if !dies_with(parent) {
+        return Err(HostError::Invalid("privd has ended"));
+    }
+    // Or Ctrl-C on the daemon's terminal would reach every sandbox.
+    rustix::process::setsid().at("setsid")?;
+    sys::process::be_plain_root().at("shed the daemon's session")?;
+    // Modes below are meant as they stand.
+    rustix::process::umask(Mode::empty());
+
+    // As root of the host: the tree, and what is mounted in it.
+    spec.root.materialize(spec.limits.disk_mib)?;
+    let root = spec.root.path();
+    let ruleset = spec.controllers.ruleset();
+    let mut mounted = of_cell(spec.root.host_base(), ruleset, spec.limits);
+    let volumes = spec.root.volumes();
+    mounted.extend(volumes.map(|(from, place)| of_volume(from, place.as_str())));
+    mounts::make(root, &mounted)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    limit()?;
+
+    // The agent finds nothing but these; the sources move away from 3 first.
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .at("open /dev/null")?;
+    let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
+    let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
+    let reporter = rustix::io::fcntl_dupfd_cloexec(reporter, 4).at("dup")?;
+    for standard in 0..3 {
+        sys::fds::place(null.as_fd(), standard).at("dup2")?;
+    }
+    sys::fds::close_all_on_exec().at("close_range")?;
+    sys::fds::place(listener.as_fd(), 3).at("dup2")?;
+
+    enter_jail(spec, jail)?;
+    sys::procctl::outlive_parent().at("procctl")?;
+    rustix::io::write(&reporter, &[report::READY]).at("report")?;
+    Err(sys::process::exec(agent.as_fd(), &[c"envd"], &[])).at("exec the agent")
+}
+
+/// Makes the jail with this process in it: when it ends, the jail does.
+fn enter_jail(spec: &CellSpec<'_>, jail: &str) -> Result<()> {
+    let ruleset = spec.controllers.ruleset();
+    let mut params = Params::new();
+    for (name, value) in parameters(jail, spec.sandbox, spec.root.path(), ruleset) {
+        match value {
+            Value::Flag => params.push_flag(name),
+            Value::Int(number) => params.push_int(name, number),
+            Value::Text(text) => params.push_text(name, text),
+            Value::Path(path) => params.push_text(name, path),
+        }
+    }
+    match spec
+        .controllers
+        .processors(spec.limits, spec.network.counter)
+    {
+        None => sys::jail::create_and_attach(&params)
+            .at("make the cell's jail")
+            .map(drop),
+        Some(processors) => {
+            // It must be there before anything is in it; what is left of it is removed by its name.
+            let jid = sys::jail::create(&params.flag("persist")).at("make the cell's jail")?;
+            sys::cpuset::confine_jail(jid, &processors).at("confine a jail to processors")?;
+            sys::jail::attach(jid).at("enter the cell's jail")
+        }
+    }
+}
+
+/// Limits of each process, which root in a jail can raise: those of the jail as a whole are rctl(4)'s. None that
+/// counts by user, since users of all jails and of the host have the same numbers.
+fn limit() -> Result<()> {
+    let set = |resource, most: Option<u64>| {
+        let hard = rustix::process::getrlimit(resource).maximum;
+        let limit = match (most, hard) {
+            (Some(most), Some(hard)) => Some(most.min(hard)),
+            (most, hard) => most.or(hard),
+        };
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        rustix::process::setrlimit(resource, limit).at("setrlimit")
+    };
+    set(Resource::Core, Some(0))?;
+    set(Resource::Nofile, Some(65_536))?;
+    set(Resource::Nproc, None)
+}
