@@ -2,7 +2,9 @@
 //!
 //! The last close of a socket that lingers waits (socket(7), SO_LINGER). A peer that passes descriptors can hide
 //! such a socket unread in the queue of another one, and before Linux 6.8 whoever closes any Unix socket collects
-//! the garbage of strangers too. No call closes without waiting, but the wait ends with a signal.
+//! the garbage of strangers too. No call closes without waiting, but the wait ends with a signal. FreeBSD closes the
+//! Unix sockets that lie in a queue on a thread of the kernel's own, but others on the closing one (unp_discard,
+//! uipc_usrreq.c; soclose, uipc_socket.c).
 
 use std::io;
 use std::time::Duration;
@@ -11,11 +13,9 @@ use std::time::Duration;
 /// the process.
 #[derive(Debug)]
 pub struct Watchdog {
-    #[cfg(target_os = "linux")]
     timer: libc::timer_t,
 }
 
-#[cfg(target_os = "linux")]
 impl Watchdog {
     /// For the calling thread. Takes over SIGALRM, whose handler does nothing; calls that can go on afterwards do
     /// (SA_RESTART, signal(7)).
@@ -36,7 +36,7 @@ impl Watchdog {
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = libc::SIGALRM;
-        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+        event.sigev_notify_thread_id = own_number();
         let mut timer = std::ptr::null_mut();
         // SAFETY: both point to values of the right type that outlive the call.
         let made =
@@ -71,15 +71,15 @@ impl Watchdog {
     }
 }
 
-/// FreeBSD closes what lies in queues on a thread of the kernel's own (unp_discard, uipc_usrreq.c).
-#[cfg(not(target_os = "linux"))]
-#[allow(missing_docs, clippy::missing_errors_doc, reason = "as on Linux")]
-impl Watchdog {
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
+/// The calling thread's number, as timers name it.
+#[cfg(target_os = "linux")]
+fn own_number() -> libc::pid_t {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
 
-    pub fn arm(&self, _limit: Duration) {}
-
-    pub fn disarm(&self) {}
+/// The calling thread's number, as timers name it.
+#[cfg(target_os = "freebsd")]
+fn own_number() -> libc::lwpid_t {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::pthread_getthreadid_np() }
 }
