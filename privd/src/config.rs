@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub storage_reserve_mib: u32,
     /// Whether sandboxes live on when privd is stopped cleanly.
     pub keep_on_stop: bool,
+    /// Whether privd was started to remove everything, and nothing else.
+    pub purge: bool,
     /// Whether the memory of paused sandboxes is pushed out.
     pub pause_reclaim: bool,
     /// What sandboxes resolve names with; none: the operator's, or those of the host that they can reach.
@@ -119,6 +121,22 @@ impl Config {
                 })?;
         }
         draft.finish().map_err(ConfigError::Whole)
+    }
+
+    /// The same, to end every sandbox and leave the host: nothing is served, and whoever asked reads the log.
+    #[must_use]
+    pub(crate) fn for_purge(self) -> Self {
+        Self {
+            purge: true,
+            keep_on_stop: false,
+            listen: Vec::new(),
+            listen_fds: Vec::new(),
+            tls_listen: Vec::new(),
+            tls_listen_fds: Vec::new(),
+            certificates: Vec::new(),
+            log_file: None,
+            ..self
+        }
     }
 
     /// The run directory of the instance `tag`.
@@ -275,6 +293,7 @@ impl Draft {
             ready_slots: self.ready_slots.unwrap_or(32),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
+            purge: false,
             pause_reclaim: self.pause_reclaim.unwrap_or(false),
             resolvers: self.resolvers,
             dns_servers: self.dns_servers,

@@ -34,27 +34,29 @@ use std::process::ExitCode;
 const USAGE: u8 = 64;
 const CONFIG: u8 = 78;
 
-const HELP: &str =
-    "usage: privd -f FILE      serve as FILE says\n       privd -t -f FILE   only check FILE\n";
+const HELP: &str = "usage: privd -f FILE      serve as FILE says\n       privd -t -f FILE   only check FILE\n       privd -p -f FILE   end every sandbox, remove what the instance has on this host\n";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (path, check_only) = match args[..] {
-        ["-f", path] => (path, false),
-        ["-t", "-f", path] => (path, true),
+    let (path, option) = match args[..] {
+        ["-f", path] => (path, ""),
+        [option @ ("-t" | "-p"), "-f", path] => (path, option),
         _ => return fail(USAGE, HELP.trim_end()),
     };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) => return fail(CONFIG, &format!("{path}: {e}")),
     };
-    let config = match config::Config::parse(&text) {
+    let mut config = match config::Config::parse(&text) {
         Ok(config) => config,
         Err(e) => return fail(CONFIG, &format!("{path}: {e}")),
     };
-    if check_only {
+    if option == "-t" {
         return ExitCode::SUCCESS;
+    }
+    if option == "-p" {
+        config = config.for_purge();
     }
     if !rustix::process::geteuid().is_root() {
         return fail(1, "must be started by root");

@@ -205,7 +205,11 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         .posts
         .keys()
         .copied()
-        .filter(|role| *role != Role::Gateway)
+        .filter(|role| match role {
+            Role::Net => true,
+            Role::Gateway => false,
+            Role::Plugin(_) | Role::Egress => !privd.config.purge,
+        })
         .collect::<Vec<_>>()
     {
         privd.start(role);

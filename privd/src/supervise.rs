@@ -423,6 +423,7 @@ impl Privd {
             }
         }
         match role {
+            Role::Net if self.config.purge => self.begin_stop(),
             Role::Net => {
                 self.join_net();
                 self.start_gateway();

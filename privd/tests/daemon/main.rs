@@ -43,7 +43,7 @@ fn main() {
         std::process::exit(status.code().unwrap_or(1));
     }
     let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn()); 30] = [
+    let tests: [(&str, fn()); 31] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -73,6 +73,10 @@ fn main() {
         (
             "kept_sandboxes_wait_for_the_next_privd",
             kept_sandboxes_wait_for_the_next_privd,
+        ),
+        (
+            "a_purge_ends_what_a_stop_kept",
+            a_purge_ends_what_a_stop_kept,
         ),
         ("a_paused_sandbox_wakes", pause::a_paused_sandbox_wakes),
         ("deadlines_pause", pause::deadlines_pause),
@@ -593,6 +597,17 @@ fn kept_sandboxes_wait_for_the_next_privd() {
     stage.start_privd();
     assert_eq!(stage.agent_pid(&a), agent);
     stage.stop_clean();
+}
+
+fn a_purge_ends_what_a_stop_kept() {
+    let mut stage = Instance::start("on_stop keep");
+    let a = id(15);
+    stage.create(&a);
+    let agent = stage.agent_pid(&a);
+    assert_eq!(stage.terminate(), 0);
+    assert!(stage::alive(agent));
+    assert_eq!(stage.cells(), 1);
+    stage.purge();
 }
 
 fn a_burst_of_sandboxes() {

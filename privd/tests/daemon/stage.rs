@@ -704,9 +704,28 @@ impl Instance {
         status.code().unwrap_or(-1)
     }
 
+    /// Has a privd of its own remove what one that was stopped has kept. Only netd is needed for that.
+    pub(crate) fn purge(mut self) {
+        let child = Command::new(env!("CARGO_BIN_EXE_privd"))
+            .arg("-p")
+            .arg("-f")
+            .arg(self.dir.path().join("conf"))
+            .stdin(Stdio::null())
+            .spawn();
+        self.privd = Some(child.expect("starts"));
+        self.take(Part::Net);
+        let mut privd = self.privd.take().expect("runs");
+        assert!(privd.wait().expect("own").success());
+        self.nothing_left();
+    }
+
     /// Ends the instance and checks that nothing is left of it.
     pub(crate) fn stop_clean(mut self) {
         assert_eq!(self.terminate(), 0, "privd's log:\n{}", self.log());
+        self.nothing_left();
+    }
+
+    fn nothing_left(&self) {
         assert_eq!(self.cells(), 0);
         assert!(!self.run_dir().exists());
         for sub in ["cells", "trash"] {
