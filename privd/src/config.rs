@@ -395,6 +395,8 @@ fn domain(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const GOOD: &str = "# comment\nstate_dir /var/lib/warder\nlisten 127.0.0.1:3000\n\nlisten [::1]:3000\n\
@@ -516,7 +518,7 @@ mod tests {
 
     #[test]
     fn the_sample_is_one_with_every_keyword() {
-        let sample = include_str!("../../docs/privd.conf.sample");
+        let sample = include_str!("../../docs/warder.conf.sample");
         let config = Config::parse(sample).expect("good");
         assert_eq!(config.template_networks, TemplateBounds::default());
         let uncommented: String = sample
@@ -528,6 +530,26 @@ mod tests {
             .collect();
         let config = Config::parse(&uncommented).expect("good");
         assert_ne!(config.template_networks, TemplateBounds::default());
+    }
+
+    #[test]
+    fn the_manual_page_has_every_keyword_and_no_other() {
+        let page = include_str!("../../docs/man/warder.conf.5");
+        let described = page.lines().filter_map(|line| line.strip_prefix(".It Ic "));
+        let described: BTreeSet<&str> = described
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        for keyword in &described {
+            let said = Draft::default().set(keyword, "?");
+            let unknown = format!("unknown keyword `{keyword}`");
+            assert_ne!(said, Err(unknown), "not taken any more");
+        }
+        let sample = include_str!("../../docs/warder.conf.sample");
+        let lines = sample.lines().map(|line| line.trim_start_matches('#'));
+        let keywords = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+        for keyword in keywords.filter_map(|line| line.split(' ').next()) {
+            assert!(described.contains(keyword), "{keyword} is not described");
+        }
     }
 
     proptest::proptest! {

@@ -407,6 +407,30 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    /// Every command and option, with what it lies below.
+    fn named(command: &clap::Command, above: &str, out: &mut Vec<String>) {
+        let own = command.get_opts().chain(command.get_arguments());
+        let long = own.filter_map(clap::Arg::get_long);
+        out.extend(long.map(|name| format!("Fl -{name}")));
+        for below in command.get_subcommands() {
+            let name = format!("{above}{}", below.get_name());
+            if below.get_subcommands().next().is_none() {
+                out.push(format!("Cm {name}"));
+            }
+            named(below, &format!("{name} "), out);
+        }
+    }
+
+    #[test]
+    fn the_manual_page_has_every_command_and_option() {
+        let page = include_str!("../../../docs/man/warder.8");
+        let mut all = Vec::new();
+        named(&Args::command(), "", &mut all);
+        assert!(all.len() > 40, "{all:?}");
+        let missing: Vec<_> = all.iter().filter(|name| !page.contains(*name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn a_command_keeps_its_own_options() {
         let args = Args::try_parse_from([
