@@ -55,6 +55,9 @@ pub(crate) struct Config {
     pub operator_group: Option<String>,
     /// The static agent that becomes pid 1 of every sandbox.
     pub agent: PathBuf,
+    /// The dataset of ZFS that trees, templates and volumes are made below; none: the one that the state directory lies
+    /// in.
+    pub zfs_dataset: Option<String>,
     /// Sandboxes at most; the id range may allow fewer.
     pub max_sandboxes: u32,
     /// Network slots kept ready.
@@ -170,6 +173,7 @@ struct Draft {
     domains: Vec<String>,
     operator_group: Option<String>,
     agent: Option<PathBuf>,
+    zfs_dataset: Option<String>,
     max_sandboxes: Option<u32>,
     ready_slots: Option<u32>,
     storage_reserve_mib: Option<u32>,
@@ -199,6 +203,8 @@ impl Draft {
             "tls_chain" => many(&mut self.tls_chains, path(value)?, MAX_CERTIFICATES),
             "tls_key" => many(&mut self.tls_keys, path(value)?, MAX_CERTIFICATES),
             "operator_group" => once(&mut self.operator_group, value.to_owned()),
+            // The store says what a name of a dataset is.
+            "zfs_dataset" => once(&mut self.zfs_dataset, value.to_owned()),
             "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
             "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
             "storage_reserve_mib" => {
@@ -289,6 +295,7 @@ impl Draft {
             },
             operator_group: self.operator_group,
             agent: need(self.agent, "agent")?,
+            zfs_dataset: self.zfs_dataset,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
             ready_slots: self.ready_slots.unwrap_or(32),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),

@@ -176,7 +176,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         watch: watch::Set::new()?,
         tokens: BTreeMap::new(),
         next_token: 0,
-        store: Store::open(&state_dir)?,
+        store: Store::open(&state_dir, config.zfs_dataset.as_deref())?,
         controllers,
         jobs: Vec::new(),
         trash: false,

@@ -115,8 +115,13 @@ impl Store {
     /// Opens, and where needed makes, the storage in `state_dir`, which must exist.
     ///
     /// # Errors
-    /// `System`.
-    pub fn open(state_dir: &Path) -> Result<Self> {
+    /// `System`; `Unsupported` where a dataset of ZFS is named.
+    pub fn open(state_dir: &Path, dataset: Option<&str>) -> Result<Self> {
+        if dataset.is_some() {
+            return Err(HostError::Unsupported {
+                operation: "storage on a dataset of ZFS (`zfs_dataset`)",
+            });
+        }
         let path = std::fs::canonicalize(state_dir).at("find the state directory")?;
         let directory =
             rustix::fs::open(&path, DIRECTORY, Mode::empty()).at("open the state directory")?;

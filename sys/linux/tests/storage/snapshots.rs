@@ -311,7 +311,8 @@ pub(crate) fn what_was_being_made_is_discarded() {
                 .expect("a draft");
             std::fs::rename(layers.join(&hidden), layers.join(&hidden[1..])).expect("rename");
         }
-        instance.store = warder_linux::storage::Store::open(instance.dir.path()).expect("open");
+        instance.store =
+            warder_linux::storage::Store::open(instance.dir.path(), None).expect("open");
         assert_eq!(instance.layers(), 3, "stage {stage}");
         assert!(!instance.store.has_template(&name) && !instance.store.is_drafted(&name));
     }
@@ -319,7 +320,7 @@ pub(crate) fn what_was_being_made_is_discarded() {
     let whole = TemplateName::new("whole").expect("a name");
     let clone = instance.clone("whole", ids);
     instance.store.discard_template(&whole).expect("discard");
-    instance.store = warder_linux::storage::Store::open(instance.dir.path()).expect("open");
+    instance.store = warder_linux::storage::Store::open(instance.dir.path(), None).expect("open");
     assert_eq!(instance.layers(), 3);
     let running = instance
         .start(&clone, "whole", None, &LIMITS, &[])

@@ -255,7 +255,7 @@ pub(crate) fn a_full_disk_is_told() {
         // As it was laid out formerly.
         let tree = mount.join("templates/own/tree");
         std::fs::create_dir_all(tree).expect("template");
-        let mut store = Store::open(&mount).expect("store");
+        let mut store = Store::open(&mount, None).expect("store");
         let _ = std::fs::write(mount.join("filler"), vec![0; 4 << 20]);
         let name = TemplateName::new("own").expect("name");
         let sandbox = random_id();

@@ -58,7 +58,7 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::open(dir.path()).expect("store");
+        let store = Store::open(dir.path(), None).expect("store");
         let tag = InstanceTag::of_state_dir(dir.path().as_os_str().as_encoded_bytes());
         Self {
             store,
