@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use warder_egress_sys::{Datagrams, PacketLog};
+use warder_confine::limit_received;
+use warder_egress_sys::{Datagrams, Origins, PacketLog};
 use warder_ipc::check;
 use warder_wire::egress_gateway::Why;
 
@@ -36,32 +37,45 @@ pub struct TrafficError(pub(crate) &'static str);
 /// [`TrafficError`].
 pub(crate) fn begin(egress: &Arc<Egress>, fds: Vec<OwnedFd>) -> Result<(), TrafficError> {
     let mut fds = fds.into_iter();
-    let (Some(listener), Some(datagrams), log, None) =
-        (fds.next(), fds.next(), fds.next(), fds.next())
+    let (Some(listener), Some(datagrams), log, origins, None) =
+        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
     else {
         return Err(TrafficError("too few or too many"));
     };
+    let origins =
+        Origins::new(origins).map_err(|_| TrafficError("no way to ask what was meant"))?;
+    let origins = Arc::new(origins);
     check::tcp_listener(listener.as_fd()).map_err(|_| TrafficError("no TCP listener"))?;
+    // Connections begin with the rights of their listener.
+    for socket in [&listener, &datagrams] {
+        limit_received(socket.as_fd())
+            .map_err(|_| TrafficError("a socket that cannot be limited"))?;
+    }
     let listener = TcpListener::from(listener);
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(listener))
         .map_err(|_| TrafficError("a TCP listener that cannot be watched"))?;
-    let datagrams = Datagrams::new(datagrams).map_err(|_| TrafficError("no UDP socket"))?;
+    let datagrams = Datagrams::new(datagrams, Arc::clone(&origins))
+        .map_err(|_| TrafficError("no UDP socket"))?;
     if let Some(log) = log {
-        let log = PacketLog::new(log).map_err(|_| TrafficError("no netfilter log"))?;
+        let log = PacketLog::new(log).map_err(|_| TrafficError("no log of refused packets"))?;
         tokio::spawn(packets::follow(Arc::clone(egress), log));
     }
     tokio::spawn(dns::udp::serve(Arc::clone(egress), datagrams));
-    tokio::spawn(connections(Arc::clone(egress), listener));
+    tokio::spawn(connections(Arc::clone(egress), origins, listener));
     Ok(())
 }
 
-async fn connections(egress: Arc<Egress>, listener: tokio::net::TcpListener) {
+async fn connections(
+    egress: Arc<Egress>,
+    origins: Arc<Origins>,
+    listener: tokio::net::TcpListener,
+) {
     let strangers = Arc::new(Semaphore::new(STRANGERS));
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => arrived(&egress, &strangers, stream, peer),
+            Ok((stream, peer)) => arrived(&egress, &origins, &strangers, stream, peer),
             Err(error) => {
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -72,11 +86,20 @@ async fn connections(egress: Arc<Egress>, listener: tokio::net::TcpListener) {
 }
 
 /// Begins to serve a connection. What is dropped here is reset.
-fn arrived(egress: &Arc<Egress>, strangers: &Arc<Semaphore>, stream: TcpStream, peer: SocketAddr) {
+fn arrived(
+    egress: &Arc<Egress>,
+    origins: &Origins,
+    strangers: &Arc<Semaphore>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let Ok(client) = Connection::new(stream) else {
         return;
     };
-    let (SocketAddr::V4(peer), Some(meant)) = (peer, client.meant()) else {
+    let SocketAddr::V4(peer) = peer else {
+        return;
+    };
+    let Some(meant) = client.meant(origins, peer) else {
         return;
     };
     let known = egress.sandboxes.at(*peer.ip());

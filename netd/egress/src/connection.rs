@@ -1,12 +1,13 @@
 //! Connections that leave nothing behind.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
+use warder_egress_sys::Origins;
 
 /// Asked of a silent peer after this long, then three times `PAUSE` apart.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -56,10 +57,10 @@ impl Connection {
         self.finish();
     }
 
-    /// The address the peer meant, for one that was redirected here.
-    pub(crate) fn meant(&self) -> Option<std::net::SocketAddrV4> {
+    /// The address that `peer` meant, for one that was redirected here.
+    pub(crate) fn meant(&self, origins: &Origins, peer: SocketAddrV4) -> Option<SocketAddrV4> {
         match self.stream.local_addr() {
-            Ok(SocketAddr::V4(address)) => Some(address),
+            Ok(SocketAddr::V4(at)) => origins.of_connection(peer, at).ok(),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::dns::answer::{self, Answer, Read, Reply};
 use crate::dns::question::{Asked, Unfit};
-use crate::packets::nflog;
+use crate::packets::{nflog, pflog};
 
 /// What a guest asks.
 pub fn question(message: &[u8]) {
@@ -54,4 +54,10 @@ pub fn packets(piece: &[u8]) {
     let mut count = 0;
     nflog::packets(piece, |_| count += 1);
     assert!(count <= piece.len() / 40, "each has a header and a packet");
+    let mut count = 0;
+    pflog::packets(piece, |_| count += 1);
+    assert!(
+        count <= piece.len() / 114,
+        "each has both headers and a packet"
+    );
 }

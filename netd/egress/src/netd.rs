@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use warder_confine::limit_received;
 use warder_ipc::aio::{CallError, Caller};
 use warder_wire::FaultCode;
 use warder_wire::net_egress::{Answer, Ask, Event};
@@ -76,6 +77,7 @@ impl Netd {
         match self.0.call(ask, Vec::new(), ASK_TIMEOUT).await {
             Ok((Answer::Socket, fds)) => {
                 let [fd]: [OwnedFd; 1] = fds.try_into().map_err(|_| DialError::Netd(None))?;
+                limit_received(fd.as_fd()).map_err(|_| DialError::Netd(None))?;
                 Ok(fd)
             }
             Err(CallError::Fault(fault)) => Err(match fault.code {
@@ -145,6 +147,17 @@ impl Netd {
             stream: true,
         };
         connected(self.socket(sandbox, ask).await?).await
+    }
+
+    /// Has netd send a datagram to a port of `sandbox`, where this process cannot. It may be lost.
+    pub(crate) async fn reply(&self, sandbox: &Sandbox, port: u16, bytes: Vec<u8>) {
+        let ask = Ask::Reply {
+            sandbox: sandbox.id.clone(),
+            port,
+            bytes,
+        };
+        // A channel that is gone ends the process elsewhere.
+        let _ = self.0.post(ask, Vec::new()).await;
     }
 
     async fn settled(&self, serial: u64) {

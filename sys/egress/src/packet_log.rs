@@ -9,11 +9,25 @@ use rustix::net::sockopt;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::LogFormat;
+
+/// The largest piece that is read at once; the kernel sends what it has collected.
+const PIECE: usize = 64 * 1024;
+
 /// Messages of the log, as the kernel sends them.
 #[derive(Debug)]
 pub struct PacketLog(AsyncFd<OwnedFd>);
 
 impl PacketLog {
+    /// How the pieces are to be read.
+    pub const FORMAT: LogFormat = LogFormat::Nflog;
+
+    /// How many bytes the buffer should have.
+    #[must_use]
+    pub fn piece(&self) -> usize {
+        PIECE
+    }
+
     /// Takes over the socket; must be called on the runtime.
     ///
     /// # Errors

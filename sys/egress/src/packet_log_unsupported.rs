@@ -8,6 +8,15 @@ use std::os::fd::OwnedFd;
 pub struct PacketLog(std::convert::Infallible);
 
 impl PacketLog {
+    /// As on Linux.
+    pub const FORMAT: crate::LogFormat = crate::LogFormat::Nflog;
+
+    /// As on Linux.
+    #[must_use]
+    pub fn piece(&self) -> usize {
+        match self.0 {}
+    }
+
     /// # Errors
     /// Always.
     pub fn new(_fd: OwnedFd) -> io::Result<Self> {

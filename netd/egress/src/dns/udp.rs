@@ -18,8 +18,8 @@ use crate::sandboxes::Sandbox;
 
 /// Pause after a datagram could not be received.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The largest message of a guest.
-const MOST: usize = 4096;
+/// The largest message of a guest, and to one.
+const MOST: usize = warder_wire::net_egress::REPLY;
 /// How long a server has for the answer to a guest's own message; the guest asks again.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that are looked at for one question; more is an attempt to guess.
@@ -81,7 +81,12 @@ fn begin(
         let work = answer(&egress, &flow, route, &message);
         // A guest that takes no answer has none.
         if let Some(Some(reply)) = flow.unless_ended(work).await {
-            let _ = socket.send(&reply, route.server, got.from);
+            if Datagrams::ANSWERS {
+                let _ = socket.send(&reply, route.server, got.from);
+            } else {
+                let sandbox = flow.sandbox();
+                egress.netd.reply(sandbox, got.from.port(), reply).await;
+            }
         }
     });
 }

@@ -1,25 +1,30 @@
-//! Packets that the rules in the kernel have refused, as the netfilter log shows them.
+//! Packets that the rules in the kernel have refused, as its log shows them.
 
 use std::sync::Arc;
 
-use warder_egress_sys::PacketLog;
+use warder_egress_sys::{LogFormat, PacketLog};
 use warder_wire::Policy;
 use warder_wire::egress_gateway::Why;
 
 use crate::egress::Egress;
-use nflog::{Packet, Word};
+use packet::{Packet, Word};
 
 pub(crate) mod nflog;
-
-/// The largest piece of the log that is read at once; the kernel sends what it has collected.
-const PIECE: usize = 64 * 1024;
+mod packet;
+pub(crate) mod pflog;
 
 /// Tells of every packet in the log, until the log ends.
 pub(crate) async fn follow(egress: Arc<Egress>, log: PacketLog) {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; log.piece()];
     loop {
         match log.recv(&mut buffer).await {
-            Ok(length) => nflog::packets(&buffer[..length], |packet| refused(&egress, &packet)),
+            Ok(length) => {
+                let each = |packet| refused(&egress, &packet);
+                match PacketLog::FORMAT {
+                    LogFormat::Nflog => nflog::packets(&buffer[..length], each),
+                    LogFormat::Pflog => pflog::packets(&buffer[..length], each),
+                }
+            }
             // The kernel had no room for some: there are more.
             Err(error)
                 if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>

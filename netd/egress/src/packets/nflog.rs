@@ -1,7 +1,7 @@
-//! Reads the netfilter log (`linux/netfilter/nfnetlink_log.h`) and the packets in it (RFC 791, RFC 9293, RFC 768).
-//! The frame around is the kernel's, the packet is whatever a sandbox has sent.
+//! Reads the netfilter log (`linux/netfilter/nfnetlink_log.h`). The frame around is the kernel's, the packet is whatever
+//! a sandbox has sent.
 
-use std::net::Ipv4Addr;
+use super::packet::{Packet, Word, four, ipv4, two};
 
 /// `NFNL_SUBSYS_ULOG` and `NFULNL_MSG_PACKET`: one packet.
 const PACKET: u16 = 4 << 8;
@@ -15,39 +15,14 @@ const MESSAGE: usize = 16;
 const GENERIC: usize = 4;
 const ATTRIBUTE: usize = 4;
 
-/// Why the rules have refused it, from the prefix that they log it with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Word {
-    /// For its address.
-    Address,
-    /// QUIC, while names are in use.
-    Quic,
-    /// There are as many flows as there may be.
-    TooMany,
-}
-
-impl Word {
-    fn read(prefix: &[u8]) -> Option<Self> {
-        match prefix.strip_suffix(b"\0").unwrap_or(prefix) {
-            b"address" => Some(Self::Address),
-            b"quic" => Some(Self::Quic),
-            b"toomany" => Some(Self::TooMany),
-            _ => None,
-        }
+/// The word in the prefix that the rules log it with.
+fn word(prefix: &[u8]) -> Option<Word> {
+    match prefix.strip_suffix(b"\0").unwrap_or(prefix) {
+        b"address" => Some(Word::Address),
+        b"quic" => Some(Word::Quic),
+        b"toomany" => Some(Word::TooMany),
+        _ => None,
     }
-}
-
-/// A refused packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Packet {
-    pub(crate) from: Ipv4Addr,
-    pub(crate) to: Ipv4Addr,
-    /// IP protocol number.
-    pub(crate) protocol: u8,
-    /// The port it was for; zero where there is none, or the packet is a later fragment.
-    pub(crate) port: u16,
-    /// Why.
-    pub(crate) word: Option<Word>,
 }
 
 /// Calls `each` for every IPv4 packet in a piece of the log. What cannot be read is passed over.
@@ -58,7 +33,7 @@ pub(crate) fn packets(mut piece: &[u8], mut each: impl FnMut(Packet)) {
             && let Some(payload) = find(attributes, PAYLOAD)
             && let Some(packet) = ipv4(payload)
         {
-            let word = find(attributes, PREFIX).and_then(Word::read);
+            let word = find(attributes, PREFIX).and_then(word);
             each(Packet { word, ..packet });
         }
         piece = rest;
@@ -92,40 +67,10 @@ fn aligned(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-fn two(bytes: &[u8], at: usize) -> Option<[u8; 2]> {
-    bytes.get(at..at + 2)?.try_into().ok()
-}
-
-fn four(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
-    bytes.get(at..at + 4)?.try_into().ok()
-}
-
-/// The beginning of a packet, as much of it as the log has.
-fn ipv4(packet: &[u8]) -> Option<Packet> {
-    const FRAGMENT: u16 = 0x1fff;
-    let first = *packet.first()?;
-    let header = usize::from(first & 0xf) * 4;
-    if first >> 4 != 4 || header < 20 {
-        return None;
-    }
-    let protocol = *packet.get(9)?;
-    let from = Ipv4Addr::from(four(packet, 12)?);
-    let to = Ipv4Addr::from(four(packet, 16)?);
-    let fragment = u16::from_be_bytes(two(packet, 6)?) & FRAGMENT != 0;
-    // TCP, UDP, DCCP, SCTP and UDP-Lite have the port in the same place.
-    let ports = matches!(protocol, 6 | 17 | 33 | 132 | 136) && !fragment;
-    let port = two(packet, header + 2).filter(|_| ports);
-    Some(Packet {
-        from,
-        to,
-        protocol,
-        port: port.map_or(0, u16::from_be_bytes),
-        word: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -212,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_prefix_says_why() {
-        for (prefix, word) in [
+        for (prefix, wanted) in [
             (&b"address\0"[..], Some(Word::Address)),
             (b"quic\0", Some(Word::Quic)),
             (b"toomany", Some(Word::TooMany)),
@@ -225,7 +170,7 @@ mod tests {
             ];
             let mut found = Vec::new();
             packets(&logged(PACKET, &attributes), |p| found.push(p.word));
-            assert_eq!(found, [word]);
+            assert_eq!(found, [wanted]);
         }
     }
 
