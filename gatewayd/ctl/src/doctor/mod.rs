@@ -1,6 +1,8 @@
 //! `doctor`: what this host offers, what it lacks, and the command that gets it.
 
 mod checks;
+mod freebsd;
+mod linux;
 
 use http::Method;
 use serde_json::{Value, json};

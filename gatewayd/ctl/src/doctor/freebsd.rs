@@ -1,0 +1,365 @@
+//! What Warder needs of a FreeBSD host, each with the line that gets it: loader.conf(5), sysctl.conf(5), rc.conf(5),
+//! pf.conf(5).
+
+use std::process::{Command, Stdio};
+
+use super::checks::{Check, Need, at_least};
+
+/// A program of the base system with its arguments; what it printed, if it ended well.
+type Ask<'a> = &'a dyn Fn(&str, &[&str]) -> Option<String>;
+
+/// Asks the host.
+pub(super) fn asked(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}
+
+/// Everything, for a system of this release.
+pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
+    let mut checks = vec![Check {
+        name: "FreeBSD 14.3 or newer",
+        need: Need::Required,
+        present: at_least(release, (14, 3)),
+        finding: release.to_owned(),
+        fix: "freebsd-update -r 15.1-RELEASE upgrade",
+    }];
+    checks.extend(FEATURES.map(|feature| feature.look(ask)));
+    checks.extend(MODULES.map(|module| module.look(ask)));
+    checks.push(filter(ask));
+    checks.extend(HOOKS.map(|hook| hook.look(ask)));
+    checks.push(anchors(ask));
+    checks
+}
+
+/// A number of sysctl(8) that must not be 0.
+struct Feature {
+    name: &'static str,
+    variable: &'static str,
+    need: Need,
+    without: &'static str,
+    fix: &'static str,
+}
+
+const FEATURES: [Feature; 5] = [
+    Feature {
+        name: "networks of jails (VIMAGE)",
+        variable: "kern.features.vimage",
+        need: Need::Required,
+        without: "jails have no network of their own",
+        fix: "use a kernel with `options VIMAGE` (GENERIC has it)",
+    },
+    Feature {
+        name: "Capsicum",
+        variable: "kern.features.security_capability_mode",
+        need: Need::Required,
+        without: "the daemons cannot be confined",
+        fix: "use a kernel with `options CAPABILITY_MODE` (GENERIC has it)",
+    },
+    Feature {
+        name: "limits of jails (RACCT, RCTL)",
+        variable: "kern.features.rctl",
+        need: Need::Useful,
+        without: "memory, process and processor limits do not hold",
+        fix: "use a kernel with `options RACCT` and `options RCTL` (GENERIC has them)",
+    },
+    Feature {
+        name: "limits of jails enabled",
+        variable: "kern.racct.enable",
+        need: Need::Useful,
+        without: "memory, process and processor limits do not hold",
+        fix: "loader.conf: kern.racct.enable=1   (then reboot)",
+    },
+    Feature {
+        name: "process descriptors",
+        variable: "kern.features.process_descriptors",
+        need: Need::Required,
+        without: "the daemons cannot watch what they start",
+        fix: "use a kernel with `options PROCDESC` (GENERIC has it)",
+    },
+];
+
+impl Feature {
+    fn look(self, ask: Ask<'_>) -> Check {
+        let value = ask("/sbin/sysctl", &["-n", self.variable]);
+        let value = value.as_deref().map(str::trim);
+        let present = value.is_some_and(|value| value != "0");
+        Check {
+            name: self.name,
+            need: self.need,
+            present,
+            finding: if present { "" } else { self.without }.to_owned(),
+            fix: self.fix,
+        }
+    }
+}
+
+/// A module, loaded or part of the kernel (kldstat(8), `-m`).
+struct Module {
+    name: &'static str,
+    module: &'static str,
+    need: Need,
+    fix: &'static str,
+}
+
+const MODULES: [Module; 8] = [
+    Module {
+        name: "ZFS",
+        module: "zfs",
+        need: Need::Required,
+        fix: "rc.conf: zfs_enable=\"YES\"; now: kldload zfs",
+    },
+    Module {
+        name: "packet filter",
+        module: "pf",
+        need: Need::Required,
+        fix: "loader.conf: pf_load=\"YES\"; now: kldload pf",
+    },
+    Module {
+        name: "log of the packet filter",
+        module: "pflog",
+        need: Need::Required,
+        fix: "loader.conf: pflog_load=\"YES\"; now: kldload pflog",
+    },
+    Module {
+        name: "pairs of interfaces",
+        module: "if_epair",
+        need: Need::Required,
+        fix: "loader.conf: if_epair_load=\"YES\"; now: kldload if_epair",
+    },
+    Module {
+        name: "nullfs",
+        module: "nullfs",
+        need: Need::Required,
+        fix: "loader.conf: nullfs_load=\"YES\"; now: kldload nullfs",
+    },
+    Module {
+        name: "tmpfs",
+        module: "tmpfs",
+        need: Need::Required,
+        fix: "loader.conf: tmpfs_load=\"YES\"; now: kldload tmpfs",
+    },
+    Module {
+        name: "bounds on bandwidth",
+        module: "dummynet",
+        need: Need::Useful,
+        fix: "loader.conf: dummynet_load=\"YES\"; now: kldload dummynet",
+    },
+    Module {
+        name: "virtual machines",
+        module: "vmm",
+        need: Need::Useful,
+        fix: "loader.conf: vmm_load=\"YES\"; now: kldload vmm",
+    },
+];
+
+impl Module {
+    fn look(self, ask: Ask<'_>) -> Check {
+        let present = ask("/sbin/kldstat", &["-q", "-m", self.module]).is_some();
+        Check {
+            name: self.name,
+            need: self.need,
+            present,
+            finding: if present {
+                String::new()
+            } else {
+                format!("no module {}", self.module)
+            },
+            fix: self.fix,
+        }
+    }
+}
+
+fn filter(ask: Ask<'_>) -> Check {
+    let status = ask("/sbin/pfctl", &["-s", "info"]);
+    let present = status
+        .as_ref()
+        .is_some_and(|text| text.starts_with("Status: Enabled"));
+    Check {
+        name: "packet filter enabled",
+        need: Need::Required,
+        present,
+        finding: match (present, status) {
+            (true, _) => String::new(),
+            (false, Some(text)) => text.lines().next().unwrap_or_default().to_owned(),
+            (false, None) => "cannot be asked (needs root, and the module)".to_owned(),
+        },
+        fix: "rc.conf: pf_enable=\"YES\"; now: service pf start",
+    }
+}
+
+/// A line of the host's own rules by which Warder's are reached.
+struct Hook {
+    name: &'static str,
+    /// What pfctl(8) lists for it, and under which heading.
+    listing: &'static str,
+    listed: &'static str,
+    fix: &'static str,
+}
+
+/// The lines are those of netd's packet filter; a test holds them together.
+const HOOKS: [Hook; 4] = [
+    Hook {
+        name: "hook for frames",
+        listing: "ether",
+        listed: "ether anchor \"warder/*\"",
+        fix: "pf.conf, before other ether rules: ether anchor \"warder/*\"",
+    },
+    Hook {
+        name: "hook for translation",
+        listing: "nat",
+        listed: "nat-anchor \"warder/*\"",
+        fix: "pf.conf, before other nat rules: nat-anchor \"warder/*\"",
+    },
+    Hook {
+        name: "hook for redirection",
+        listing: "nat",
+        listed: "rdr-anchor \"warder/*\"",
+        fix: "pf.conf, before other rdr rules: rdr-anchor \"warder/*\"",
+    },
+    Hook {
+        name: "hook for packets",
+        listing: "rules",
+        listed: "anchor \"warder/*\"",
+        fix: "pf.conf, before other pass and block rules: anchor \"warder/*\" quick",
+    },
+];
+
+impl Hook {
+    fn look(self, ask: Ask<'_>) -> Check {
+        let rules = ask("/sbin/pfctl", &["-s", self.listing]);
+        let lists = |text: &String| text.lines().any(|line| line.starts_with(self.listed));
+        let present = rules.as_ref().is_some_and(lists);
+        Check {
+            name: self.name,
+            need: Need::Required,
+            present,
+            finding: match (present, rules) {
+                (true, _) => String::new(),
+                (false, Some(_)) => "not among the host's rules".to_owned(),
+                (false, None) => "the rules cannot be listed (needs root)".to_owned(),
+            },
+            fix: self.fix,
+        }
+    }
+}
+
+/// Anchors that fit: each sandbox takes one, each instance some more.
+fn anchors(ask: Ask<'_>) -> Check {
+    let limits = ask("/sbin/pfctl", &["-s", "memory"]).unwrap_or_default();
+    let most = limits.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["anchors", "hard", "limit", most] => most.parse::<u32>().ok(),
+            _ => None,
+        }
+    });
+    Check {
+        name: "anchors",
+        need: Need::Useful,
+        present: most.is_some_and(|most| most >= 1536),
+        finding: most.map_or_else(
+            || "how many fit is not known".to_owned(),
+            |most| format!("at most {most}, each sandbox needs one"),
+        ),
+        fix: "pf.conf, at its top: set limit anchors 4096",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host that has everything, with what one program says replaced.
+    fn host(changed: (&str, Option<&str>)) -> Vec<Check> {
+        let ask = |program: &str, arguments: &[&str]| -> Option<String> {
+            let asked = format!("{program} {}", arguments.join(" "));
+            if asked == changed.0 {
+                return changed.1.map(str::to_owned);
+            }
+            let said = match (program, arguments) {
+                ("/sbin/sysctl", ["-n", _]) => "1\n",
+                ("/sbin/kldstat", ["-q", "-m", _]) => "",
+                ("/sbin/pfctl", ["-s", "info"]) => {
+                    "Status: Enabled for 0 days 00:10:00           Debug: Urgent\n"
+                }
+                ("/sbin/pfctl", ["-s", "ether"]) => "ether anchor \"warder/*\" all\n",
+                ("/sbin/pfctl", ["-s", "nat"]) => {
+                    "nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\n"
+                }
+                ("/sbin/pfctl", ["-s", "rules"]) => {
+                    "scrub all fragment reassemble\nanchor \"warder/*\" all quick\n"
+                }
+                ("/sbin/pfctl", ["-s", "memory"]) => {
+                    "states        hard limit   100000\nanchors       hard limit     4096\n"
+                }
+                _ => return None,
+            };
+            Some(said.to_owned())
+        };
+        all("15.1-RELEASE-p1", &ask)
+    }
+
+    fn lacking(changed: (&str, Option<&str>)) -> Vec<String> {
+        let checks = host(changed);
+        checks.iter().filter_map(Check::advice).collect()
+    }
+
+    #[test]
+    fn a_host_with_everything_lacks_nothing() {
+        assert_eq!(lacking(("", None)), [""; 0]);
+    }
+
+    #[test]
+    fn what_lacks_is_named_with_its_line() {
+        for (asked, said, line) in [
+            (
+                "/sbin/sysctl -n kern.racct.enable",
+                Some("0\n"),
+                "loader.conf: kern.racct.enable=1",
+            ),
+            (
+                "/sbin/sysctl -n kern.features.vimage",
+                None,
+                "options VIMAGE",
+            ),
+            (
+                "/sbin/kldstat -q -m if_epair",
+                None,
+                "loader.conf: if_epair_load=\"YES\"",
+            ),
+            (
+                "/sbin/pfctl -s info",
+                Some("Status: Disabled\n"),
+                "rc.conf: pf_enable=\"YES\"",
+            ),
+            (
+                "/sbin/pfctl -s rules",
+                Some("pass all\n"),
+                "anchor \"warder/*\" quick",
+            ),
+            (
+                "/sbin/pfctl -s ether",
+                Some(""),
+                "ether anchor \"warder/*\"",
+            ),
+            (
+                "/sbin/pfctl -s memory",
+                Some("anchors       hard limit      512\n"),
+                "set limit anchors 4096",
+            ),
+        ] {
+            let lacking = lacking((asked, said));
+            assert_eq!(lacking.len(), 1, "{asked}: {lacking:?}");
+            assert!(lacking[0].contains(line), "{asked}: {lacking:?}");
+        }
+        // Two of them are listed together.
+        assert_eq!(lacking(("/sbin/pfctl -s nat", Some("\n"))).len(), 2);
+    }
+}
