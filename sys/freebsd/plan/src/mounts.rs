@@ -4,20 +4,6 @@ use std::path::{Component, Path, PathBuf};
 
 use warder_wire::{Limits, SandboxId};
 
-/// Directories of the host's base system (hier(7)) that make up template `base`: programs, libraries and what
-/// they read, all of it world-readable. Nothing of /etc, /root, /var, /home or /usr/local.
-pub const BASE: [&str; 9] = [
-    "/bin",
-    "/lib",
-    "/libexec",
-    "/sbin",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/libexec",
-    "/usr/sbin",
-    "/usr/share",
-];
-
 /// One mount, in the order in which they are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mount {
@@ -35,20 +21,19 @@ pub struct Mount {
     pub options: Vec<(&'static str, String)>,
 }
 
-/// The mounts of a cell, but volumes.
+/// The mounts of a cell, but volumes. `base` are directories of the host that make up its programs, as paths
+/// below `/`.
 #[must_use]
-pub fn of_cell(host_base: bool, ruleset: u16, limits: &Limits) -> Vec<Mount> {
-    let mut mounts = Vec::new();
-    if host_base {
-        mounts.extend(BASE.map(|place| Mount {
-            kind: "nullfs",
-            place: place.to_owned(),
-            from: Some(place.into()),
-            read_only: true,
-            no_set_id: false,
-            options: Vec::new(),
-        }));
-    }
+pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
+    let of_base = base.iter().map(|path| Mount {
+        kind: "nullfs",
+        place: format!("/{path}"),
+        from: Some(format!("/{path}").into()),
+        read_only: true,
+        no_set_id: false,
+        options: Vec::new(),
+    });
+    let mut mounts: Vec<Mount> = of_base.collect();
     mounts.push(Mount {
         kind: "devfs",
         place: "/dev".to_owned(),
@@ -115,36 +100,19 @@ mod tests {
     };
 
     #[test]
-    fn nothing_of_the_hosts_own_is_shown() {
-        let mounts = of_cell(true, 22_272, &LIMITS);
-        for mount in mounts.iter().filter(|m| m.kind == "nullfs") {
-            assert!(mount.read_only, "{mount:?}");
-            let from = mount.from.as_deref().expect("a directory of the host");
-            assert_eq!(from, Path::new(&mount.place));
-            for own in [
-                "/etc",
-                "/root",
-                "/var",
-                "/home",
-                "/usr/home",
-                "/usr/local",
-                "/usr",
-                "/",
-                "/boot",
-            ] {
-                assert_ne!(from, Path::new(own));
-            }
+    fn what_is_the_hosts_cannot_be_changed() {
+        let mounts = of_cell(&["bin", "usr/lib"], 22_272, &LIMITS);
+        for (mount, place) in mounts.iter().zip(["/bin", "/usr/lib"]) {
+            assert_eq!((mount.kind, mount.place.as_str()), ("nullfs", place));
+            assert_eq!(mount.from.as_deref(), Some(Path::new(place)));
+            assert!(mount.read_only);
         }
-        assert!(
-            of_cell(false, 22_272, &LIMITS)
-                .iter()
-                .all(|m| m.from.is_none())
-        );
+        assert_eq!(mounts.iter().filter(|m| m.from.is_some()).count(), 2);
     }
 
     #[test]
     fn each_cell_has_its_devices_and_a_bounded_tmp() {
-        let mounts = of_cell(false, 22_272, &LIMITS);
+        let mounts = of_cell(&[], 22_272, &LIMITS);
         let dev = mounts.iter().find(|m| m.place == "/dev").expect("/dev");
         assert_eq!(dev.options, [("ruleset", "22272".to_owned())]);
         let tmp = mounts.iter().find(|m| m.place == "/tmp").expect("/tmp");

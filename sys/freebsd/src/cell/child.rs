@@ -12,6 +12,7 @@ use warder_freebsd_plan::report;
 use super::{CellSpec, mounts};
 use crate::error::{At, HostError, Result};
 use crate::process::dies_with;
+use crate::storage::BASE_DIRS;
 use crate::sys::{self, Params};
 
 /// Becomes the agent. Returns only with the reason why not.
@@ -45,7 +46,11 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> R
     spec.root.materialize(spec.limits.disk_mib)?;
     let root = spec.root.path();
     let ruleset = spec.controllers.ruleset();
-    let mut mounted = of_cell(spec.root.host_base(), ruleset, spec.limits);
+    let base: &[&str] = match spec.root.host_base() {
+        true => &BASE_DIRS,
+        false => &[],
+    };
+    let mut mounted = of_cell(base, ruleset, spec.limits);
     let volumes = spec.root.volumes();
     mounted.extend(volumes.map(|(from, place)| of_volume(from, place.as_str())));
     mounts::make(root, &mounted)?;

@@ -1,0 +1,78 @@
+//! Cells that stand still.
+
+use std::time::{Duration, Instant};
+
+use warder_freebsd::sys::procs::{self, State};
+
+use crate::support::{Instance, Running};
+
+fn freeze(instance: &Instance, running: &Running) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let ids = instance.users.range();
+    while !instance
+        .controllers
+        .freeze(&running.sandbox, ids)
+        .expect("freeze")
+    {
+        assert!(Instant::now() < deadline, "it does not stand still");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn stopped_and_gone_on() {
+    let mut instance = Instance::new();
+    let running = instance.cell();
+    // One that forks all the time, one that counts, one that its own user has stopped.
+    running.ok("(while :; do true; /bin/echo x > /dev/null; done) > /dev/null 2>&1 &");
+    running.ok("(i=0; while :; do i=$((i+1)); echo $i > /count; done) > /dev/null 2>&1 &");
+    let own = running.ok("sleep 1000 > /dev/null 2>&1 & kill -STOP $!; echo $!");
+    let own: u32 = own.parse().expect("a number");
+    freeze(&instance, &running);
+    assert!(
+        instance
+            .controllers
+            .is_frozen(&running.sandbox, &running.cell)
+    );
+    let count = instance.tree(&running.sandbox).join("count");
+    let read = || std::fs::read_to_string(&count).expect("a count");
+    let before = read();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(before, read());
+    assert!(!running.answers());
+    let jid = procs::get(running.cell.handle.pid)
+        .expect("asked")
+        .expect("there")
+        .jid;
+    for process in procs::all().expect("processes") {
+        assert!(
+            process.jid != jid || matches!(process.state, State::Stopped | State::Zombie),
+            "{process:?}"
+        );
+    }
+
+    let ids = instance.users.range();
+    instance
+        .controllers
+        .thaw(&running.sandbox, ids)
+        .expect("thaw");
+    assert!(
+        !instance
+            .controllers
+            .is_frozen(&running.sandbox, &running.cell)
+    );
+    // The answer to what was asked meanwhile.
+    assert!(running.hears(Duration::from_secs(10)));
+    assert!(running.answers());
+    std::thread::sleep(Duration::from_millis(500));
+    assert_ne!(before, read());
+    let state = procs::get(own).expect("asked").expect("there").state;
+    assert_eq!(
+        state,
+        State::Stopped,
+        "what the user had stopped stays stopped"
+    );
+
+    // A stopped one can be killed.
+    freeze(&instance, &running);
+    instance.end(running);
+}
