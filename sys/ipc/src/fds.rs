@@ -71,10 +71,6 @@ impl Fds {
         std::mem::take(&mut self.0)
     }
 
-    pub(crate) fn extend(&mut self, more: Fds) {
-        self.0.append(&mut more.take());
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

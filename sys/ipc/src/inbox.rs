@@ -30,11 +30,15 @@ impl Inbox {
         if keeps_boundaries && frame::frame_len(bytes)? != Some(bytes.len()) {
             return Err(IpcError::Violation("a record that is not one frame"));
         }
-        if fds.len() > 0 && !self.bytes.is_empty() {
-            return Err(IpcError::Violation("descriptors inside a frame"));
+        if fds.len() > 0 {
+            if !self.bytes.is_empty() {
+                return Err(IpcError::Violation("descriptors inside a frame"));
+            }
+            // FreeBSD 15 queues them alone when there is room for no byte more, and then tells a sender that does not
+            // wait to send all of it again (uipc_sosend_stream_or_seqpacket, uipc_usrreq.c).
+            self.fds = fds;
         }
         self.bytes.extend_from_slice(bytes);
-        self.fds.extend(fds);
         if self.fds.len() > MAX_FDS || self.bytes.len() > 2 * MAX_FRAME {
             return Err(IpcError::Violation("too much at once"));
         }
@@ -91,6 +95,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn descriptors_sent_again_count_once() {
+        let frame = encode(&7_u64).expect("fits");
+        let null = || std::fs::File::open("/dev/null").expect("null").into();
+        let mut inbox = Inbox::default();
+        inbox
+            .push(&[], Fds::from(vec![null(), null()]), false)
+            .expect("none of its bytes");
+        inbox
+            .push(&frame, Fds::from(vec![null(), null()]), false)
+            .expect("all of it");
+        let (_, fds) = inbox.pop().expect("whole").expect("whole");
+        assert_eq!(fds.len(), 2);
     }
 
     #[test]
