@@ -24,6 +24,7 @@
 #include <sys/cpuset.h>
 #include <sys/un.h>
 #include <sys/ucred.h>
+#include <time.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -244,6 +245,15 @@ main(void)
 	same("sys/ucred.h", "offsetof(struct xucred, cr_uid)", (long long)offsetof(struct xucred, cr_uid), 4LL);
 	same("sys/ucred.h", "offsetof(struct xucred, cr_ngroups)", (long long)offsetof(struct xucred, cr_ngroups), 8LL);
 	same("sys/ucred.h", "offsetof(struct xucred, cr_groups)", (long long)offsetof(struct xucred, cr_groups), 12LL);
+	same("signal.h", "SIGEV_THREAD_ID", (long long)(SIGEV_THREAD_ID), 4LL);
+	same("signal.h", "SIGALRM", (long long)(SIGALRM), 14LL);
+	same("signal.h", "SA_RESTART", (long long)(SA_RESTART), 2LL);
+	same("signal.h", "sizeof(struct sigaction)", (long long)sizeof(struct sigaction), 32LL);
+	same("signal.h", "sizeof(struct sigevent)", (long long)sizeof(struct sigevent), 80LL);
+	same("signal.h", "offsetof(struct sigevent, sigev_signo)", (long long)offsetof(struct sigevent, sigev_signo), 4LL);
+	same("signal.h", "offsetof(struct sigevent, sigev_notify_thread_id)", (long long)offsetof(struct sigevent, sigev_notify_thread_id), 16LL);
+	same("time.h", "sizeof(struct itimerspec)", (long long)sizeof(struct itimerspec), 32LL);
+	same("time.h", "CLOCK_MONOTONIC", (long long)(CLOCK_MONOTONIC), 4LL);
 	if (wrong == 0) {
 		printf("every number is as Warder takes it\n");
 		return (0);

@@ -1,4 +1,4 @@
-//! Of sockets: `warder_freebsd::sys::peer` and `warder-ipc`.
+//! Of `warder_freebsd::sys::peer` and `warder-ipc`: sockets, and the timer that ends waits.
 
 #[cfg(target_os = "freebsd")]
 use warder_freebsd::sys::peer;
@@ -29,4 +29,23 @@ pub(super) const ITEMS: &[Item] = &[
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_uid = 4),
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_ngroups = 8),
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_groups = 12),
+    constant!("signal.h", libc::SIGEV_THREAD_ID = 4),
+    constant!("signal.h", libc::SIGALRM = 14),
+    constant!("signal.h", libc::SA_RESTART = 2),
+    size!("signal.h", "struct sigaction", libc::sigaction = 32),
+    size!("signal.h", "struct sigevent", libc::sigevent = 80),
+    offset!(
+        "signal.h",
+        "struct sigevent",
+        libc::sigevent,
+        sigev_signo = 4
+    ),
+    offset!(
+        "signal.h",
+        "struct sigevent",
+        libc::sigevent,
+        sigev_notify_thread_id = 16
+    ),
+    size!("time.h", "struct itimerspec", libc::itimerspec = 32),
+    constant!("time.h", libc::CLOCK_MONOTONIC = 4),
 ];
