@@ -1,6 +1,6 @@
 //! What instances of one host must not share: a number, and with it a block of ids and of addresses.
 //!
-//! `/run/warder/claims` has a line `NUMBER TAG STATE_DIR` for each claim; `/run/warder/lock` is held
+//! `claims` in [`warder_wire::RUN_DIR`] has a line `NUMBER TAG STATE_DIR` for each claim; `lock` there is held
 //! while it is read and written. A claim outlives its privd as long as sandboxes may.
 
 use std::fs::{self, File, OpenOptions};
@@ -71,7 +71,10 @@ pub(crate) enum ClaimError {
     #[error("{} has the same tag; choose another state directory", .0.display())]
     SameTag(PathBuf),
     /// All numbers are claimed.
-    #[error("all {INSTANCES} instance numbers of this host are claimed (see /run/warder/claims)")]
+    #[error(
+        "all {INSTANCES} instance numbers of this host are claimed (see {}/claims)",
+        warder_wire::RUN_DIR
+    )]
     Exhausted,
     /// A file operation failed.
     #[error("{0} failed")]
@@ -94,7 +97,7 @@ pub(crate) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// The claims kept in `dir` (`/run/warder`), for the instance of `state_dir`.
+    /// The claims kept in `dir` ([`warder_wire::RUN_DIR`]), for the instance of `state_dir`.
     pub(crate) fn new(dir: &'a Path, tag: InstanceTag, state_dir: &'a Path) -> Self {
         Self {
             dir,
@@ -162,21 +165,21 @@ impl<'a> Claims<'a> {
 
     fn lock(&self) -> Result<File, ClaimError> {
         lock_file(&self.dir.join("lock"), Duration::from_secs(5))
-            .map_err(|e| ClaimError::File("locking /run/warder/lock", e))
+            .map_err(|e| ClaimError::File("locking the host's claims", e))
     }
 
     fn read(&self) -> Result<Vec<Line>, ClaimError> {
         match fs::read(self.dir.join("claims")) {
             Ok(text) => Ok(text.split(|b| *b == b'\n').filter_map(parse).collect()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(ClaimError::File("reading /run/warder/claims", e)),
+            Err(e) => Err(ClaimError::File("reading the host's claims", e)),
         }
     }
 
     fn write(&self, lines: &[Line]) -> Result<(), ClaimError> {
         if lines.is_empty() {
             return fs::remove_file(self.dir.join("claims"))
-                .map_err(|e| ClaimError::File("removing /run/warder/claims", e));
+                .map_err(|e| ClaimError::File("removing the host's claims", e));
         }
         let mut text = Vec::new();
         for line in lines {
@@ -187,7 +190,7 @@ impl<'a> Claims<'a> {
         let fresh = self.dir.join("claims.new");
         fs::write(&fresh, text)
             .and_then(|()| fs::rename(&fresh, self.dir.join("claims")))
-            .map_err(|e| ClaimError::File("writing /run/warder/claims", e))
+            .map_err(|e| ClaimError::File("writing the host's claims", e))
     }
 }
 

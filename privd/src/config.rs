@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use warder_wire::{BackendName, Cidr, InstanceTag};
+use warder_wire::{BackendName, Cidr, InstanceTag, RUN_DIR};
 
 use crate::bounds::TemplateBounds;
 
@@ -30,7 +30,7 @@ const MAX_RUN_DIR: usize = 72;
 pub(crate) struct Config {
     /// Ledgers, templates, sandboxes. Its canonical path names the instance.
     pub state_dir: PathBuf,
-    /// Sockets; made at start. None: `/run/warder/<tag>`.
+    /// Sockets; made at start. None: [`RUN_DIR`]`/<tag>`.
     pub run_dir: Option<PathBuf>,
     /// Addresses to serve HTTP on.
     pub listen: Vec<SocketAddr>,
@@ -147,7 +147,7 @@ impl Config {
     pub(crate) fn run_dir_of(&self, tag: InstanceTag) -> PathBuf {
         self.run_dir
             .clone()
-            .unwrap_or_else(|| Path::new("/run/warder").join(tag.to_string()))
+            .unwrap_or_else(|| Path::new(RUN_DIR).join(tag.to_string()))
     }
 
     /// How many listeners speak TLS.
@@ -417,7 +417,7 @@ mod tests {
         assert!(config.keep_on_stop);
         assert_eq!(
             config.run_dir_of(InstanceTag::of_state_dir(b"")),
-            Path::new("/run/warder/811c9dc5")
+            Path::new(RUN_DIR).join("811c9dc5")
         );
     }
 

@@ -16,7 +16,7 @@ use warder_host::signals::Signals;
 use warder_host::storage::Store;
 use warder_host::{features, own, watch};
 use warder_ipc::Watchdog;
-use warder_wire::InstanceTag;
+use warder_wire::{InstanceTag, RUN_DIR};
 
 use crate::claim::{self, Claims, lock_file};
 use crate::config::Config;
@@ -29,8 +29,6 @@ use crate::ranges::Ranges;
 use crate::reload;
 use crate::supervise::{Post, Role};
 
-/// Shared by all instances of a host.
-const HOST_DIR: &str = "/run/warder";
 /// How long a privd that was killed may still hold its lock.
 const PREDECESSOR: Duration = Duration::from_secs(5);
 /// What E2B's sandboxes resolve names with, and what may always be asked while names are in a policy: used where
@@ -70,7 +68,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         "locking the state directory (is another privd running?)",
     ))?;
 
-    private(Path::new(HOST_DIR), 0o755)?;
+    private(Path::new(RUN_DIR), 0o755)?;
     let number_file = state_dir.join("privd/instance");
     let before = std::fs::read_to_string(&number_file)
         .ok()
@@ -80,7 +78,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         claims(tag, &state_dir).release()?;
         return Err(StartError::Invalid(
             "the disks of paused sandboxes have the ids of another instance number, which is claimed by \
-             another instance (see /run/warder/claims)",
+             another instance (see `claims` in the directory above `run_dir`)",
         ));
     }
     if before != Some(claim.instance) {
@@ -220,7 +218,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
 /// The host's claims, seen from one instance.
 #[must_use]
 pub(crate) fn claims(tag: InstanceTag, state_dir: &Path) -> Claims<'_> {
-    Claims::new(Path::new(HOST_DIR), tag, state_dir)
+    Claims::new(Path::new(RUN_DIR), tag, state_dir)
 }
 
 fn private(path: &Path, mode: u32) -> Result<(), StartError> {

@@ -16,7 +16,7 @@ use crate::up::{Domain, Tls};
 #[derive(Debug, Parser)]
 #[command(name = "warder", version, arg_required_else_help = true)]
 pub(crate) struct Args {
-    /// Directory that holds the instance's state and names it [default: /var/lib/warder].
+    /// Directory that holds the instance's state and names it [default: /var/lib/warder, on FreeBSD /var/db/warder].
     #[arg(long, global = true, value_name = "DIR", env = "WARDER_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Write results as JSON.

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 
 use warder_wire::InstanceTag;
 
-/// The state directory when none is named.
-const DEFAULT: &str = "/var/lib/warder";
-
 /// An instance, known by its state directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -15,7 +12,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(state_dir: Option<PathBuf>) -> Self {
-        let named = state_dir.unwrap_or_else(|| PathBuf::from(DEFAULT));
+        let named = state_dir.unwrap_or_else(|| PathBuf::from(warder_wire::STATE_DIR));
         // The tag is of the canonical path; a directory that does not exist yet has no instance.
         let state_dir = named.canonicalize().unwrap_or(named);
         Self { state_dir }
@@ -30,7 +27,7 @@ impl Place {
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {
-        Path::new("/run/warder").join(self.tag().to_string())
+        Path::new(warder_wire::RUN_DIR).join(self.tag().to_string())
     }
 
     pub(crate) fn admin_socket(&self) -> PathBuf {

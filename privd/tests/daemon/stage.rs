@@ -600,7 +600,7 @@ impl Instance {
             .trim_start_matches("/tmp/warder-privd-test-")
             .trim_end_matches(".sock")
             .to_owned();
-        Path::new("/run/warder").join(tag)
+        Path::new(warder_wire::RUN_DIR).join(tag)
     }
 
     pub(crate) fn replace_part(&self, name: &str, program: &str) {
@@ -734,7 +734,8 @@ impl Instance {
                 .collect();
             assert!(left.is_empty(), "{sub}: {left:?}");
         }
-        let claims = std::fs::read_to_string("/run/warder/claims").unwrap_or_default();
+        let claims =
+            std::fs::read_to_string(format!("{}/claims", warder_wire::RUN_DIR)).unwrap_or_default();
         assert!(
             !claims.contains(&*self.dir.path().to_string_lossy()),
             "{claims}"

@@ -25,6 +25,20 @@ pub mod priv_egress;
 pub mod priv_net;
 pub mod start;
 
+/// Where instances have their sockets, a directory each, named after its tag. Empty after a boot (hier(7)).
+pub const RUN_DIR: &str = if cfg!(target_os = "freebsd") {
+    "/var/run/warder"
+} else {
+    "/run/warder"
+};
+
+/// The state directory of an instance that names no other (hier(7)).
+pub const STATE_DIR: &str = if cfg!(target_os = "freebsd") {
+    "/var/db/warder"
+} else {
+    "/var/lib/warder"
+};
+
 pub use fault::{Fault, FaultCode};
 pub use frame::{MAX_BODY, MAX_FRAME, Message, Request, VERSION, decode, encode};
 pub use id::{

@@ -298,7 +298,7 @@ impl Instance {
     /// The administrator's socket.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
-        Path::new("/run/warder")
+        Path::new(warder_wire::RUN_DIR)
             .join(self.tag.to_string())
             .join("admin.sock")
     }

@@ -39,8 +39,9 @@ impl Snapshot {
                     .map(|l| format!("{what} {l}")),
             );
         }
-        if fs::exists(format!("/run/warder/{tag}")).unwrap_or(true) {
-            found.insert(format!("directory /run/warder/{tag}"));
+        let run_dir = format!("{}/{tag}", warder_wire::RUN_DIR);
+        if fs::exists(&run_dir).unwrap_or(true) {
+            found.insert(format!("directory {run_dir}"));
         }
         Self(found)
     }
