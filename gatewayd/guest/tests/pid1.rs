@@ -40,7 +40,7 @@ fn orphans_are_reaped_and_signals_from_inside_do_nothing() {
         assert_eq!(ran.stdout, "1\n");
     }
     std::thread::sleep(Duration::from_millis(500));
-    let init = children(envd.pid())[0];
+    let init = envd.init_pid();
     assert_eq!(children(init), [0_u32; 0], "all orphans are gone");
     assert_eq!(envd.run("echo alive").stdout, "alive\n");
 }
@@ -58,7 +58,7 @@ fn the_host_can_end_it_gently() {
     );
     polite.pid();
     assert!(polite.message()["event"]["data"].is_object());
-    let init = children(envd.pid())[0];
+    let init = envd.init_pid();
     let pid = rustix::process::Pid::from_raw(init.cast_signed()).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
     assert_eq!(wait_end(envd.child()), Some(0));

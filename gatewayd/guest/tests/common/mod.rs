@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -25,35 +26,48 @@ pub(crate) struct Envd {
 impl Envd {
     /// Starts it with the listener as descriptor 3. `user` need not exist here, so root is the default.
     pub(crate) fn start() -> Self {
-        let envd = Self::bare();
-        let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
-        assert_eq!(set.status, 204, "{}", set.text());
+        Self::bare().set_up()
+    }
+
+    /// The same in a sandbox: as pid 1 of a pid namespace, or in a jail (jail(8)) of the whole file system.
+    pub(crate) fn as_init() -> Self {
+        if has_proc() {
+            let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+            return Self::with(&unshare).set_up();
+        }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("name=envdtest{}x{number}", std::process::id());
+        let inherit = ["host=inherit", "ip4=inherit", "ip6=inherit"];
+        let jail = |action: &[&str]| {
+            let status = Command::new("jail").args(action).status();
+            assert!(status.is_ok_and(|status| status.success()), "{action:?}");
+        };
+        jail(&[&["-c", &name, "path=/", "persist"][..], &inherit].concat());
+        let envd = Self::with(&["jexec", &name["name=".len()..]]).set_up();
+        // From now on it goes with its last process.
+        jail(&["-m", &name, "nopersist"]);
         envd
     }
 
-    /// The same in a sandbox: as pid 1 of a pid namespace, or in a jail; [`Self::pid`] is then its parent's.
-    pub(crate) fn as_init() -> Self {
-        let envd = if has_proc() {
-            Self::with(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    /// Its pid outside, when it was started by [`Self::as_init`].
+    pub(crate) fn init_pid(&self) -> u32 {
+        if has_proc() {
+            children(self.pid())[0]
         } else {
-            // What follows is the command's name.
-            Self::with(&[
-                "sh",
-                "-c",
-                "'jail -c path=/ host=inherit ip4=inherit ip6=inherit command=\"$0\"'",
-            ])
-        };
-        let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
+            self.pid()
+        }
+    }
+
+    fn set_up(self) -> Self {
+        let set = self.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
         assert_eq!(set.status, 204, "{}", set.text());
-        envd
+        self
     }
 
     /// With room for a few streams only.
     pub(crate) fn with_few_descriptors() -> Self {
-        let envd = Self::with(&["sh", "-c", "'ulimit -n 24 && exec \"$0\"'"]);
-        let set = envd.control("POST", "/init", &[], br#"{"defaultUser":"root"}"#);
-        assert_eq!(set.status, 204, "{}", set.text());
-        envd
+        Self::with(&["sh", "-c", "'ulimit -n 24 && exec \"$0\"'"]).set_up()
     }
 
     /// Without `/init`.
@@ -195,13 +209,6 @@ impl Envd {
 
 impl Drop for Envd {
     fn drop(&mut self) {
-        // A jail outlives the program that made it.
-        if !has_proc() {
-            for pid in children(self.pid()) {
-                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
