@@ -64,7 +64,7 @@ async fn route(agent: &Agent, role: Role, request: Request<RequestBody>) -> Resp
     }
     let answer = match (&method, path.as_str()) {
         (&Method::GET, "/health") => Ok(no_content()),
-        (&Method::GET, "/metrics") => metrics::get(),
+        (&Method::GET, "/metrics") => metrics::get(agent),
         (&Method::GET, "/envs") => Ok(json(&agent.settings.borrow().env)),
         (&Method::POST, "/init") if role == Role::Control => init::post(agent, request).await,
         (&Method::GET, "/logs") if role == Role::Control => Ok(json(&agent.log.whole())),

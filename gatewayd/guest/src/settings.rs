@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use warder_connect::Timestamp;
+use warder_wire::Limits;
 
 /// User that clients act as when they name none.
 const DEFAULT_USER: &str = "user";
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) user: String,
     /// Directory for relative paths and processes; the user's home when absent.
     pub(crate) workdir: Option<String>,
+    /// What the sandbox may use, if it was told.
+    pub(crate) limits: Option<Limits>,
     /// Time of the newest `/init`, so that one that was overtaken changes nothing.
     pub(crate) stamp: Option<Timestamp>,
 }
@@ -29,6 +32,7 @@ impl Default for Settings {
             token: None,
             user: DEFAULT_USER.to_owned(),
             workdir: None,
+            limits: None,
             stamp: None,
         }
     }

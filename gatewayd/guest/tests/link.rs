@@ -150,8 +150,14 @@ fn init_is_the_gateways_alone() {
         envs("t3").json(),
         json!({"A": "1", "B": "2", "E2B_SANDBOX": "true"})
     );
+    let limits = json!({"memory_mib": 64, "cpu_percent": 100, "pids": 64, "disk_mib": 64});
+    let told = json!({"limits": limits, "timestamp": "2026-01-01T00:00:04Z"});
+    assert_eq!(init(told), 204);
+    let metrics = envd.request("GET", "/metrics", &[("x-access-token", "t3")], b"");
+    assert_eq!(metrics.json()["mem_total_mib"], 64);
     for refused in [
         json!({"accessToken": ""}),
+        json!({"limits": {"memory_mib": -1}}),
         json!({"volumeMounts": [{"name": "v"}]}),
         json!({"caBundle": "x"}),
         json!([1]),

@@ -273,11 +273,16 @@ struct Init<'a> {
     env_vars: &'a BTreeMap<String, String>,
     access_token: &'a str,
     timestamp: String,
+    /// Ours alone: not every system lets a sandbox see what holds for it.
+    limits: warder_wire::Limits,
 }
 
 /// Tells the agent its variables and its token, on a stream that only the gateway gets.
 pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
-    let variables = sandbox.now().record.variables.clone();
+    let (variables, limits) = {
+        let now = sandbox.now();
+        (now.record.variables.clone(), now.record.limits)
+    };
     let failed = |what: &str| {
         ApiError::new(
             http::StatusCode::GATEWAY_TIMEOUT,
@@ -290,6 +295,7 @@ pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
             env_vars: &variables,
             access_token: &sandbox.envd_token,
             timestamp: sandbox.later().rfc3339(),
+            limits,
         };
         let body =
             serde_json::to_vec(&body).map_err(|_| ApiError::internal("variables are no JSON"))?;

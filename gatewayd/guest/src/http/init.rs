@@ -6,6 +6,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use warder_connect::Timestamp;
+use warder_wire::Limits;
 
 use super::{ApiError, Body, RequestBody, no_content};
 use crate::agent::Agent;
@@ -24,6 +25,8 @@ struct Init {
     default_workdir: Option<String>,
     ca_bundle: Option<String>,
     volume_mounts: Option<Vec<serde_json::Value>>,
+    /// Not E2B's: what the gateway made the sandbox with.
+    limits: Option<Limits>,
 }
 
 pub(super) async fn post(
@@ -63,6 +66,7 @@ pub(super) async fn post(
     settings.stamp = init.timestamp.or(settings.stamp);
     agent.log.agent("settings received");
     settings.env.extend(init.env_vars.unwrap_or_default());
+    settings.limits = init.limits.or(settings.limits);
     if let Some(token) = init.access_token {
         settings.token = Some(token);
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use warder_guest_sys::usage::{self, Processors};
 
 use super::{ApiError, Body, json};
+use crate::agent::Agent;
 
 #[derive(Serialize)]
 struct Metrics {
@@ -27,8 +28,12 @@ struct Metrics {
 
 const MIB: u64 = 1024 * 1024;
 
-pub(super) fn get() -> Result<Response<Body>, ApiError> {
-    let memory = usage::memory();
+pub(super) fn get(agent: &Agent) -> Result<Response<Body>, ApiError> {
+    let mut memory = usage::memory();
+    // Where the system shows the machine's, the sandbox's own limit is smaller.
+    let limits = agent.settings.borrow().limits;
+    let limit = limits.map_or(u64::MAX, |limits| u64::from(limits.memory_mib) * MIB);
+    memory.total = memory.total.min(limit);
     let disk = rustix::fs::statvfs("/").map_err(|errno| ApiError::io("statvfs", &errno.into()))?;
     Ok(json(&Metrics {
         ts: SystemTime::now()
