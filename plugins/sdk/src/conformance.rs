@@ -71,13 +71,7 @@ const CHECKS: [(&str, Check); 16] = [
 /// # Panics
 /// When one is broken.
 pub fn of_backend<B: Backend>() -> Vec<&'static str> {
-    run(&|host| {
-        let handle = HostHandle::local(host);
-        match Dispatch::<B>::load(handle) {
-            Ok(plugin) => Box::new(plugin),
-            Err(fault) => panic!("the backend refuses to start: {fault}"),
-        }
-    })
+    run(&local::<B>)
 }
 
 /// Runs every check on what `make` makes. Returns their names.
@@ -88,7 +82,34 @@ pub fn run(make: Make<'_>) -> Vec<&'static str> {
     for (name, check) in CHECKS {
         check(&Scene::new(make, name));
     }
+    names()
+}
+
+/// The names of the checks, in their order.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
     CHECKS.map(|(name, _)| name).to_vec()
+}
+
+/// Runs the check of that name alone on what `make` makes; whether there is one.
+///
+/// # Panics
+/// When it is broken.
+#[must_use]
+pub fn one(name: &str, make: Make<'_>) -> bool {
+    let Some((name, check)) = CHECKS.into_iter().find(|(known, _)| *known == name) else {
+        return false;
+    };
+    check(&Scene::new(make, name));
+    true
+}
+
+/// Loads a backend into this process.
+fn local<B: Backend>(host: Arc<dyn HostCalls>) -> Box<dyn PluginCalls> {
+    match Dispatch::<B>::load(HostHandle::local(host)) {
+        Ok(plugin) => Box::new(plugin),
+        Err(fault) => panic!("the backend refuses to start: {fault}"),
+    }
 }
 
 struct Scene<'a> {

@@ -1,10 +1,13 @@
 //! Commands inside a sandbox, over E2B's agent API.
 
+use std::io;
+use std::net::SocketAddr;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::Instance;
+use crate::{Instance, http};
 
 /// What a command did.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,57 @@ pub struct Ran {
     pub end: String,
 }
 
+/// Runs a program in a sandbox as `user` and waits for its end, `timeout_ms` at most. `sandbox` is what a create answered.
+///
+/// # Errors
+/// When the gateway at `address` does not answer.
+pub fn exec(
+    address: SocketAddr,
+    sandbox: &Value,
+    user: &str,
+    (program, args): (&str, &[&str]),
+    timeout_ms: u32,
+) -> io::Result<Ran> {
+    let start = json!({ "process": { "cmd": program, "args": args }, "stdin": false }).to_string();
+    let length = u32::try_from(start.len()).expect("commands are short");
+    let body = [&[0], length.to_be_bytes().as_slice(), start.as_bytes()].concat();
+    let id = sandbox["sandboxID"].as_str().unwrap_or_default();
+    let token = sandbox["envdAccessToken"].as_str().unwrap_or_default();
+    let user = format!("Basic {}", STANDARD.encode(format!("{user}:")));
+    let headers = [
+        ("E2b-Sandbox-Id", id),
+        ("E2b-Sandbox-Port", "49983"),
+        ("X-Access-Token", token),
+        ("Authorization", user.as_str()),
+        ("Content-Type", "application/connect+json"),
+        ("Connect-Protocol-Version", "1"),
+        ("Connect-Timeout-Ms", &timeout_ms.to_string()),
+    ];
+    let mut stream = http::tcp(address)?;
+    let answer = http::request(
+        &mut stream,
+        "POST",
+        "/process.Process/Start",
+        &headers,
+        &body,
+    )?;
+    let mut ran = Ran::default();
+    if answer.status != 200 {
+        ran.end = format!("{} {}", answer.status, answer.text());
+        return Ok(ran);
+    }
+    let mut rest = answer.body.as_slice();
+    while let Some((head, tail)) = rest.split_at_checked(5) {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let Some((message, tail)) = tail.split_at_checked(length) else {
+            break;
+        };
+        ran.take(&serde_json::from_slice(message).unwrap_or_default());
+        rest = tail;
+    }
+    Ok(ran)
+}
+
 impl Instance {
     /// Runs a shell command in a sandbox as `user` and waits for its end, `timeout_ms` at most.
     ///
@@ -26,37 +80,10 @@ impl Instance {
     /// When the gateway does not answer at all.
     #[must_use]
     pub fn run(&self, sandbox: &Value, user: &str, command: &str, timeout_ms: u32) -> Ran {
-        let start = json!({ "process": { "cmd": "/bin/bash", "args": ["-l", "-c", command] }, "stdin": false }).to_string();
-        let length = u32::try_from(start.len()).expect("commands are short");
-        let body = [&[0], length.to_be_bytes().as_slice(), start.as_bytes()].concat();
-        let id = sandbox["sandboxID"].as_str().unwrap_or_default();
-        let token = sandbox["envdAccessToken"].as_str().unwrap_or_default();
-        let user = format!("Basic {}", STANDARD.encode(format!("{user}:")));
-        let headers = [
-            ("E2b-Sandbox-Id", id),
-            ("E2b-Sandbox-Port", "49983"),
-            ("X-Access-Token", token),
-            ("Authorization", user.as_str()),
-            ("Content-Type", "application/connect+json"),
-            ("Connect-Protocol-Version", "1"),
-            ("Connect-Timeout-Ms", &timeout_ms.to_string()),
-        ];
-        let answer = self.send("POST", "/process.Process/Start", &headers, &body);
-        let mut ran = Ran::default();
-        if answer.status != 200 {
-            ran.end = format!("{} {}", answer.status, answer.text());
-            return ran;
-        }
-        let mut rest = answer.body.as_slice();
-        while let Some((head, tail)) = rest.split_at_checked(5) {
-            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-            let Some((message, tail)) = tail.split_at_checked(length) else {
-                break;
-            };
-            ran.take(&serde_json::from_slice(message).unwrap_or_default());
-            rest = tail;
-        }
-        ran
+        let args = ["-l", "-c", command];
+        let shell = ("/bin/bash", args.as_slice());
+        exec(self.address(), sandbox, user, shell, timeout_ms)
+            .unwrap_or_else(|e| panic!("{command}: {e}\n{}", self.log_text()))
     }
 }
 

@@ -12,7 +12,7 @@ mod instance;
 mod leaks;
 mod stage;
 
-pub use agent::Ran;
+pub use agent::{Ran, exec};
 pub use instance::{Builder, Instance};
 pub use leaks::Snapshot;
 pub use stage::Stage;

@@ -1,0 +1,179 @@
+//! Limits: each is enforced, or reported as absent; both are looked at.
+
+use serde_json::{Value, json};
+
+use crate::check::{Bad, Check, Outcome, Row, of_rows, that};
+use crate::scene::Scene;
+use crate::stack::Stack;
+
+const ROWS: &[Row] = &[
+    (
+        "reported",
+        "ask what limits this host enforces",
+        "a word for each of memory, cpu, pids, disk",
+        reported,
+    ),
+    (
+        "pids",
+        "start 1100 processes where 1024 are allowed",
+        "refused, and a neighbour works; or reported as absent",
+        pids,
+    ),
+    (
+        "memory",
+        "take 1280 MiB where 1024 are allowed",
+        "refused or ended inside, and a neighbour works; or reported as absent",
+        memory,
+    ),
+    (
+        "cpu",
+        "four threads at once where two processors are allowed",
+        "the processor time of two; or reported as absent",
+        cpu,
+    ),
+    (
+        "disk",
+        "the size of the root where 10 GiB are allowed",
+        "no more; or reported as absent",
+        disk,
+    ),
+    (
+        "metrics",
+        "ask for a sandbox's use of memory and disk",
+        "numbers, with its limits",
+        metrics,
+    ),
+];
+
+pub(super) fn checks() -> Vec<Check> {
+    of_rows("limits", ROWS)
+}
+
+fn word(stack: &Stack, name: &str) -> Result<String, Bad> {
+    let report = stack.admin("GET", "/admin/host", &Value::Null)?.json();
+    let word = report["limits"][name]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    that(
+        ["enforced", "stand-in", "absent"].contains(&word.as_str()),
+        || format!("{name}: {}", report["limits"]),
+    )?;
+    Ok(word)
+}
+
+/// What is absent is said to be, and nothing is promised of it.
+fn unless_absent(stack: &Stack, name: &str) -> Result<String, Bad> {
+    let word = word(stack, name)?;
+    if word == "absent" {
+        return Err(Bad::NotHere(format!(
+            "this host reports the limit of {name} as absent"
+        )));
+    }
+    Ok(word)
+}
+
+fn reported(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    let mut all = Vec::new();
+    for name in ["memory", "cpu", "pids", "disk"] {
+        all.push(format!("{name} {}", word(stack, name)?));
+    }
+    Ok(all.join(", "))
+}
+
+fn pids(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    unless_absent(stack, "pids")?;
+    let (greedy, other) = (
+        stack.create_with_probe(&json!({}))?,
+        stack.create(&json!({}))?,
+    );
+    let seen = stack.holds(&greedy, "user", &["spawn", "1100"])?;
+    stack.said(&other, "user", "true")?;
+    stack.said(&greedy, "user", "true")?;
+    Ok(seen)
+}
+
+fn memory(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    unless_absent(stack, "memory")?;
+    let (greedy, other) = (
+        stack.create_with_probe(&json!({}))?,
+        stack.create(&json!({}))?,
+    );
+    // A probe that is killed for it says nothing.
+    let seen = match stack.probe(&greedy, "user", &["eat", "1280"]) {
+        Ok(said) if !said.holds => return Err(Bad::Fails(said.seen)),
+        Ok(said) => said.seen,
+        Err(_) => "ended".to_owned(),
+    };
+    stack.said(&other, "user", "true")?;
+    Ok(seen)
+}
+
+fn cpu(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    unless_absent(stack, "cpu")?;
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) <= 3 {
+        return Err(Bad::NotHere(
+            "this host has hardly more processors than a sandbox may use".to_owned(),
+        ));
+    }
+    let sandbox = stack.create_with_probe(&json!({}))?;
+    // A ratio within one second, not a time: rounds of four threads against those of two.
+    let two: u64 = number(&stack.holds(&sandbox, "user", &["spin", "2", "1000"])?)?;
+    let four: u64 = number(&stack.holds(&sandbox, "user", &["spin", "4", "1000"])?)?;
+    that(four < two * 17 / 10, || {
+        format!("two threads made {two} rounds, four made {four}")
+    })?;
+    Ok(format!("{two} rounds with two, {four} with four"))
+}
+
+fn number(text: &str) -> Result<u64, Bad> {
+    text.parse()
+        .map_err(|_| Bad::Fails(format!("no number: {text}")))
+}
+
+fn disk(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    let word = unless_absent(stack, "disk")?;
+    if word == "stand-in" {
+        return Err(Bad::NotHere(
+            "a reserve for all stands in for a limit of each".to_owned(),
+        ));
+    }
+    let sandbox = stack.create(&json!({}))?;
+    let told = stack.said(&sandbox, "user", "df -k / | tail -1")?;
+    let kib = told
+        .split_whitespace()
+        .nth(1)
+        .map_or(Err(Bad::Fails(told.clone())), number)?;
+    // What the root shares with its template is not counted by every file system.
+    that(kib <= 12 * 1024 * 1024, || format!("{kib} KiB"))?;
+    Ok(format!("{kib} KiB"))
+}
+
+fn metrics(scene: &mut Scene) -> Outcome {
+    let sandbox = scene.probed()?;
+    let stack = scene.stack()?;
+    let list = stack.ask(
+        "GET",
+        &format!("/sandboxes/{}/metrics", sandbox.id()),
+        &Value::Null,
+        200,
+    )?;
+    let newest = list
+        .as_array()
+        .and_then(|l| l.last())
+        .cloned()
+        .unwrap_or_default();
+    that(
+        newest["memTotal"].as_u64() > Some(0) && newest["diskTotal"].as_u64() > Some(0),
+        || list.to_string(),
+    )?;
+    Ok(format!(
+        "memUsed {}, diskUsed {}",
+        newest["memUsed"], newest["diskUsed"]
+    ))
+}
