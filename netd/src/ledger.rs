@@ -89,8 +89,8 @@ pub struct SlotRecord {
     pub index: u32,
     /// Its counter, which names its port.
     pub counter: u32,
-    /// Inode of its namespace.
-    pub inode: u64,
+    /// What tells its namespace from others: the inode. Zero where its name does, which has the counter in it.
+    pub identity: u64,
 }
 
 /// What the records say of one sandbox.
@@ -417,11 +417,11 @@ mod tests {
 
     fn record() -> impl Strategy<Value = Record> {
         let slot =
-            (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(index, counter, inode)| {
+            (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(index, counter, identity)| {
                 SlotRecord {
                     index,
                     counter,
-                    inode,
+                    identity,
                 }
             });
         let sandbox = (0_u8..4).prop_map(id);
@@ -526,7 +526,7 @@ mod tests {
         let slot = |counter| SlotRecord {
             index: counter,
             counter,
-            inode: 7,
+            identity: 7,
         };
         let mut state = Replay::default();
         for record in [

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use warder_desired::{DNS, Egress, Fate, IfName, Payload, Port, Range, Ranges, Sandbox};
-use warder_links::plan::{Pair, port_name};
-use warder_wire::{Bounds, Policy, SandboxId};
+
+pub use warder_desired::Class;
+use warder_links::plan::Pair;
+use warder_links::port_name;
+use warder_wire::{Bounds, InstanceTag, Policy, SandboxId};
 
 use crate::ledger::{Kept, SlotRecord};
 
@@ -47,6 +50,15 @@ pub enum Verdict {
     Again,
     /// A later one was accepted, or another under the same number.
     Stale,
+}
+
+/// Where the slots of an instance are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The instance.
+    pub tag: InstanceTag,
+    /// First address of its block.
+    pub block: Ipv4Addr,
 }
 
 /// What netd knows of one sandbox.
@@ -109,8 +121,8 @@ impl Entry {
 
     /// The sandbox as the rules should have it; `None` without a slot in the block.
     #[must_use]
-    pub fn desired(&self, block: Ipv4Addr) -> Option<Sandbox> {
-        let port = port(block, self.slot.as_ref()?)?;
+    pub fn desired(&self, place: Place) -> Option<Sandbox> {
+        let port = port(place, self.slot.as_ref()?)?;
         Some(Sandbox::new(port, &self.effective(), self.bounds))
     }
 }
@@ -126,10 +138,10 @@ pub type Book = BTreeMap<SandboxId, Entry>;
 
 /// The rules' view of a slot; `None` for one outside the block.
 #[must_use]
-pub fn port(block: Ipv4Addr, slot: &SlotRecord) -> Option<Port> {
-    let pair = Pair::new(block, slot.index)?;
+pub fn port(place: Place, slot: &SlotRecord) -> Option<Port> {
+    let pair = Pair::new(place.block, slot.index)?;
     Some(Port {
-        name: IfName::new(&port_name(slot.counter))?,
+        name: IfName::new(&port_name(place.tag, slot.counter))?,
         address: pair.address,
         mac: pair.mac(),
         mark: slot.index.checked_add(1).filter(|n| *n < Port::MARKS)?,
@@ -138,9 +150,9 @@ pub fn port(block: Ipv4Addr, slot: &SlotRecord) -> Option<Port> {
 
 /// Every sandbox that has a slot, as the rules should have it.
 #[must_use]
-pub fn desired(book: &Book, block: Ipv4Addr) -> Vec<Sandbox> {
+pub fn desired(book: &Book, place: Place) -> Vec<Sandbox> {
     book.values()
-        .filter_map(|entry| entry.desired(block))
+        .filter_map(|entry| entry.desired(place))
         .collect()
 }
 
@@ -167,17 +179,6 @@ pub fn tightens(closed: &Ranges, old: &Egress, new: &Egress) -> bool {
         !now.denied.without(&was.denied).without(closed).is_empty()
     };
     lost || ((now.names && !was.names || now.proxy && !was.proxy) && direct())
-}
-
-/// Where a flow of a sandbox runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Class {
-    /// Through the router.
-    Forwarded,
-    /// From the sandbox to egressd.
-    Intercepted,
-    /// From egressd outwards.
-    Dialled,
 }
 
 /// Whether a flow may live on. `to` is where it was for in the beginning.
@@ -216,7 +217,13 @@ mod tests {
     use super::*;
 
     const OPEN: Policy = Policy::OPEN;
-    const BLOCK: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 0);
+
+    fn place() -> Place {
+        Place {
+            tag: InstanceTag::of_state_dir(b"a"),
+            block: Ipv4Addr::new(10, 200, 0, 0),
+        }
+    }
 
     #[test]
     fn generations_rise() {
@@ -242,7 +249,7 @@ mod tests {
             slot: Some(slot(3)),
             ..Entry::new()
         };
-        let egress = |entry: &Entry| entry.desired(BLOCK).expect("in the block").egress;
+        let egress = |entry: &Entry| entry.desired(place()).expect("in the block").egress;
         assert!(!open.airgap() && egress(&open) != Egress::Closed);
         let mut bound = open.clone();
         bound.bounds.airgapped = true;
@@ -254,14 +261,14 @@ mod tests {
             assert!(closed.airgap() && closed.effective().airgap);
             assert_eq!(egress(&closed), Egress::Closed);
         }
-        assert_eq!(Entry { slot: None, ..open }.desired(BLOCK), None);
+        assert_eq!(Entry { slot: None, ..open }.desired(place()), None);
     }
 
     fn slot(index: u32) -> SlotRecord {
         SlotRecord {
             index,
             counter: index + 7,
-            inode: 1,
+            identity: 1,
         }
     }
 
@@ -301,7 +308,7 @@ mod tests {
     }
 
     fn egress(policy: &Policy) -> Egress {
-        let port = port(BLOCK, &slot(1)).expect("in the block");
+        let port = port(place(), &slot(1)).expect("in the block");
         Sandbox::new(port, policy, Bounds::DEFAULT).egress
     }
 
@@ -377,7 +384,7 @@ mod tests {
         #[test]
         fn ports_of_two_slots_share_nothing(a in 0_u32..9999, b in 0_u32..9999) {
             prop_assume!(a != b);
-            let (a, b) = (port(BLOCK, &slot(a)).expect("fits"), port(BLOCK, &slot(b)).expect("fits"));
+            let (a, b) = (port(place(), &slot(a)).expect("fits"), port(place(), &slot(b)).expect("fits"));
             prop_assert!(a.name != b.name && a.address != b.address && a.mac != b.mac && a.mark != b.mark);
         }
     }

@@ -10,26 +10,24 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use warder_desired::IfName;
+use warder_desired::{Change, Ground, IfName};
+use warder_filter::{Filter, FilterError, LISTEN_TCP, LISTEN_UDP};
 use warder_ipc::{Channel, IpcError};
-use warder_links::plan::{Pair, UPLINK, Uplink, port_counter, port_name};
+use warder_links::plan::{Pair, Uplink};
 use warder_links::{
-    LinksError, Listeners, Router, RouterLink, Site, boot_id, confine, raise_descriptor_limit, reap,
+    LinksError, Listeners, Router, RouterLink, Site, Space, boot_id, confine, port_counter,
+    port_name, raise_descriptor_limit,
 };
-use warder_nft::{NftError, Session, render};
 use warder_wire::start::{NetStart, Ready, Role, Start};
-use warder_wire::{Message, SandboxId, priv_net};
+use warder_wire::{InstanceTag, Message, SandboxId, priv_net};
 
 use crate::daemon::{Daemon, Kernel};
 use crate::ledger::{Ledger, Record, Replay, SlotRecord};
 use crate::log;
-use crate::policy::{self, Book, Entry};
+use crate::policy::{self, Book, Entry, Place};
 use crate::slots::Pool;
 use crate::table::Phase;
 use crate::worker::{Job, start_ender, start_maker, system};
-
-// What the rules divert is what the router's own routing takes for its own.
-const _: () = assert!(warder_nft::flow::INTERCEPTED == warder_links::plan::TO_SOCKETS);
 
 /// How long a predecessor may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +46,7 @@ pub enum StartError {
     Links(#[from] LinksError),
     /// Packet rules.
     #[error(transparent)]
-    Rules(#[from] NftError),
+    Rules(#[from] FilterError),
     /// Its workers.
     #[error("worker: {0}")]
     Worker(#[source] warder_wire::Fault),
@@ -78,25 +76,33 @@ pub fn start(
     let site = Site::open(tag)?;
     let (mut router, adopted) = Router::open(&site, &uplink)?;
     let (mut book, leftovers) = remembered(&replay, &config);
-    let (host_end, router_end) = (name(&uplink.host_name)?, name(UPLINK)?);
-    Session::open()?.apply(&render::host(tag, &host_end, uplink.router))?;
-    let found = router.ports()?;
-    recognise_seals(&mut book, &found);
-    let mut rules = Session::open_in(router.ns())?;
-    rules.apply(&render::router(
+    let ground = Ground {
         tag,
-        &router_end,
-        &warder_desired::closed(&config.never),
-        &config.resolvers,
-        &policy::desired(&book, config.block),
-    ))?;
+        instance: config.instance,
+        block: config.block,
+        slots: config.slots,
+        closed: warder_desired::closed(&config.never),
+        resolvers: config.resolvers.clone(),
+        uplink: name(router.way_out())?,
+        host_end: name(&uplink.host_name)?,
+        address: uplink.router,
+    };
+    let mut filter = Filter::open(ground.clone(), router.network())?;
+    filter.prepare()?;
+    if let Some(lacks) = filter.lacks() {
+        log::line(lacks);
+    }
+    let found = router.ports()?;
+    recognise_seals(tag, &mut book, &found);
+    let block = config.block;
+    filter.apply(Change::All(&policy::desired(&book, Place { tag, block })))?;
     router.settle()?;
     router.claim_forwarding(&site)?;
-    let listeners = listen(&router)?;
+    let listeners = listen(&router, filter.log())?;
 
     let words = confine()?;
     let maker = start_maker(&router).map_err(StartError::Worker)?;
-    let ender = start_ender(&router, &config).map_err(StartError::Worker)?;
+    let ender = start_ender(&router, &ground).map_err(StartError::Worker)?;
     // Held from here on until the process ends, in whatever way.
     std::mem::forget(lock);
 
@@ -107,7 +113,7 @@ pub fn start(
         .collect();
     let used = found
         .iter()
-        .filter_map(|link| port_counter(&link.name))
+        .filter_map(|link| port_counter(tag, &link.name))
         .max();
     let counter = replay.counters.max(used.map_or(0, |n| n.saturating_add(1)));
     let pool = Pool::new(config.slots, config.ready, counter, &taken);
@@ -122,7 +128,7 @@ pub fn start(
         router,
         listeners: Some(listeners),
         handed: false,
-        rules,
+        filter,
         maker,
         ender,
     };
@@ -176,10 +182,10 @@ fn remembered(replay: &Replay, config: &NetStart) -> (Book, Vec<(SandboxId, Slot
 }
 
 /// egressd's copies of the sockets of before end with it, which hears that its netd is gone.
-fn listen(router: &Router) -> Result<Listeners, LinksError> {
+fn listen(router: &Router, log: u16) -> Result<Listeners, LinksError> {
     let end = Instant::now() + PATIENCE;
     loop {
-        match router.listen(render::LISTEN_TCP, render::LISTEN_UDP, render::LOG_GROUP) {
+        match router.listen(LISTEN_TCP, LISTEN_UDP, log) {
             Err(error) if Instant::now() < end => {
                 log::line(format_args!("{error}; once more"));
                 std::thread::sleep(Duration::from_millis(20));
@@ -190,9 +196,9 @@ fn listen(router: &Router) -> Result<Listeners, LinksError> {
 }
 
 /// A port that is down was sealed by a netd of before; nobody else takes one down.
-fn recognise_seals(book: &mut Book, found: &[RouterLink]) {
+fn recognise_seals(tag: InstanceTag, book: &mut Book, found: &[RouterLink]) {
     for entry in book.values_mut() {
-        let own = entry.slot.map(|slot| port_name(slot.counter));
+        let own = entry.slot.map(|slot| port_name(tag, slot.counter));
         entry.sealed = found
             .iter()
             .any(|link| !link.up && Some(&link.name) == own.as_ref());
@@ -220,15 +226,15 @@ fn name(text: &str) -> Result<IfName, StartError> {
 }
 
 impl Daemon {
-    pub(crate) fn slot_adopt(&mut self, seq: u64, sandbox: SandboxId, ns: OwnedFd) {
+    pub(crate) fn slot_adopt(&mut self, seq: u64, sandbox: SandboxId, space: Space) {
         let result = self
-            .recognise(&sandbox, &ns)
+            .recognise(&sandbox, &space)
             .and_then(|()| self.slot_of(&sandbox));
         if result.is_ok() {
             if let Some(entry) = self.book.get_mut(&sandbox) {
                 entry.live = true;
             }
-            self.held.insert(sandbox, ns);
+            self.held.insert(sandbox, space);
         }
         self.answer_privd(seq, result.map(priv_net::Answer::Slot));
     }
@@ -252,7 +258,7 @@ impl Daemon {
         let strays: Vec<String> = self
             .found
             .iter()
-            .filter(|link| !port_counter(&link.name).is_some_and(ours))
+            .filter(|link| !port_counter(self.tag, &link.name).is_some_and(ours))
             .map(|link| link.name.clone())
             .collect();
         for port in strays {
@@ -271,7 +277,7 @@ impl Daemon {
         if let Some(slot) = entry.slot.take() {
             log::line(format_args!(
                 "{sandbox}: {} was not adopted",
-                port_name(slot.counter)
+                port_name(self.tag, slot.counter)
             ));
             if entry.live {
                 let sealed = false;
@@ -305,7 +311,7 @@ impl Daemon {
             router,
             listeners: _,
             handed: _,
-            rules: _,
+            filter,
             maker,
             ender,
         }) = self.kernel.take()
@@ -315,14 +321,14 @@ impl Daemon {
         (self.gateway, self.egress) = (None, None);
         for worker in [maker, ender] {
             drop(worker.channel);
-            reap(worker.pid);
+            worker.process.reap();
         }
         self.held.clear();
         self.pool = Pool::new(0, 0, 0, &[]);
         self.book.clear();
         // First the only way out, then the rules around it.
         let links = router.purge(site, &self.uplink);
-        let tables = Session::open().and_then(|mut host| host.apply(&render::gone(self.tag)));
+        let tables = filter.remove();
         if let Some(ledger) = self.ledger.take() {
             ledger.remove().map_err(StartError::State)?;
         }

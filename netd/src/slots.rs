@@ -1,4 +1,4 @@
-//! The pool of slots: which are free, being made, ready, or cooling off. Pure but for the descriptors it holds.
+//! The pool of slots: which are free, being made, ready, or cooling off. Pure but for the networks it holds.
 //!
 //! An index (and with it two addresses and a mark) is in exactly one place: free, in the making, ready, taken by
 //! an entry of the book, or cooling until flows, interface and sockets of its
@@ -6,9 +6,9 @@
 //! possible.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use warder_links::Space;
 use warder_wire::SandboxId;
 
 use crate::ledger::SlotRecord;
@@ -21,8 +21,8 @@ const STEADY: usize = 2;
 pub struct Ready {
     /// What identifies it.
     pub slot: SlotRecord,
-    /// Its namespace.
-    pub ns: OwnedFd,
+    /// Its network.
+    pub space: Space,
 }
 
 /// The pool.
@@ -156,21 +156,21 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::fs::File;
 
     use proptest::prelude::*;
 
     use super::*;
 
     fn ready(index: u32, counter: u32) -> Ready {
-        let ns = OwnedFd::from(File::open("/dev/null").expect("there"));
+        let null = || std::fs::File::open("/dev/null").expect("there").into();
+        let fds = (0..Space::DESCRIPTORS).map(|_| null()).collect();
         Ready {
             slot: SlotRecord {
                 index,
                 counter,
-                inode: 1,
+                identity: 1,
             },
-            ns,
+            space: Space::received(fds).expect("as many as there are"),
         }
     }
 

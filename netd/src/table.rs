@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use warder_links::Space;
 use warder_wire::{Fault, FaultCode, Request, gateway_net, net_egress, priv_net};
 
 use crate::daemon::Daemon;
@@ -52,7 +53,7 @@ pub fn from_privd(ask: &priv_net::Ask) -> Line {
         priv_net::Ask::LeaseLive { .. } => line("LeaseLive", ANY, 0),
         priv_net::Ask::LeaseGone { .. } => line("LeaseGone", ANY, 0),
         priv_net::Ask::SlotTake { .. } => line("SlotTake", SERVING, 0),
-        priv_net::Ask::SlotAdopt { .. } => line("SlotAdopt", EARLY, 1),
+        priv_net::Ask::SlotAdopt { .. } => line("SlotAdopt", EARLY, Space::DESCRIPTORS),
         priv_net::Ask::ReconcileEnd => line("ReconcileEnd", EARLY, 0),
         priv_net::Ask::GatewayChannel => line("GatewayChannel", ANY, 1),
         priv_net::Ask::EgressChannel => line("EgressChannel", ANY, 1),
@@ -144,12 +145,17 @@ pub fn privd(
     use priv_net::Ask;
     let Request { seq, body } = request;
     check(from_privd(&body), daemon.phase(), &fds)?;
+    if let Ask::SlotAdopt { sandbox } = body {
+        if let Some(space) = Space::received(fds) {
+            daemon.slot_adopt(seq, sandbox, space);
+        }
+        return Ok(());
+    }
     let mut fds = fds.into_iter();
     match (body, fds.next()) {
         (Ask::LeaseLive { sandbox, bounds }, _) => daemon.lease_live(&sandbox, bounds),
         (Ask::LeaseGone { sandbox }, _) => daemon.lease_gone(&sandbox),
         (Ask::SlotTake { sandbox }, _) => daemon.slot_take(seq, sandbox),
-        (Ask::SlotAdopt { sandbox }, Some(ns)) => daemon.slot_adopt(seq, sandbox, ns),
         (Ask::GatewayChannel, Some(fd)) => {
             if !daemon.gateway_channel(fd) {
                 return Err(Violation::Kind {
@@ -167,8 +173,8 @@ pub fn privd(
                 });
             }
         }
-        // Not reached: their one descriptor was counted above.
-        (Ask::SlotAdopt { .. } | Ask::GatewayChannel | Ask::EgressChannel, None) => {}
+        // Not reached: their one descriptor was counted, and the other done, above.
+        (Ask::SlotAdopt { .. }, _) | (Ask::GatewayChannel | Ask::EgressChannel, None) => {}
     }
     Ok(())
 }
@@ -239,8 +245,15 @@ pub fn egress(
                 return Err(Violation::Unasked { verb: "Settled" });
             }
         }
-        // For sockets to which pf redirects, which this system has not given.
-        Ask::Reply { .. } => return Err(Violation::Unasked { verb: "Reply" }),
+        Ask::Reply {
+            sandbox,
+            port,
+            bytes,
+        } => {
+            if !daemon.egress_reply(&sandbox, port, &bytes) {
+                return Err(Violation::Unasked { verb: "Reply" });
+            }
+        }
     }
     Ok(())
 }

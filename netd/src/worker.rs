@@ -7,19 +7,17 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
-use warder_desired::{Egress, Ranges};
+use warder_desired::{Egress, Ground};
+use warder_filter::Filter;
 use warder_ipc::{Channel, IpcError};
-use warder_links::plan::{Pair, SlotSpec, port_name};
-use warder_links::{LinksError, Maker, Router, fork_worker, netns_inode};
-use warder_nft::Session;
-use warder_nft::flow::{FORWARDED, INTERCEPTED};
-use warder_wire::start::NetStart;
+use warder_links::plan::{Pair, SlotSpec};
+use warder_links::{LinksError, Maker, Router, fork_worker, port_name};
 use warder_wire::{Fault, FaultCode, Policy};
 
+use crate::ledger::SlotRecord;
 use crate::log;
-use crate::policy::{Class, keeps};
+use crate::policy::{self, Class, Place, keeps};
 
 /// A job.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -40,12 +38,12 @@ pub enum Job {
         /// Its name.
         port: String,
     },
-    /// End the flows with a mark.
+    /// End the flows of a slot.
     End {
         /// Number of the job.
         job: u64,
-        /// The mark.
-        mark: u32,
+        /// The slot.
+        slot: SlotRecord,
         /// Which of them.
         forbid: Forbid,
     },
@@ -76,13 +74,13 @@ pub const MAX_LOOK: usize = 256;
 /// What became of it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Done {
-    /// A slot; its namespace rides along if there is no fault.
+    /// A slot; its network rides along if there is no fault.
     Made {
         /// Its index.
         index: u32,
         /// Its counter.
         counter: u32,
-        /// Inode of its namespace.
+        /// What its network is known by ([`SlotRecord::identity`]).
         result: Result<u64, Fault>,
     },
     /// A port is gone.
@@ -112,7 +110,7 @@ pub struct Worker {
     /// Jobs out, results in.
     pub channel: Channel,
     /// Its process.
-    pub pid: Pid,
+    pub process: warder_links::Worker,
 }
 
 /// Starts the worker that makes slots.
@@ -120,9 +118,8 @@ pub struct Worker {
 /// # Errors
 /// [`Fault`] of code `System`.
 pub fn start_maker(router: &Router) -> Result<Worker, Fault> {
-    let mtu = router.mtu();
-    start(router, move |ns| {
-        let mut maker = Maker::new(ns.as_fd(), mtu).map_err(|e| fault(&e))?;
+    start(router, || {
+        let mut maker = Maker::new(router).map_err(|e| fault(&e))?;
         Ok(move |job| make(&mut maker, job))
     })
 }
@@ -131,21 +128,20 @@ pub fn start_maker(router: &Router) -> Result<Worker, Fault> {
 ///
 /// # Errors
 /// [`Fault`] of code `System`.
-pub fn start_ender(router: &Router, config: &NetStart) -> Result<Worker, Fault> {
-    let mtu = router.mtu();
-    let closed = warder_desired::closed(&config.never);
-    let resolvers = config.resolvers.clone();
-    start(router, move |ns| {
-        let mut session = Session::open_in(ns.as_fd()).map_err(system)?;
-        let mut links = Maker::new(ns.as_fd(), mtu).map_err(|e| fault(&e))?;
+pub fn start_ender(router: &Router, ground: &Ground) -> Result<Worker, Fault> {
+    start(router, || {
+        let opened = Filter::open(ground.clone(), router.network());
+        let mut filter = opened.map_err(|e| Fault::new(e.code(), e))?;
+        let mut links = Maker::new(router).map_err(|e| fault(&e))?;
         Ok(move |job| match job {
-            Job::End { job, mark, forbid } => {
-                let result = end(&mut session, &closed, &resolvers, mark, &forbid);
+            Job::End { job, slot, forbid } => {
+                let result = end(&mut filter, ground, &slot, &forbid);
                 Some((Done::Ended { job, result }, Vec::new()))
             }
             Job::Look { mut counters } => {
                 // A port that cannot be looked up is taken for one that is there.
-                counters.retain(|n| matches!(links.is_there(&port_name(*n)), Ok(false)));
+                let tag = ground.tag;
+                counters.retain(|n| matches!(links.is_there(&port_name(tag, *n)), Ok(false)));
                 Some((Done::Gone { counters }, Vec::new()))
             }
             Job::Make { .. } | Job::Remove { .. } => None,
@@ -155,20 +151,16 @@ pub fn start_ender(router: &Router, config: &NetStart) -> Result<Worker, Fault> 
 
 fn start<F, W>(router: &Router, prepare: F) -> Result<Worker, Fault>
 where
-    F: FnOnce(OwnedFd) -> Result<W, Fault>,
+    F: FnOnce() -> Result<W, Fault>,
     W: FnMut(Job) -> Option<(Done, Vec<OwnedFd>)>,
 {
     let (ours, theirs) = Channel::pair().map_err(system)?;
-    let ns = router.ns().try_clone_to_owned().map_err(system)?;
-    let keep = [theirs.as_fd().try_clone_to_owned().map_err(system)?, ns];
-    let borrowed = [keep[0].as_fd(), keep[1].as_fd()];
-    let [channel, ns] = [borrowed[0], borrowed[1]];
-    let pid = fork_worker(&borrowed, || {
+    let channel = theirs.as_fd();
+    let process = fork_worker(&[channel, router.network()], || {
         let run = || {
             let channel = channel.try_clone_to_owned().map_err(system)?;
             let channel = Channel::from_fd(channel).map_err(system)?;
-            let ns = ns.try_clone_to_owned().map_err(system)?;
-            obey(channel, prepare(ns)?)
+            obey(channel, prepare()?)
         };
         match run() {
             Ok(()) => 0,
@@ -179,7 +171,10 @@ where
         }
     })
     .map_err(|e| fault(&e))?;
-    Ok(Worker { channel: ours, pid })
+    Ok(Worker {
+        channel: ours,
+        process,
+    })
 }
 
 /// Does jobs one after the other until netd is gone.
@@ -221,9 +216,9 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
             };
             let made = maker
                 .make(&spec)
-                .and_then(|ns| Ok((netns_inode(ns.as_fd())?, ns)));
+                .and_then(|space| Ok((space.identity()?, space)));
             let (result, fds) = match made {
-                Ok((inode, ns)) => (Ok(inode), vec![ns]),
+                Ok((identity, space)) => (Ok(identity), space.into_fds()),
                 Err(e) => (Err(fault(&e)), Vec::new()),
             };
             Some((
@@ -244,43 +239,45 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
 }
 
 fn end(
-    session: &mut Session,
-    closed: &Ranges,
-    resolvers: &[Ipv4Addr],
-    mark: u32,
+    filter: &mut Filter,
+    ground: &Ground,
+    slot: &SlotRecord,
     forbid: &Forbid,
 ) -> Result<(), Fault> {
+    let Ground {
+        tag,
+        block,
+        closed,
+        resolvers,
+        ..
+    } = ground;
+    let place = Place {
+        tag: *tag,
+        block: *block,
+    };
+    let port = policy::port(place, slot).ok_or_else(|| system("a slot outside the block"))?;
     let ended = match forbid {
-        Forbid::All => session.drop_flows(mark),
+        Forbid::All => filter.end_all(&port),
         Forbid::By { policy, orphans } => {
             let egress = Egress::new(policy);
-            session.end_flows(mark, |flow| {
-                let class = class(flow.mark);
-                let (to, payload) = (flow.destination, flow.payload());
+            filter.end(&port, |class, to, payload| {
                 (class != Class::Dialled || !orphans)
                     && keeps(closed, resolvers, &egress, class, to, payload)
             })
         }
     };
-    ended.map_err(system)
-}
-
-fn class(mark: u32) -> Class {
-    if mark & FORWARDED != 0 {
-        Class::Forwarded
-    } else if mark & INTERCEPTED != 0 {
-        Class::Intercepted
-    } else {
-        Class::Dialled
-    }
+    ended.map_err(|e| Fault::new(e.code(), e))
 }
 
 /// A failure of links as a fault.
 #[must_use]
 pub fn fault(error: &LinksError) -> Fault {
     let code = match error {
-        LinksError::Unsupported(_) => FaultCode::Unsupported,
-        LinksError::Instance(_) | LinksError::Collision { .. } => FaultCode::Refused,
+        LinksError::Missing { .. } => FaultCode::Unsupported,
+        LinksError::Exhausted(_) => FaultCode::Exhausted,
+        LinksError::Instance(_) | LinksError::Collision { .. } | LinksError::Taken(_) => {
+            FaultCode::Refused
+        }
         LinksError::System { .. } => FaultCode::System,
     };
     Fault::new(code, error)

@@ -12,7 +12,7 @@ use common::{
     ECHO, Instance, Netd, OPEN, PATIENCE, SERVER, dial, echoes, id, on_a_host, run_inside,
 };
 use netd::ledger::{Replay, replay};
-use netd::policy::Entry;
+use netd::policy::{Entry, Place};
 use warder_desired::{Egress, Range, Ranges};
 use warder_wire::{Cidr, FaultCode, NamePattern, Policy, SandboxId};
 
@@ -230,7 +230,10 @@ fn difference(
         );
         expected += 1;
         let port = format!("s{}", slot.counter);
-        let wanted = Entry::kept(kept).desired(instance.config.block);
+        let wanted = Entry::kept(kept).desired(Place {
+            tag: instance.tag,
+            block: instance.config.block,
+        });
         let wanted = wanted.expect("in the block");
         let (denied, sets) = match &wanted.egress {
             Egress::Closed => ([Cidr::ALL.into()].into_iter().collect(), [false; 3]),

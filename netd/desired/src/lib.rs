@@ -12,7 +12,7 @@ mod ranges;
 use std::net::Ipv4Addr;
 
 use warder_wire::policy::ALWAYS_DENIED;
-use warder_wire::{Bounds, Cidr, Policy};
+use warder_wire::{Bounds, Cidr, InstanceTag, Policy};
 
 pub use ranges::{Range, Ranges};
 
@@ -121,6 +121,58 @@ pub enum Payload {
     Udp(u16),
     /// Another protocol.
     Other(u8),
+}
+
+/// Where a flow of a sandbox runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// Through the host.
+    Forwarded,
+    /// From the sandbox to egressd.
+    Intercepted,
+    /// From egressd outwards.
+    Dialled,
+}
+
+/// A change of the rules, whole.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// All rules anew, for these sandboxes.
+    All(&'a [Sandbox]),
+    /// A sandbox that had none gets its rules.
+    Add(&'a Sandbox),
+    /// A sandbox gets other rules in place of its own.
+    Replace {
+        /// As it is to be.
+        new: &'a Sandbox,
+        /// As it was.
+        old: &'a Sandbox,
+    },
+    /// A sandbox's rules go, and nothing of it passes any more.
+    Remove(&'a Sandbox),
+}
+
+/// What all rules of an instance are made from, whatever sandboxes there are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ground {
+    /// The instance.
+    pub tag: InstanceTag,
+    /// Its number on this host.
+    pub instance: u16,
+    /// First address of the block for sandboxes, two for each slot.
+    pub block: Ipv4Addr,
+    /// Slots at most.
+    pub slots: u32,
+    /// Ranges closed to all.
+    pub closed: Ranges,
+    /// The operator's DNS servers, wherever they are.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// The interface by which packets of sandboxes leave.
+    pub uplink: IfName,
+    /// The instance's own interface in the host's network.
+    pub host_end: IfName,
+    /// The instance's own address.
+    pub address: Ipv4Addr,
 }
 
 /// What becomes of it.

@@ -1,40 +1,41 @@
 //! Trust: zone 3 (linked into netd, which runs as root).
-//! Input: netd: numbers; the kernel's tables; the instance's directory under /run, which only root writes.
+//! Input: netd: numbers; the kernel's tables; the instance's directory under /run or /var/run, which only root writes.
 //! May: make and change links, addresses, routes and namespaces of its instance; switch forwarding on the host.
 //! Unsafe: forbidden.
 //!
 //! Pairs, addresses, routes and network namespaces.
 //!
 //! [`plan`] is pure: which name, address and MAC belongs to which instance and slot. The rest is one module
-//! for each system with the same functions; where a system has no network namespaces they answer
-//! [`LinksError::Unsupported`].
+//! for each system with the same functions: on Linux an instance has a network namespace for its router and one for each
+//! slot; on FreeBSD slots are jails with a network stack of their own, and the router is the host.
 #![forbid(unsafe_code)]
 
+mod forwarding;
 pub mod plan;
+mod site;
 
+#[cfg(target_os = "freebsd")]
+#[path = "freebsd/mod.rs"]
+mod system;
 #[cfg(target_os = "linux")]
-mod linux;
-#[cfg(target_os = "linux")]
-pub use linux::{
-    Maker, Router, Site, boot_id, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
-};
+#[path = "linux/mod.rs"]
+mod system;
 
-#[cfg(not(target_os = "linux"))]
-mod unsupported;
-#[cfg(not(target_os = "linux"))]
-pub use unsupported::{
-    Maker, Router, Site, boot_id, confine, fork_worker, netns_inode, raise_descriptor_limit, reap,
+pub use site::Site;
+pub use system::{
+    LINGER, Maker, Router, Space, Worker, boot_id, confine, fork_worker, port_counter, port_name,
+    raise_descriptor_limit,
 };
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
+
+use rustix::net::SendFlags;
 
 /// What went wrong with links.
 #[derive(Debug, thiserror::Error)]
 pub enum LinksError {
-    /// This system cannot do it (yet).
-    #[error("{0} is not supported on this system")]
-    Unsupported(&'static str),
     /// A call or a request to the kernel failed.
     #[error("{what}: {source}")]
     System {
@@ -52,6 +53,20 @@ pub enum LinksError {
         /// What is there already.
         with: String,
     },
+    /// Something is missing on this host.
+    #[error("{what} is missing: {remedy}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Somebody else has what should be the instance's own by its name.
+    #[error("{0} is there already and not of this instance")]
+    Taken(String),
+    /// There are as many of a thing as there can be.
+    #[error("no {0} is left")]
+    Exhausted(&'static str),
     /// The instance's number has no addresses.
     #[error("instance number {0} is beyond the addresses for uplinks")]
     Instance(u16),
@@ -87,4 +102,23 @@ pub struct Listeners {
     pub udp: OwnedFd,
     /// The log of refused packets.
     pub log: OwnedFd,
+    /// Where one can ask what a flow was for before it was redirected, on systems whose sockets do not say.
+    pub origins: Option<OwnedFd>,
+}
+
+impl Listeners {
+    /// Sends a datagram from the UDP socket. It may be lost.
+    pub fn reply(&self, to: SocketAddrV4, bytes: &[u8]) {
+        let _ = rustix::net::sendto(&self.udp, bytes, SendFlags::DONTWAIT, &to);
+    }
+
+    /// Copies of all that egressd gets, in its order.
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let first = [&self.tcp, &self.udp, &self.log];
+        let all = first.into_iter().chain(&self.origins);
+        all.map(OwnedFd::try_clone).collect()
+    }
 }

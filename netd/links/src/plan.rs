@@ -25,6 +25,8 @@ const INDEX_BASE: u32 = 64;
 /// The pair that joins the router to the host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Uplink {
+    /// The instance.
+    pub tag: InstanceTag,
     /// Name of the host's end.
     pub host_name: String,
     /// The host's address, the router's next hop.
@@ -44,6 +46,7 @@ impl Uplink {
         }
         let first = u32::from(UPLINKS) + 2 * u32::from(instance);
         Ok(Self {
+            tag,
             host_name: format!("wu{tag}"),
             host: Ipv4Addr::from(first),
             router: Ipv4Addr::from(first + 1),
@@ -109,6 +112,37 @@ pub fn port_name(counter: u32) -> String {
     format!("s{counter}")
 }
 
+/// The same where all instances share one network, so that names bear the instance's tag: it, and the counter to the
+/// base of 36 in at most six digits, since a name has 15 bytes. `None` past the last of those, two thousand million.
+#[must_use]
+pub fn tagged_name(tag: InstanceTag, counter: u32) -> Option<String> {
+    const BASE: u32 = 36;
+    let mut digits = Vec::new();
+    let mut left = counter;
+    while left > 0 || digits.is_empty() {
+        digits.push(char::from_digit(left % BASE, BASE)?);
+        left /= BASE;
+    }
+    let counter: String = digits.iter().rev().collect();
+    (counter.len() <= 6).then(|| format!("s{tag}{counter}"))
+}
+
+/// The interface group that holds the host's ends of all pairs of an instance where all share one network. The name of
+/// a group cannot end in a digit (ifconfig(8), `group`); no port is called so, by its first letter.
+#[must_use]
+pub fn port_group(tag: InstanceTag) -> String {
+    format!("w{tag}s")
+}
+
+/// The counter in such a name, if it is of that instance.
+#[must_use]
+pub fn tagged_counter(tag: InstanceTag, name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(&format!("s{tag}"))?;
+    let counter = u32::from_str_radix(digits, 36).ok()?;
+    // One name for each: no sign, no zeros in front, no capitals.
+    (tagged_name(tag, counter).as_deref() == Some(name)).then_some(counter)
+}
+
 /// The counter in a port's name.
 #[must_use]
 pub fn port_counter(name: &str) -> Option<u32> {
@@ -157,6 +191,28 @@ mod tests {
         assert!(Pair::new(block, u32::MAX).is_none());
     }
 
+    #[test]
+    fn a_name_is_of_one_instance_and_one_counter() {
+        let tag = InstanceTag::of_state_dir(b"a");
+        assert_eq!(tagged_name(tag, 0).as_deref(), Some("se40c292c0"));
+        assert_eq!(tagged_name(tag, 35).as_deref(), Some("se40c292cz"));
+        assert_eq!(
+            tagged_name(tag, 36_u32.pow(6) - 1).map(|n| n.len()),
+            Some(15)
+        );
+        assert_eq!(tagged_name(tag, 36_u32.pow(6)), None);
+        for other in [
+            "se40c292c",
+            "se40c292c00",
+            "se40c292c+1",
+            "se40c292cA",
+            "epair0a",
+            "we40c292cs",
+        ] {
+            assert_eq!(tagged_counter(tag, other), None, "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn slots_share_nothing(block in any::<u32>(), a in 0_u32..100_000, b in 0_u32..100_000) {
@@ -170,6 +226,15 @@ mod tests {
                 prop_assert_eq!(unique.len(), 4);
                 prop_assert_ne!(a.mac(), b.mac());
             }
+        }
+
+        #[test]
+        fn tagged_names_are_read_back(counter in 0..36_u32.pow(6)) {
+            let (own, other) = (InstanceTag::of_state_dir(b"a"), InstanceTag::of_state_dir(b"b"));
+            let name = tagged_name(own, counter).expect("has digits");
+            prop_assert!(name.len() <= 15);
+            prop_assert_eq!(tagged_counter(own, &name), Some(counter));
+            prop_assert_eq!(tagged_counter(other, &name), None);
         }
 
         #[test]

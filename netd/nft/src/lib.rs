@@ -9,6 +9,7 @@
 //! force in one piece through a netlink socket of the namespace it was opened in.
 #![forbid(unsafe_code)]
 
+pub mod filter;
 pub mod flow;
 pub mod model;
 pub mod render;

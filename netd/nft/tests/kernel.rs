@@ -13,6 +13,9 @@ use warder_desired::{Egress, Judged, Range, Sandbox, closed};
 use warder_nft::model::Transaction;
 use warder_nft::{Session, render};
 
+// What the rules divert is what the router's own routing takes for its own.
+const _: () = assert!(warder_nft::flow::INTERCEPTED == warder_links::plan::TO_SOCKETS);
+
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(192, 168, 9, 53);
 
 fn router(boxes: &[Sandbox]) -> Transaction {

@@ -1,11 +1,12 @@
 //! Trust: zone 3 (linked into netd, which runs as root).
-//! Input: netd: desired state, names and addresses it made; what pfctl prints of the kernel's states.
-//! May: nothing; pure.
+//! Input: netd: desired state, names and addresses it made; what pfctl prints; the kernel's states.
+//! May: change pf's rules and dummynet's pipes of its instance, raise pf's limits, end states.
 //! Unsafe: forbidden.
 //!
-//! Desired network state to rules of pf, and the plans around them, for FreeBSD 14.3 and later. Nothing here runs
-//! anything: [`Site`] writes rules, [`plan`] writes argument lists, [`states`] reads the listing of states and says
-//! which of them a sandbox must not have.
+//! Desired network state to rules of pf, for FreeBSD 14.3 and later. What decides is pure, and compiled on every system:
+//! [`Site`] writes rules, [`plan`] writes argument lists, [`states`] reads the listing of states and says which of them
+//! a sandbox must not have, [`host`] says whether the host's own rules call these. On FreeBSD `filter` runs it: rules by
+//! pfctl(8), states by pf's generic netlink.
 //!
 //! # How the rules hang together
 //! The host's own ruleset calls everything under `warder` ([`ROOT`]). `warder/TAG` is one instance: what is true of
@@ -24,12 +25,21 @@
 //! left ([`states::forbidden`]). States are bound to their interface (`if-bound`): one that was made on the way in
 //! lets nothing pass on another sandbox's interface or on the uplink.
 //!
+//! # Sockets for egressd
+//! netd makes a socket on a sandbox's behalf as a user of the sandbox's own ([`Site::user`]), of whom there is nothing
+//! else, and rules name that user (pf.conf(5), `user`): a packet of such a socket meets the policy of now, and what such
+//! a state lets pass is known by a pipe that slows nothing down. So what egressd does not end when told, the kernel does.
+//! The socket itself leads nowhere else: it is connected, and has lost the right to be connected again (rights(4)).
+//!
 //! # What pf does otherwise than asked
 //! An ICMP packet that is refused gets no answer (`pf_return` answers everything but ICMP). Packets to the host's
 //! own addresses are dropped, not refused. Fragments are dropped unless the host reassembles them, as [`ROOT`] asks.
 //! A flow beyond [`warder_wire::Bounds::flows`] gets what the host's `set fail-policy` says.
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "freebsd")]
+pub mod filter;
+pub mod host;
 mod networks;
 pub mod plan;
 mod render;
@@ -37,20 +47,12 @@ pub mod states;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use warder_desired::{IfName, Port};
+use warder_desired::{Ground, IfName, Port};
 use warder_wire::InstanceTag;
 
 pub use networks::networks;
 
-/// What the host's own ruleset must contain, each line among its kind. `quick`: "ruleset evaluation will terminate
-/// when the anchor is exited if the packet is matched by any rule within the anchor" (pf.conf(5), ANCHORS).
-pub const ROOT: &str = "\
-set reassemble yes
-ether anchor \"warder/*\"
-nat-anchor \"warder/*\"
-rdr-anchor \"warder/*\"
-anchor \"warder/*\" quick
-";
+pub use host::ROOT;
 
 /// Addresses in one bucket, a power of two.
 pub const BUCKET: u32 = 64;
@@ -70,9 +72,38 @@ pub struct Site {
     pub tcp: SocketAddrV4,
     /// Where egressd takes UDP.
     pub udp: SocketAddrV4,
-    /// First of the dummynet pipes of this instance; two for each slot, and pipes end at 65,535.
-    pub pipes: u16,
+    /// First of the dummynet pipes of this instance, three for each slot; none without dummynet.
+    pub pipes: Option<u32>,
+    /// User of no sandbox's sockets; those after it are of slots.
+    pub users: u32,
+    /// The operator's DNS servers.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// Number of the interface that refused packets are logged to.
+    pub log: u16,
 }
+
+/// A sandbox's dummynet pipes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pipes {
+    /// What it sends.
+    pub up: u16,
+    /// What it receives.
+    pub down: u16,
+    /// What egressd's sockets for it send and receive, as fast as they may.
+    pub mark: u16,
+}
+
+/// Port of egressd's TCP listener.
+pub const LISTEN_TCP: u16 = 15_001;
+/// Port of its UDP socket.
+pub const LISTEN_UDP: u16 = 53;
+/// Users of sockets begin here, far above those of any system, with 65,536 for each instance.
+const USERS: u32 = 1 << 31;
+const USERS_EACH: u32 = 1 << 16;
+/// Pipes below are the host's own.
+const PIPES: u32 = 1000;
+/// Interfaces to log to begin behind the host's own, and end at what a rule can name.
+const LOGS: u16 = 250;
 
 /// What cannot be written as rules.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -86,6 +117,26 @@ pub enum PfError {
 }
 
 impl Site {
+    /// That of an instance.
+    #[must_use]
+    pub fn new(ground: &Ground, dummynet: bool) -> Self {
+        let at = |port| SocketAddrV4::new(ground.address, port);
+        let instance = u32::from(ground.instance);
+        let pipes = ground.slots.saturating_mul(3).saturating_mul(instance);
+        Self {
+            tag: ground.tag,
+            uplink: ground.uplink.clone(),
+            block: ground.block,
+            slots: ground.slots,
+            tcp: at(LISTEN_TCP),
+            udp: at(LISTEN_UDP),
+            pipes: dummynet.then_some(pipes.saturating_add(PIPES)),
+            users: USERS + (instance % (USERS / USERS_EACH)) * USERS_EACH,
+            resolvers: ground.resolvers.clone(),
+            log: ground.instance % LOGS + 1,
+        }
+    }
+
     /// The interface group that holds the host's ends of all pairs, and nothing else. netd puts them there
     /// (ifconfig(8), `group`; such a name cannot end in a digit).
     #[must_use]
@@ -114,6 +165,12 @@ impl Site {
         format!("w{}-{}", self.tag, port.name.as_str())
     }
 
+    /// Label of those that make states of sockets on its behalf.
+    #[must_use]
+    pub fn dialled_label(&self, port: &Port) -> String {
+        format!("{}-out", self.label(port))
+    }
+
     /// Tag of frames that bear their sandbox's MAC.
     fn known(&self) -> String {
         format!("w{}m", self.tag)
@@ -139,12 +196,35 @@ impl Site {
         Ok(address.to_bits() / BUCKET - self.block.to_bits() / BUCKET)
     }
 
-    /// A sandbox's pipes: what it sends, what it receives.
-    fn pipes(&self, port: &Port) -> Result<(u16, u16), PfError> {
+    /// A sandbox's pipes; none without dummynet. They end at 65,535.
+    fn pipes(&self, port: &Port) -> Result<Option<Pipes>, PfError> {
+        let Some(base) = self.pipes else {
+            return Ok(None);
+        };
         let none = PfError::Pipe(port.mark);
-        let above = port.mark.checked_sub(1).and_then(|n| n.checked_mul(2));
-        let first = above.and_then(|n| n.checked_add(self.pipes.into()));
-        let up = u16::try_from(first.ok_or(none)?).map_err(|_| none)?;
-        Ok((up, up.checked_add(1).ok_or(none)?))
+        let above = port.mark.checked_sub(1).and_then(|n| n.checked_mul(3));
+        let first = above.and_then(|n| n.checked_add(base)).ok_or(none)?;
+        let pipe = |n: u32| u16::try_from(first.checked_add(n).ok_or(none)?).map_err(|_| none);
+        Ok(Some(Pipes {
+            up: pipe(0)?,
+            down: pipe(1)?,
+            mark: pipe(2)?,
+        }))
+    }
+
+    /// Every pipe that a sandbox of the instance can have.
+    fn all_pipes(&self) -> Option<std::ops::RangeInclusive<u16>> {
+        let base = self.pipes?;
+        let last = base
+            .saturating_add(self.slots.saturating_mul(3))
+            .saturating_sub(1);
+        let end = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        Some(end(base)..=end(last))
+    }
+
+    /// The user that sockets on behalf of the sandbox `mark` belong to.
+    #[must_use]
+    pub fn user(&self, mark: u32) -> u32 {
+        self.users.saturating_add(mark.min(USERS_EACH - 1))
     }
 }

@@ -1,53 +1,13 @@
-//! Argument lists, whole and in order. Pure: whoever runs them has one careful exec (`sys/`).
+//! What is run, whole and in order. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use warder_desired::{Port, Sandbox};
+use warder_tool::{Call, Tool};
+use warder_wire::Bounds;
 
-use crate::states::State;
 use crate::{PfError, Site};
-
-/// A program of the base system.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Tool {
-    /// pfctl(8).
-    Pfctl,
-    /// dnctl(8).
-    Dnctl,
-}
-
-impl Tool {
-    /// Where it is.
-    #[must_use]
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Pfctl => "/sbin/pfctl",
-            Self::Dnctl => "/sbin/dnctl",
-        }
-    }
-}
-
-/// One run of a program. It has worked when it exits with zero.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Command {
-    /// The program.
-    pub tool: Tool,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// What it reads from its standard input.
-    pub input: String,
-}
-
-impl Command {
-    fn new(tool: Tool, args: &[&str]) -> Self {
-        Self {
-            tool,
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            input: String::new(),
-        }
-    }
-}
 
 /// An anchor's rules and tables.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,96 +29,113 @@ impl Load {
     /// Puts it in force in one transaction, in place of what the anchor had; on an error that stays as it was. Without
     /// the optimizer, which would join and reorder rules (pfctl(8), `-o`).
     #[must_use]
-    pub fn command(self) -> Command {
+    pub fn call(self) -> Call {
         let args = ["-q", "-o", "none", "-a", &self.anchor, "-f", "-"];
-        Command {
-            input: self.text,
-            ..Command::new(Tool::Pfctl, &args)
-        }
+        Call::new(Tool::Pfctl, args).input(self.text.into_bytes())
     }
 }
 
-/// Lists every state with its number (pfctl(8): "its unique state ID (as shown by pfctl -s state -vv)"). Addresses are
-/// numbers as long as there is no `-r`.
+/// Lists the instance's anchors, those below and below them too, each by its whole path.
 #[must_use]
-pub fn list() -> Command {
-    Command::new(Tool::Pfctl, &["-s", "states", "-vv"])
+pub fn anchors(site: &Site) -> Call {
+    Call::new(Tool::Pfctl, ["-v", "-a", &site.anchor(), "-s", "Anchors"])
 }
 
-/// Ends one state and its counterpart on the other interface (`-M`).
+/// The sandboxes' anchors in what [`anchors`] printed.
 #[must_use]
-pub fn end(state: &State) -> Command {
-    Command::new(Tool::Pfctl, &["-q", "-M", "-k", "id", "-k", &state.id])
-}
-
-/// Ends every state of a sandbox, of both families and directions: those on its interface, those that its rules made,
-/// those from its address as it is on the wire, and as it was before NAT, each with its counterpart.
-///
-/// Not used: `-k 0.0.0.0/0 -k ADDRESS` for states *to* an address, since `pfctl_net_kill_states` of 15 puts the second
-/// address in place of the first and ends nothing (states on the interface cover them, and [`list`] shows
-/// what is left); `-k gateway`, which compares the address of `route-to`, and no rule here routes.
-#[must_use]
-pub fn end_all(site: &Site, port: &Port) -> Vec<Command> {
-    let (name, address, label) = (
-        port.name.as_str(),
-        port.address.to_string(),
-        site.label(port),
-    );
-    [
-        &["-i", name, "-F", "states"],
-        &["-k", "label", "-k", &label],
-        &["-k", "nat", "-k", &address],
-        &["-k", &address][..],
-    ]
-    .iter()
-    .map(|how| Command::new(Tool::Pfctl, &[&["-q", "-M"][..], how].concat()))
-    .collect()
+pub fn sandbox_anchors(site: &Site, listing: &str) -> Vec<String> {
+    let own = format!("{}/", site.anchor());
+    let anchor = |line: &str| {
+        let path = line.trim();
+        let below = path.strip_prefix(&own)?;
+        (below.split('/').count() == 2).then(|| path.to_owned())
+    };
+    listing.lines().filter_map(anchor).collect()
 }
 
 /// Bits a second that dnctl can take, which reads them as a C int.
 const FASTEST: u64 = i32::MAX as u64;
 
+/// Runs several commands of dnctl(8) at once, which reads them from a file as ipfw(8) does. None for none.
+fn dnctl(commands: &[String]) -> Option<Call> {
+    let text = commands.join("\n") + "\n";
+    (!commands.is_empty())
+        .then(|| Call::new(Tool::Dnctl, ["-q", "/dev/stdin"]).input(text.into_bytes()))
+}
+
 /// Makes or changes a sandbox's pipes. What is faster than dnctl can say gets the fastest it can.
 ///
 /// # Errors
 /// [`PfError::Pipe`].
-pub fn pipes(site: &Site, sandbox: &Sandbox) -> Result<[Command; 2], PfError> {
-    let (up, down) = site.pipes(&sandbox.port)?;
+pub fn pipes(site: &Site, sandbox: &Sandbox) -> Result<Option<Call>, PfError> {
+    let Some(pipes) = site.pipes(&sandbox.port)? else {
+        return Ok(None);
+    };
     let pipe = |number: u16, bytes: u64| {
         let bits = bytes.saturating_mul(8).clamp(1, FASTEST);
-        let (number, speed) = (number.to_string(), format!("{bits}bit/s"));
-        Command::new(Tool::Dnctl, &["pipe", &number, "config", "bw", &speed])
+        format!("pipe {number} config bw {bits}bit/s")
     };
-    let bounds = sandbox.bounds;
-    Ok([pipe(up, bounds.upload), pipe(down, bounds.download)])
+    let Bounds {
+        upload, download, ..
+    } = sandbox.bounds;
+    Ok(dnctl(&[
+        pipe(pipes.up, upload),
+        pipe(pipes.down, download),
+        // Not to slow anything down: states that egressd's sockets make are known by it.
+        format!("pipe {} config", pipes.mark),
+    ]))
 }
 
 /// Removes a sandbox's pipes. Only after its anchor: what a rule sends into a pipe that is not there is lost.
 ///
 /// # Errors
 /// [`PfError::Pipe`].
-pub fn no_pipes(site: &Site, port: &Port) -> Result<[Command; 2], PfError> {
-    let (up, down) = site.pipes(port)?;
-    let gone = |n: u16| Command::new(Tool::Dnctl, &["pipe", "delete", &n.to_string()]);
-    Ok([gone(up), gone(down)])
+pub fn no_pipes(site: &Site, port: &Port) -> Result<Option<Call>, PfError> {
+    let Some(pipes) = site.pipes(port)? else {
+        return Ok(None);
+    };
+    let all = [pipes.up, pipes.down, pipes.mark];
+    Ok(dnctl(&all.map(|n| format!("pipe delete {n}"))))
 }
 
-/// What `slots` sandboxes need of pf's limits, by name: each an anchor of either kind and a table of up to some
+/// Lists all pipes.
+#[must_use]
+pub fn list_pipes() -> Call {
+    Call::new(Tool::Dnctl, ["pipe", "list"])
+}
+
+/// Removes those of the instance that what [`list_pipes`] printed has; each pipe begins with a line of its number and
+/// speed (dnctl(8), SHOW), `01000: unlimited    0 ms burst 0`.
+#[must_use]
+pub fn no_pipes_of(site: &Site, listing: &str) -> Option<Call> {
+    let number = |line: &str| line.split_once(':')?.0.trim().parse::<u16>().ok();
+    let own = |n: &u16| site.all_pipes().is_some_and(|all| all.contains(n));
+    let own = listing.lines().filter_map(number).filter(own);
+    dnctl(&own.map(|n| format!("pipe delete {n}")).collect::<Vec<_>>())
+}
+
+/// What `slots` sandboxes need of pf's limits, by name: each an anchor of either kind and two tables of up to some
 /// thousand networks.
 fn needs(slots: u32) -> [(&'static str, u32); 4] {
     let anchors = slots.saturating_add(slots / 32).saturating_add(64);
     [
         ("anchors", anchors),
         ("eth-anchors", anchors),
-        ("tables", slots.saturating_add(1000)),
+        ("tables", slots.saturating_mul(3).saturating_add(1000)),
         ("table-entries", slots.saturating_mul(200).max(200_000)),
     ]
 }
 
-/// Raises the host's limits that are too low for `slots` sandboxes; `None` when none is. `listing` is what
-/// `pfctl -s memory` printed. A limit it does not name does not exist on that system. None is ever lowered.
+/// Lists pf's limits.
 #[must_use]
-pub fn limits(listing: &str, slots: u32) -> Option<Command> {
+pub fn list_limits() -> Call {
+    Call::new(Tool::Pfctl, ["-s", "memory"])
+}
+
+/// Raises the host's limits that are too low for `slots` sandboxes; `None` when none is. `listing` is what
+/// [`list_limits`] printed. A limit it does not name does not exist on that system. None is ever lowered.
+#[must_use]
+pub fn limits(listing: &str, slots: u32) -> Option<Call> {
     // `tables        hard limit     1000`, or `unlimited`.
     let limit = |line: &str| {
         let mut words = line.split_whitespace();
@@ -173,9 +150,6 @@ pub fn limits(listing: &str, slots: u32) -> Option<Command> {
         }
     }
     // "Merge in explicitly given options without resetting those which are omitted" (pfctl(8), `-m`).
-    let args = ["-q", "-m", "-O", "-f", "-"];
-    (!input.is_empty()).then(|| Command {
-        input,
-        ..Command::new(Tool::Pfctl, &args)
-    })
+    let call = || Call::new(Tool::Pfctl, ["-q", "-m", "-O", "-f", "-"]);
+    (!input.is_empty()).then(|| call().input(input.into_bytes()))
 }

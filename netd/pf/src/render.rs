@@ -14,6 +14,11 @@ use crate::{BUCKET, PfError, Site, networks};
 /// code 13).
 const REFUSALS: [(&str, &str); 2] = [("return-rst", " proto tcp"), ("return-icmp(13)", "")];
 
+/// What the log says of a rule (pf.conf(5), `ridentifier`): why it refuses. A flow beyond the sandbox's number is told by
+/// pf's own word for that.
+const REFUSED_ADDRESS: u32 = 1;
+const REFUSED_QUIC: u32 = 2;
+
 /// Lines, each ended. Writing to a string does not fail.
 macro_rules! line {
     ($text:expr, $($arg:tt)*) => {{ let _ = writeln!($text, $($arg)*); }};
@@ -63,6 +68,26 @@ impl Site {
                 "anchor \"{n}/*\" in on {group} inet from {from} to any"
             );
         }
+        // Sockets on behalf of sandboxes: those of a bucket by their users, one for each two addresses.
+        for (n, network) in &buckets {
+            let (first, last) = network.range();
+            let user = |address: Ipv4Addr| {
+                let slot = address.to_bits().saturating_sub(self.block.to_bits()) / 2;
+                self.user(slot.saturating_add(1))
+            };
+            line!(
+                text,
+                "anchor \"{n}/*\" out inet from any to any user {}:{}",
+                user(first),
+                user(last)
+            );
+        }
+        line!(
+            text,
+            "block drop out quick from any to any user {}:{}",
+            self.users,
+            self.users.saturating_add(crate::USERS_EACH - 1)
+        );
         // Forged sources, sandboxes without rules, and all that would go in to one: replies follow their state.
         line!(text, "block drop quick on {group} all");
         line!(
@@ -99,6 +124,14 @@ impl Site {
         if let Some(judged) = judged {
             let both = closed.as_slice().iter().chain(judged.denied.as_slice());
             table(&mut text, "denied", &both.copied().collect());
+            // A table of a name is the anchor's own or the main ruleset's, never its parent's.
+            table(&mut text, "closed", closed);
+            let server = |a: &Ipv4Addr| Range::new(*a, *a);
+            table(
+                &mut text,
+                "resolvers",
+                &self.resolvers.iter().map(server).collect(),
+            );
         }
         let [a, b, c, d, e, f] = sandbox.port.mac;
         line!(
@@ -110,6 +143,7 @@ impl Site {
         if let Some(judged) = judged {
             self.redirect(&mut text, sandbox, judged);
             self.judge(&mut text, sandbox, judged)?;
+            self.dialled(&mut text, sandbox, judged)?;
         }
         self.refuse(&mut text, sandbox, "any");
         Ok(Load { anchor, text })
@@ -142,11 +176,9 @@ impl Site {
     fn judge(&self, text: &mut String, sandbox: &Sandbox, judged: &Judged) -> Result<(), PfError> {
         let (on, from) = (sandbox.port.name.as_str(), sandbox.port.address);
         let flows = sandbox.bounds.flows;
-        let (up, down) = self.pipes(&sandbox.port)?;
-        let ends = format!(
-            "dnpipe ({up}, {down}) label \"{}\"",
-            self.label(&sandbox.port)
-        );
+        let pipes = self.pipes(&sandbox.port)?;
+        let pipes = pipes.map_or(String::new(), |p| format!("dnpipe ({}, {}) ", p.up, p.down));
+        let ends = format!("{pipes}label \"{}\"", self.label(&sandbox.port));
         // Flows through egressd and through the kernel count apart. Those of the kernel by the source alone
         // (`global`), so that the count survives a change of the rules.
         let keep = |track: &str| {
@@ -166,7 +198,8 @@ impl Site {
         if judged.names {
             line!(
                 text,
-                "block return-icmp(13) in quick on {on} inet proto udp from {from} to any port {QUIC} tagged {known}"
+                "block return-icmp(13) in log (to pflog{}) quick on {on} inet proto udp from {from} to any port {QUIC} tagged {known} ridentifier {REFUSED_QUIC}",
+                self.log
             );
         }
         self.refuse(text, sandbox, "<denied>");
@@ -178,12 +211,44 @@ impl Site {
         Ok(())
     }
 
+    /// Sockets that netd made for egressd: the operator's servers may lie anywhere, and where names or a proxy decide, what
+    /// egressd dials was not held against the sandbox's own list.
+    fn dialled(
+        &self,
+        text: &mut String,
+        sandbox: &Sandbox,
+        judged: &Judged,
+    ) -> Result<(), PfError> {
+        let user = self.user(sandbox.port.mark);
+        let mark = self.pipes(&sandbox.port)?;
+        let mark = mark.map_or(String::new(), |p| format!("dnpipe ({0}, {0}) ", p.mark));
+        let label = self.dialled_label(&sandbox.port);
+        let keep = format!("user {user} keep state (if-bound) {mark}label \"{label}\"");
+        let not = if judged.names || judged.proxy {
+            "closed"
+        } else {
+            "denied"
+        };
+        for (proto, flags) in [("tcp", " flags S/SA"), ("udp", "")] {
+            let mut pass = |to: &str| {
+                line!(
+                    text,
+                    "pass out quick inet proto {proto} from any to {to}{flags} {keep}"
+                );
+            };
+            pass(&format!("<resolvers> port {DNS}"));
+            pass(&format!("! <{not}>"));
+        }
+        Ok(())
+    }
+
     fn refuse(&self, text: &mut String, sandbox: &Sandbox, to: &str) {
         let (on, from) = (sandbox.port.name.as_str(), sandbox.port.address);
         for (how, proto) in REFUSALS {
             line!(
                 text,
-                "block {how} in quick on {on} inet{proto} from {from} to {to} tagged {}",
+                "block {how} in log (to pflog{}) quick on {on} inet{proto} from {from} to {to} tagged {} ridentifier {REFUSED_ADDRESS}",
+                self.log,
                 self.known()
             );
         }

@@ -1,8 +1,9 @@
-//! The kernel's states as pfctl prints them, and which of them a sandbox must not have.
+//! The kernel's states, and which of them a sandbox must not have. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use warder_desired::{Fate, Packet, Payload, Port, Ranges, Sandbox};
+use warder_desired::{Class, Payload, Port};
+use warder_netlink::{attrs, attrs_after};
 
 use crate::Site;
 
@@ -27,111 +28,104 @@ pub struct End {
 /// A state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct State {
-    /// Its number and that of its maker, as `pfctl -k id` takes them.
-    pub id: String,
+    /// Its number, and that of its maker.
+    pub id: (u64, u32),
     /// The interface it is bound to, `all` if to none.
     pub interface: String,
-    /// The interface it was made on, where that is another.
-    pub origin: Option<String>,
-    /// The protocol's name, or its number.
-    pub protocol: String,
+    /// The interface it was made on.
+    pub origin: String,
+    /// The protocol's number.
+    pub protocol: u8,
     /// Which way.
     pub way: Way,
     /// Who began.
     pub source: End,
     /// Whom with.
     pub destination: End,
+    /// The dummynet pipe of what goes the way of the first packet, zero for none.
+    pub pipe: u16,
 }
 
-/// A line that is not what pfctl prints. Whoever meets it knows nothing of the states and must take the worst.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a listing of states: {0:?}")]
-pub struct NotStates(pub String);
+// enum pfstate_type_t and enum pfstate_key_type_t (netpfil/pf/pf_nl.h).
+const ID: u16 = 1;
+const CREATOR: u16 = 2;
+const INTERFACE: u16 = 3;
+const ORIGIN: u16 = 4;
+const WIRE: u16 = 5;
+const STACK: u16 = 6;
+const PROTOCOL: u16 = 21;
+const DIRECTION: u16 = 22;
+const PIPE: u16 = 34;
+const ADDRESS: [u16; 2] = [1, 2];
+const PORT: [u16; 2] = [3, 4];
+/// Length of a `struct genlmsghdr`.
+const GENERIC: usize = 4;
+/// `PF_IN` and `PF_OUT` (netpfil/pf/pf.h).
+const IN: u8 = 1;
+const OUT: u8 = 2;
 
-/// Reads what `pfctl -s states -vv` prints (pf_print_state.c, `print_state`): a line for each state, then indented
-/// lines about it.
-///
-/// # Errors
-/// [`NotStates`] with the first line that cannot be read.
-pub fn read(listing: &str) -> Result<Vec<State>, NotStates> {
-    let mut states: Vec<State> = Vec::new();
-    for line in listing.lines().filter(|line| !line.trim().is_empty()) {
-        let wrong = || NotStates(line.to_owned());
-        if !line.starts_with([' ', '\t']) {
-            if states.last().is_some_and(|s| s.id.is_empty()) {
-                return Err(wrong());
-            }
-            states.push(head(line).ok_or_else(wrong)?);
-            continue;
-        }
-        let state = states.last_mut().ok_or_else(wrong)?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["id:", id, "creatorid:", maker, ..] => {
-                let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-                if !hex(id) || !hex(maker) {
-                    return Err(wrong());
-                }
-                state.id = format!("{id}/{maker}");
-            }
-            ["origif:", name] => state.origin = Some(name.to_owned()),
-            _ => {}
-        }
-    }
-    match states.last() {
-        Some(last) if last.id.is_empty() => Err(NotStates(
-            listing.lines().next_back().unwrap_or("").to_owned(),
-        )),
-        _ => Ok(states),
-    }
-}
-
-/// `s7 tcp 127.0.0.1:9080 (192.0.2.1:80) <- 10.200.0.1:40000       ESTABLISHED:ESTABLISHED`. What stands in
-/// parentheses is the end before it was rewritten; the arrow points away from who began.
-fn head(line: &str) -> Option<State> {
-    let mut words = line.split_whitespace().peekable();
-    let (interface, protocol) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let end = |words: &mut std::iter::Peekable<std::str::SplitWhitespace<'_>>| {
-        let after = host(words.next()?)?;
-        let before = words.next_if(|word| word.starts_with('('));
-        let inner = |word: &str| host(word.strip_prefix('(')?.strip_suffix(')')?);
-        let before = before.map_or(Some(after), inner)?;
-        Some(End { before, after })
+/// Reads one message of a listing of states (pf_nl.c, `dump_state`); `None` when it cannot be read. Whoever meets that
+/// knows nothing of the states and must take the worst.
+#[must_use]
+pub fn read(payload: &[u8]) -> Option<State> {
+    let find = |wanted| {
+        let mut all = attrs_after(payload, GENERIC);
+        all.find_map(|(kind, value)| (kind == wanted).then_some(value))
     };
-    let left = end(&mut words)?;
-    let arrow = words.next()?;
-    let right = end(&mut words)?;
-    let (way, source, destination) = match arrow {
-        "->" => (Way::Out, left, right),
-        "<-" => (Way::In, right, left),
+    let text = |wanted| {
+        let bytes = find(wanted)?;
+        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        String::from_utf8(bytes[..end].to_vec()).ok()
+    };
+    let number = |wanted| Some(u16::from_ne_bytes(*find(wanted)?.first_chunk()?));
+    let (wire, stack) = (key(find(WIRE)?)?, key(find(STACK)?)?);
+    // Which of the two came from the sender and which went on, and which of an address's two places is the sender's
+    // (sbin/pfctl/pf_print_state.c, `print_state`).
+    let (way, before, after, source) = match *find(DIRECTION)?.first()? {
+        IN => (Way::In, wire, stack, 0),
+        OUT => (Way::Out, stack, wire, 1),
         _ => return None,
     };
+    let end = |at: usize| End {
+        before: before[at],
+        after: after[at],
+    };
     Some(State {
-        id: String::new(),
-        interface,
-        origin: None,
-        protocol,
+        id: (
+            u64::from_ne_bytes(*find(ID)?.first_chunk()?),
+            // The one number that the kernel turns round.
+            u32::from_be_bytes(*find(CREATOR)?.first_chunk()?),
+        ),
+        interface: text(INTERFACE)?,
+        origin: text(ORIGIN)?,
+        protocol: *find(PROTOCOL)?.first()?,
         way,
-        source,
-        destination,
+        source: end(source),
+        destination: end(1 - source),
+        pipe: number(PIPE)?,
     })
 }
 
-/// `192.0.2.1:80`, `2001:db8::1[80]`, each also without a port.
-fn host(text: &str) -> Option<SocketAddr> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, 0));
-    }
-    let (address, port) = match text.strip_suffix(']') {
-        Some(inner) => inner.split_once('[')?,
-        None => text.rsplit_once(':')?,
+/// The two ends in a `PF_ST_KEY_WIRE` or `PF_ST_KEY_STACK`; ports are in network order.
+fn key(nested: &[u8]) -> Option<[SocketAddr; 2]> {
+    let find = |wanted| attrs(nested).find_map(|(kind, value)| (kind == wanted).then_some(value));
+    let end = |at: usize| {
+        let address = find(ADDRESS[at])?;
+        let address = match address.len() {
+            4 => IpAddr::from(Ipv4Addr::from(*address.first_chunk::<4>()?)),
+            16 => IpAddr::from(Ipv6Addr::from(*address.first_chunk::<16>()?)),
+            _ => return None,
+        };
+        let port = u16::from_be_bytes(*find(PORT[at])?.first_chunk()?);
+        Some(SocketAddr::new(address, port))
     };
-    Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    Some([end(0)?, end(1)?])
 }
 
 impl State {
-    /// Whether it has to do with the sandbox at all: its interface, or its address at either end.
-    fn concerns(&self, port: &Port) -> bool {
+    /// Whether it has to do with the sandbox at all: its interface, its address at either end, or a socket that egressd
+    /// has for it.
+    fn concerns(&self, site: &Site, port: &Port) -> bool {
         let name = port.name.as_str();
         let ends = [self.source, self.destination];
         let own = |end: &End| {
@@ -139,53 +133,68 @@ impl State {
                 .iter()
                 .any(|at| at.ip() == port.address)
         };
-        self.interface == name || self.origin.as_deref() == Some(name) || ends.iter().any(own)
+        self.interface == name
+            || self.origin == name
+            || ends.iter().any(own)
+            || self.is_dialled(site, port)
+    }
+
+    fn is_dialled(&self, site: &Site, port: &Port) -> bool {
+        let mark = site.pipes(port).ok().flatten().map(|pipes| pipes.mark);
+        self.way == Way::Out && mark == Some(self.pipe)
     }
 
     /// Whether the sandbox may go on having it.
-    fn stands(&self, site: &Site, closed: &Ranges, sandbox: &Sandbox) -> bool {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) =
+    fn stands(
+        &self,
+        site: &Site,
+        port: &Port,
+        keeps: &impl Fn(Class, Ipv4Addr, Payload) -> bool,
+    ) -> bool {
+        let (IpAddr::V4(source), IpAddr::V4(to)) =
             (self.source.before.ip(), self.destination.before.ip())
         else {
             return false;
         };
-        let port = self.destination.before.port();
-        let (payload, egressd) = match self.protocol.as_str() {
-            "tcp" => (Payload::Tcp(port), Some(site.tcp)),
-            "udp" => (Payload::Udp(port), Some(site.udp)),
-            // Which other makes no difference.
-            _ => (Payload::Other(u8::MAX), None),
+        let to_port = self.destination.before.port();
+        let (payload, egressd) = match self.protocol {
+            6 => (Payload::Tcp(to_port), Some(site.tcp)),
+            17 => (Payload::Udp(to_port), Some(site.udp)),
+            other => (Payload::Other(other), None),
         };
-        let packet = Packet {
-            mac: sandbox.port.mac,
-            source,
-            destination,
-            payload,
-        };
+        if self.is_dialled(site, port) {
+            return keeps(Class::Dialled, to, payload);
+        }
+        if source != port.address {
+            return false;
+        }
         let straight = self.destination.before == self.destination.after;
-        let same_source = self.source.before.ip() == self.source.after.ip();
-        let own = self.interface == sandbox.port.name.as_str();
-        match (self.way, sandbox.fate(closed, &packet)) {
-            (Way::In, Fate::Forward) if straight => own && same_source,
-            // What egressd has it judges itself, and an address that is allowed by now is no reason to end it.
-            (Way::In, Fate::Egressd | Fate::Forward) => {
+        match self.way {
+            Way::In => {
+                let own = self.interface == port.name.as_str();
+                let same = self.source.before.ip() == self.source.after.ip();
                 let there = egressd.map(SocketAddr::V4) == Some(self.destination.after);
-                own && there && same_source
+                // What egressd has it judges itself, and an address that is allowed by now is no reason to end it.
+                own && same
+                    && (straight && keeps(Class::Forwarded, to, payload)
+                        || there && keeps(Class::Intercepted, to, payload))
             }
-            (Way::Out, Fate::Forward) => self.interface == site.uplink.as_str() && straight,
-            _ => false,
+            Way::Out => {
+                let out = self.interface == site.uplink.as_str();
+                out && straight && keeps(Class::Forwarded, to, payload)
+            }
         }
     }
 }
 
-/// The states that must end for `sandbox` to be as it should be. None: nothing it forbids is left.
+/// The states of a sandbox that `keeps` does not want. None: nothing it forbids is left.
 #[must_use]
 pub fn forbidden<'s>(
     site: &Site,
-    closed: &Ranges,
-    sandbox: &Sandbox,
+    port: &Port,
     states: &'s [State],
+    keeps: impl Fn(Class, Ipv4Addr, Payload) -> bool,
 ) -> Vec<&'s State> {
-    let wrong = |s: &&State| s.concerns(&sandbox.port) && !s.stands(site, closed, sandbox);
+    let wrong = |s: &&State| s.concerns(site, port) && !s.stands(site, port, &keeps);
     states.iter().filter(wrong).collect()
 }

@@ -2,14 +2,20 @@
 
 #[allow(dead_code, reason = "the model is for the other test")]
 mod common;
+#[path = "common/states.rs"]
+mod listing;
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use common::{port, sandbox, site};
-use warder_desired::{Port, closed};
-use warder_pf::plan::{self, Command, Load};
-use warder_pf::{PfError, states};
+use warder_desired::{Class, Egress, Fate, Port, closed};
+use warder_netlink::{Message, messages};
+use warder_pf::plan::{self, Load};
+use warder_pf::states::{self, State, Way};
+use warder_pf::{PfError, host};
+use warder_tool::Call;
 use warder_wire::policy::{Proxy, ProxyHost};
 use warder_wire::{Bounds, Cidr, HostName, NamePattern, Policy};
 
@@ -51,12 +57,12 @@ fn proxy() -> Policy {
     }
 }
 
-fn written(commands: &[Command]) -> String {
+fn written(calls: &[Call]) -> String {
     let mut text = String::new();
-    for command in commands {
-        let args: Vec<_> = command.args.iter().map(|a| format!(" {a:?}")).collect();
-        writeln!(text, "{}{}", command.tool.path(), args.concat()).expect("a string");
-        for line in command.input.lines() {
+    for call in calls {
+        writeln!(text, "{call}").expect("a string");
+        let input = call.standard_input().unwrap_or_default();
+        for line in String::from_utf8_lossy(input).lines() {
             writeln!(text, "< {line}").expect("a string");
         }
     }
@@ -89,12 +95,22 @@ fn argument_lists_are_as_written() {
         anchor: "warder/x/0/s7".to_owned(),
         text: "block drop all\n".to_owned(),
     };
-    let gone = Load::nothing(site.anchor_of(&port(7)).expect("has a place")).command();
+    let gone = Load::nothing(site.anchor_of(&port(7)).expect("has a place")).call();
     let memory = "states        hard limit   100000\ntables        hard limit     1000\nanchors       hard limit      512\n";
-    let mut all = vec![load.command(), gone, plan::list()];
-    all.extend(plan::end_all(&site, &port(7)));
+    let pipes = "00001:  50.000 Mbit/s    0 ms burst 0\nq131073  50 sl. 0 flows (1 buckets) sched 65537 weight 0 lmax 0 pri 0 droptail\n\
+        01001: unlimited         0 ms burst 0\n01192:   1.000 Mbit/s    0 ms burst 0\n";
+    let mut all = vec![
+        load.call(),
+        gone,
+        plan::anchors(&site),
+        plan::list_limits(),
+        plan::list_pipes(),
+    ];
+    all.extend(host::rules());
+    all.push(host::info());
     all.extend(plan::pipes(&site, &sandbox(7, &Policy::OPEN)).expect("has pipes"));
     all.extend(plan::no_pipes(&site, &port(7)).expect("has pipes"));
+    all.extend(plan::no_pipes_of(&site, pipes));
     all.extend(plan::limits(memory, 1000));
     same("commands.txt", &written(&all));
     let enough = "tables unlimited\nanchors hard limit 5000\n";
@@ -109,9 +125,37 @@ fn pipes_are_never_wider_than_asked() {
         download: 1,
         ..Bounds::DEFAULT
     };
-    let [up, down] = plan::pipes(&site(), &wide).expect("has pipes");
-    assert_eq!(up.args.last().map(String::as_str), Some("2147483647bit/s"));
-    assert_eq!(down.args.last().map(String::as_str), Some("8bit/s"));
+    let call = plan::pipes(&site(), &wide)
+        .expect("has pipes")
+        .expect("there is dummynet");
+    let input = String::from_utf8_lossy(call.standard_input().unwrap_or_default()).into_owned();
+    let said =
+        "pipe 1000 config bw 2147483647bit/s\npipe 1001 config bw 8bit/s\npipe 1002 config\n";
+    assert_eq!(input, said);
+}
+
+#[test]
+fn without_dummynet_there_are_no_pipes() {
+    let site = warder_pf::Site {
+        pipes: None,
+        ..site()
+    };
+    let own = sandbox(0, &Policy::OPEN);
+    assert_eq!(plan::pipes(&site, &own), Ok(None));
+    assert_eq!(plan::no_pipes(&site, &own.port), Ok(None));
+    let load = site.sandbox(&closed(&[]), &own).expect("has a place");
+    assert!(!load.text.contains("dnpipe"), "{}", load.text);
+}
+
+#[test]
+fn anchors_of_sandboxes_are_told_from_others() {
+    let own = site().anchor();
+    let listing =
+        format!("  {own}\n  {own}/0\n  {own}/0/s7\n  {own}/1/s40\n  warder/ffffffff/0/s1\n");
+    assert_eq!(
+        plan::sandbox_anchors(&site(), &listing),
+        [format!("{own}/0/s7"), format!("{own}/1/s40")]
+    );
 }
 
 #[test]
@@ -122,7 +166,7 @@ fn what_has_no_place_is_refused() {
         Err(PfError::Address(port(64).address))
     );
     let none = sandbox(0, &Policy::OPEN);
-    for mark in [0, 32_269, u32::MAX] {
+    for mark in [0, 21_513, u32::MAX] {
         let sandbox = warder_desired::Sandbox {
             port: far(mark),
             ..none.clone()
@@ -132,11 +176,20 @@ fn what_has_no_place_is_refused() {
     }
 }
 
-/// What stays and what goes of one listing, for a policy.
-fn left(listing: &str, policy: &Policy) -> String {
+/// What stays and what goes of the states in `golden/states.txt`, for a policy.
+fn left(policy: &Policy) -> String {
     let closed = closed(&networks(&["198.51.100.0/24"]));
-    let states = states::read(listing).expect("a listing");
-    let wrong = states::forbidden(&site(), &closed, &sandbox(7, policy), &states);
+    let own = sandbox(7, policy);
+    let states: Vec<State> = listing::read(include_str!("golden/states.txt"));
+    let keeps = |class, to, payload| {
+        let fate = own.egress.fate(&closed, to, payload);
+        match class {
+            Class::Forwarded => fate == Fate::Forward,
+            Class::Intercepted => matches!(fate, Fate::Forward | Fate::Egressd),
+            Class::Dialled => own.egress != Egress::Closed && !closed.contain(to),
+        }
+    };
+    let wrong = states::forbidden(&site(), &own.port, &states, keeps);
     let mut text = String::new();
     for state in &states {
         let word = if wrong.contains(&state) {
@@ -144,14 +197,13 @@ fn left(listing: &str, policy: &Policy) -> String {
         } else {
             "stays"
         };
-        writeln!(text, "{word} {} {}", state.id, state.interface).expect("a string");
+        writeln!(text, "{word} {:x} {}", state.id.0, state.interface).expect("a string");
     }
-    text + &written(&wrong.iter().map(|s| plan::end(s)).collect::<Vec<_>>())
+    text
 }
 
 #[test]
 fn states_are_judged_by_the_policy_of_now() {
-    let listing = include_str!("golden/states.txt");
     let mut text = String::new();
     for (name, policy) in [
         ("open", Policy::OPEN),
@@ -159,23 +211,62 @@ fn states_are_judged_by_the_policy_of_now() {
         ("names", names()),
         ("proxy", proxy()),
     ] {
-        writeln!(text, "# {name}\n{}", left(listing, &policy)).expect("a string");
+        writeln!(text, "# {name}\n{}", left(&policy)).expect("a string");
     }
     same("judged.txt", &text);
 }
 
+/// A state as the kernel tells it (pf_nl.c, `dump_state`).
+fn told(state: &State) -> Vec<u8> {
+    let address = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (source, destination) = (state.source, state.destination);
+    let befores = [source.before, destination.before];
+    let afters = [source.after, destination.after];
+    let (wire, stack, turned) = match state.way {
+        Way::In => (befores, afters, false),
+        Way::Out => (afters, befores, true),
+    };
+    let key = |m: Message, kind, mut ends: [SocketAddr; 2]| {
+        if turned {
+            ends.swap(0, 1);
+        }
+        m.nest(kind, |m| {
+            m.bytes(1, &address(ends[0].ip()))
+                .bytes(2, &address(ends[1].ip()))
+                .bytes(3, &ends[0].port().to_be_bytes())
+                .bytes(4, &ends[1].port().to_be_bytes())
+                .bytes(5, &[2])
+                .bytes(6, &u16::from(state.protocol).to_ne_bytes())
+        })
+    };
+    let message = Message::new(21, 0, &[1, 0, 0, 0]).bytes(28, &1301_u64.to_ne_bytes());
+    let message = key(key(message, 5, wire), 6, stack);
+    message
+        .bytes(21, &[state.protocol])
+        .bytes(19, &[2])
+        .text(3, &state.interface)
+        .text(4, &state.origin)
+        .bytes(22, &[if state.way == Way::In { 1 } else { 2 }])
+        .bytes(1, &state.id.0.to_ne_bytes())
+        .be32(2, state.id.1)
+        .bytes(34, &state.pipe.to_ne_bytes())
+        .bytes(35, &0_u16.to_ne_bytes())
+        .finish(7, 0)
+}
+
 #[test]
-fn a_listing_that_cannot_be_read_is_no_listing() {
-    assert_eq!(states::read(""), Ok(Vec::new()));
-    for bad in [
-        "s7 tcp 192.0.2.1:80 10.200.0.15:4000       ESTABLISHED:ESTABLISHED\n   id: 1 creatorid: 2\n",
-        "s7 tcp 192.0.2.1:80 <- 10.200.0.999:4000\n   id: 1 creatorid: 2\n",
-        "s7 tcp 192.0.2.1:80 <- 10.200.0.15:4000\n   id: 1x creatorid: 2\n",
-        "s7 tcp 192.0.2.1:80 <- 10.200.0.15:4000\n   age 00:00:01\n",
-        "s7 tcp 192.0.2.1:80 <- 10.200.0.15:4000\ns7 udp 192.0.2.1:53 <- 10.200.0.15:4000\n   id: 1 creatorid: 2\n",
-        "   id: 1 creatorid: 2\n",
-        "No ALTQ support in kernel\n",
-    ] {
-        assert!(states::read(bad).is_err(), "{bad}");
+fn states_are_read_as_the_kernel_tells_them() {
+    for state in listing::read(include_str!("golden/states.txt")) {
+        let bytes = told(&state);
+        let (.., payload) = messages(&bytes).next().expect("a message");
+        assert_eq!(states::read(payload).as_ref(), Some(&state));
+        for cut in 0..payload.len() {
+            if let Some(read) = states::read(&payload[..cut]) {
+                assert_eq!(read, state, "no state is read otherwise than it is");
+            }
+        }
     }
 }

@@ -5,9 +5,9 @@ mod common;
 
 use std::net::Ipv4Addr;
 
-use common::{HOST, Host, Seen, UPLINK, port, sandbox, site};
+use common::{HOST, Host, RESOLVER, Seen, UPLINK, port, sandbox, site};
 use proptest::prelude::*;
-use warder_desired::{Fate, Packet, Payload, closed};
+use warder_desired::{Egress, Fate, Packet, Payload, closed};
 use warder_wire::policy::{Proxy, ProxyHost};
 use warder_wire::{Cidr, HostName, NamePattern, Policy};
 
@@ -108,6 +108,39 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+
+    /// What egressd's sockets reach, by the rules alone.
+    #[test]
+    fn sockets_lead_where_their_sandbox_may(
+        policy in policy(),
+        payload in payload(),
+        random in prop::collection::vec(any::<u32>(), 12),
+    ) {
+        let closed = closed(&[]);
+        let own = sandbox(31, &policy);
+        let host = Host::new(&site(), &closed, std::slice::from_ref(&own));
+        let judged = match &own.egress {
+            Egress::Closed => None,
+            Egress::Judged(judged) => Some(judged),
+        };
+        for to in destinations(&policy, &[], random).into_iter().chain([RESOLVER]) {
+            let packet = Packet { mac: own.port.mac, source: HOST[0], destination: to, payload };
+            let seen = |user| Seen { inwards: false, user: Some(user), ..Seen::new("em1", &packet) };
+            let may = judged.is_some_and(|judged| {
+                let dns = matches!(payload, Payload::Tcp(53) | Payload::Udp(53));
+                let named = judged.names || judged.proxy;
+                dns && to == RESOLVER || !closed.contain(to) && (named || !judged.denied.contain(to))
+            });
+            // A socket has a port, and rules speak of no other packet's user.
+            let may = may || matches!(payload, Payload::Other(_));
+            prop_assert_eq!(host.lets(seen(site().user(own.port.mark))), may, "{} {:?}", to, policy);
+            for stranger in [own.port.mark - 1, own.port.mark + 1, 60_000] {
+                let lets = host.lets(seen(site().user(stranger)));
+                prop_assert_eq!(lets, matches!(payload, Payload::Other(_)), "{}", stranger);
+            }
+            prop_assert!(host.lets(seen(1001)), "of others nothing is said");
         }
     }
 

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use warder_ipc::Channel;
-use warder_links::plan::{Pair, port_name};
+use warder_links::plan::Pair;
+use warder_links::{LINGER, Space, port_name};
 use warder_wire::start::NetStart;
 use warder_wire::{Fault, FaultCode};
 
@@ -21,8 +22,6 @@ const COUNTERS: u32 = 1024;
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Between looks for ports that are gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// After this long a port of nobody is removed by force, which waits for grace periods.
-const LINGER: Duration = Duration::from_secs(3);
 /// How long a request waits for a slot that is still cooling.
 const HOPE: Duration = Duration::from_secs(5);
 /// Ends of flows that a worker is sent before it has done others.
@@ -98,13 +97,15 @@ impl Daemon {
         }
         let mut strays = Vec::new();
         for draining in &mut self.draining {
-            if !draining.forced && draining.since.elapsed() > LINGER {
+            if !draining.forced && draining.since.elapsed() >= LINGER {
                 draining.forced = true;
-                strays.push(port_name(draining.slot.counter));
+                strays.push(port_name(self.tag, draining.slot.counter));
             }
         }
         for port in strays {
-            log::line(format_args!("{port} lingers and is removed"));
+            if !LINGER.is_zero() {
+                log::line(format_args!("{port} lingers and is removed"));
+            }
             self.send_maker(&Job::Remove { port });
         }
         let counters = self
@@ -144,12 +145,11 @@ impl Daemon {
         }
     }
 
-    pub(super) fn end_flows(&mut self, index: u32, forbid: Forbid, pending: Pending) {
+    pub(super) fn end_flows(&mut self, slot: SlotRecord, forbid: Forbid, pending: Pending) {
         let job = self.next_job;
         self.next_job += 1;
         self.jobs.insert(job, pending);
-        let mark = index.saturating_add(1);
-        self.ends.push_back(Job::End { job, mark, forbid });
+        self.ends.push_back(Job::End { job, slot, forbid });
         self.send_ends();
     }
 
@@ -173,27 +173,24 @@ impl Daemon {
                 index,
                 counter,
                 result,
-            } => {
-                let ns = fds.into_iter().next();
-                match (result, ns) {
-                    (Ok(inode), Some(ns)) => {
-                        self.pool.made(Ready {
-                            slot: SlotRecord {
-                                index,
-                                counter,
-                                inode,
-                            },
-                            ns,
-                        });
-                        self.serve_waiting();
-                    }
-                    (result, _) => {
-                        self.pool.not_made(index);
-                        let fault = result.err().unwrap_or_else(purged);
-                        self.cannot_make(&fault);
-                    }
+            } => match (result, Space::received(fds)) {
+                (Ok(identity), Some(space)) => {
+                    self.pool.made(Ready {
+                        slot: SlotRecord {
+                            index,
+                            counter,
+                            identity,
+                        },
+                        space,
+                    });
+                    self.serve_waiting();
                 }
-            }
+                (result, _) => {
+                    self.pool.not_made(index);
+                    let fault = result.err().unwrap_or_else(purged);
+                    self.cannot_make(&fault);
+                }
+            },
             Done::Removed { port, result } => {
                 if let Err(fault) = result {
                     log::line(format_args!("stray port {port}: {fault}"));

@@ -6,11 +6,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use warder_desired::DNS;
+use warder_filter::{LISTEN_TCP, LISTEN_UDP, Purpose};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::Pair;
-use warder_nft::flow::{ASKED, DIALLED};
-use warder_nft::render;
-use warder_wire::net_egress::{Answer, Event};
+use warder_wire::net_egress::{Answer, Event, REPLY};
 use warder_wire::{Fault, FaultCode, Message, Policy, SandboxId, priv_net};
 
 use super::{Daemon, Kernel, no_lease, purged};
@@ -21,6 +20,7 @@ use crate::worker;
 
 /// How long egressd may take to end the flows that an event forbids. After that it counts as dead.
 const SETTLE: Duration = Duration::from_secs(3);
+
 /// Sockets for one sandbox.
 const EACH: Rate = Rate {
     burst: 1024.0,
@@ -265,7 +265,7 @@ impl Daemon {
         let allowed = self.judged(sandbox, generation, |daemon, policy| {
             to.port() != 0 && policy.reaches(&daemon.config.never, *to.ip())
         });
-        let socket = allowed.and_then(|mark| self.socket(DIALLED | mark, to, true));
+        let socket = allowed.and_then(|mark| self.socket(mark, Purpose::Dial, to, true));
         self.answer_egress(seq, socket);
     }
 
@@ -281,7 +281,7 @@ impl Daemon {
             policy.resolves(&daemon.config.never, &daemon.config.resolvers, server)
         });
         let to = SocketAddrV4::new(server, DNS);
-        let socket = allowed.and_then(|mark| self.socket(ASKED | mark, to, stream));
+        let socket = allowed.and_then(|mark| self.socket(mark, Purpose::Ask, to, stream));
         self.answer_egress(seq, socket);
     }
 
@@ -305,10 +305,34 @@ impl Daemon {
         Ok(slot.index.saturating_add(1))
     }
 
-    fn socket(&mut self, mark: u32, to: SocketAddrV4, stream: bool) -> Result<OwnedFd, Fault> {
+    fn socket(
+        &self,
+        mark: u32,
+        purpose: Purpose,
+        to: SocketAddrV4,
+        stream: bool,
+    ) -> Result<OwnedFd, Fault> {
         let kernel = self.kernel.as_ref().ok_or_else(purged)?;
-        let socket = kernel.router.dial(mark, to, stream);
+        let owner = kernel.filter.owner(mark, purpose);
+        let socket = kernel.router.dial(owner, to, stream);
         socket.map_err(|e| worker::fault(&e))
+    }
+
+    /// Sends a datagram that answers one of a sandbox's; false where egressd's own socket can, or of what is no answer.
+    pub(crate) fn egress_reply(&self, sandbox: &SandboxId, port: u16, bytes: &[u8]) -> bool {
+        let kernel = self.kernel.as_ref();
+        let sockets = kernel.and_then(|kernel| kernel.listeners.as_ref());
+        let Some(sockets) = sockets.filter(|s| s.origins.is_some()) else {
+            return false;
+        };
+        if port == 0 || bytes.is_empty() || bytes.len() > REPLY {
+            return false;
+        }
+        // One that is gone meanwhile has nobody to answer.
+        if let Ok(slot) = self.slot_of(sandbox) {
+            sockets.reply(SocketAddrV4::new(slot.address, port), bytes);
+        }
+        true
     }
 
     pub(crate) fn answer_egress(&mut self, seq: u64, result: Result<OwnedFd, Fault>) {
@@ -374,15 +398,12 @@ fn sockets_for_one_more(kernel: &mut Kernel) -> Result<Vec<OwnedFd>, Fault> {
     let sockets = match kernel.listeners.take() {
         Some(sockets) => sockets,
         None => {
-            let (tcp, udp, log) = (render::LISTEN_TCP, render::LISTEN_UDP, render::LOG_GROUP);
-            let opened = kernel.router.listen(tcp, udp, log);
+            let log = kernel.filter.log();
+            let opened = kernel.router.listen(LISTEN_TCP, LISTEN_UDP, log);
             opened.map_err(|e| worker::fault(&e))?
         }
     };
     let sockets = kernel.listeners.insert(sockets);
     kernel.handed = true;
-    [&sockets.tcp, &sockets.udp, &sockets.log]
-        .into_iter()
-        .map(|fd| fd.try_clone().map_err(worker::system))
-        .collect()
+    sockets.copies().map_err(worker::system)
 }

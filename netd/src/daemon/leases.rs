@@ -1,12 +1,12 @@
 //! What privd asks: leases and their slots.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use warder_desired::Change;
 use warder_ipc::Channel;
-use warder_links::RouterLink;
-use warder_links::plan::{Pair, port_name};
-use warder_nft::render;
+use warder_links::Space;
+use warder_links::plan::Pair;
 use warder_wire::{Bounds, Fault, FaultCode, SandboxId, priv_net};
 
 use super::{Daemon, Gateway, Pending, no_lease, purged};
@@ -105,11 +105,9 @@ impl Daemon {
     /// Answers with the slot that the sandbox has.
     fn give(&mut self, seq: u64, sandbox: &SandboxId) {
         let answer = self.slot_of(sandbox).and_then(|slot| {
-            let ns = self.held.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
-            let ns = ns
-                .try_clone()
-                .map_err(|e| Fault::new(FaultCode::System, e))?;
-            Ok((slot, vec![ns]))
+            let space = self.held.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
+            let fds = space.to_send();
+            Ok((slot, fds.map_err(|e| Fault::new(FaultCode::System, e))?))
         });
         match answer {
             Ok((slot, fds)) => self.answer_privd_with(seq, Ok(priv_net::Answer::Slot(slot)), fds),
@@ -131,7 +129,7 @@ impl Daemon {
 
     /// Puts a sandbox's policy in force on a ready slot, which is its own from then on.
     fn assign(&mut self, sandbox: &SandboxId, ready: Ready) -> Result<(), Fault> {
-        let Ready { slot, ns } = ready;
+        let Ready { slot, space } = ready;
         let entry = self.book.get(sandbox).ok_or_else(|| no_lease(sandbox))?;
         let mut entry = entry.clone();
         (entry.slot, entry.sealed) = (Some(slot), false);
@@ -142,8 +140,8 @@ impl Daemon {
         };
         let before = self.book.insert(sandbox.clone(), entry.clone());
         let added = self.record(&take).and_then(|()| {
-            let view = entry.desired(self.config.block).ok_or_else(outside)?;
-            self.put(&render::add(self.tag, &view))
+            let view = entry.desired(self.place()).ok_or_else(outside)?;
+            self.put(Change::Add(&view))
         });
         if let Err(fault) = added {
             if let Some(before) = before {
@@ -161,12 +159,12 @@ impl Daemon {
         self.note(&Record::Taken {
             sandbox: sandbox.clone(),
         });
-        self.held.insert(sandbox.clone(), ns);
+        self.held.insert(sandbox.clone(), space);
         self.tell(sandbox);
         Ok(())
     }
 
-    /// Rules go first and at once; then the namespace; then the flows, and with them the index is free.
+    /// Rules go first and at once; then the network; then the flows, and with them the index is free.
     pub(crate) fn release(&mut self, sandbox: &SandboxId, entry: &Entry, slot: SlotRecord) {
         self.note(&Record::Release {
             sandbox: sandbox.clone(),
@@ -177,12 +175,11 @@ impl Daemon {
             slot: Some(slot),
             ..entry.clone()
         };
-        if let Some(old) = old.desired(self.config.block) {
-            let gone = render::remove(self.tag, &old);
-            if let Err(fault) = self.put(&gone) {
-                log::line(format_args!("rules of {sandbox}: {fault}"));
-                self.seal_port(&slot);
-            }
+        if let Some(old) = old.desired(self.place())
+            && let Err(fault) = self.put(Change::Remove(&old))
+        {
+            log::line(format_args!("rules of {sandbox}: {fault}"));
+            self.seal_port(&slot);
         }
         self.held.remove(sandbox);
         self.pool.cool();
@@ -191,11 +188,11 @@ impl Daemon {
     }
 
     pub(crate) fn end_released(&mut self, sandbox: SandboxId, slot: SlotRecord) {
-        self.end_flows(slot.index, Forbid::All, Pending::Release { sandbox, slot });
+        self.end_flows(slot, Forbid::All, Pending::Release { sandbox, slot });
     }
 
-    /// Checks a descriptor that is said to be a running cell's namespace against ledger and router.
-    pub(crate) fn recognise(&mut self, sandbox: &SandboxId, ns: &OwnedFd) -> Result<(), Fault> {
+    /// Checks what is said to be a running cell's network against ledger and kernel.
+    pub(crate) fn recognise(&mut self, sandbox: &SandboxId, space: &Space) -> Result<(), Fault> {
         let unknown = |why: &str| {
             Fault::new(
                 FaultCode::NotFound,
@@ -207,24 +204,10 @@ impl Daemon {
             .get(sandbox)
             .ok_or_else(|| unknown("not in the ledger"))?;
         let slot = entry.slot.ok_or_else(|| unknown("it had none"))?;
-        let inode = warder_links::netns_inode(ns.as_fd()).map_err(|e| unknown(&e.to_string()))?;
-        if inode != slot.inode {
-            return Err(unknown("another namespace"));
-        }
         let kernel = self.kernel.as_mut().ok_or_else(purged)?;
-        let number = kernel
-            .router
-            .number_of(ns.as_fd())
-            .map_err(|e| worker::fault(&e))?;
-        let name = port_name(slot.counter);
-        // An inode alone can be used again; the pair that leads there cannot.
-        let leads =
-            |link: &RouterLink| link.name == name && link.peer.is_some() && link.peer == number;
-        if self.found.iter().any(leads) {
-            Ok(())
-        } else {
-            Err(unknown("no pair leads there"))
-        }
+        let slot = (slot.counter, slot.identity);
+        let known = kernel.router.recognise(&self.found, slot, sandbox, space);
+        known.map_err(|e| worker::fault(&e))?.map_err(unknown)
     }
 }
 

@@ -9,12 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use warder_desired::{IfName, Ranges};
+use warder_desired::{Change, Ranges};
+use warder_filter::{Filter, FilterError};
 use warder_ipc::{Channel, IpcError};
-use warder_links::plan::{UPLINK, Uplink, port_name};
-use warder_links::{Listeners, Router, RouterLink, Site};
-use warder_nft::model::Transaction;
-use warder_nft::{NftError, Session, render};
+use warder_links::plan::Uplink;
+use warder_links::{Listeners, Router, RouterLink, Site, Space, port_name};
 use warder_wire::gateway_net;
 use warder_wire::start::NetStart;
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
@@ -24,7 +23,7 @@ use policies::Settling;
 
 use crate::ledger::{Ledger, Record, SlotRecord};
 use crate::log;
-use crate::policy::{self, Book};
+use crate::policy::{self, Book, Place};
 use crate::slots::Pool;
 use crate::table::{Budget, Phase};
 use crate::worker::{Job, Worker};
@@ -38,7 +37,7 @@ pub(crate) struct Kernel {
     pub(crate) listeners: Option<Listeners>,
     /// Whether an egressd has had them.
     pub(crate) handed: bool,
-    pub(crate) rules: Session,
+    pub(crate) filter: Filter,
     pub(crate) maker: Worker,
     pub(crate) ender: Worker,
 }
@@ -89,8 +88,8 @@ pub struct Daemon {
     /// Ranges that no policy opens.
     pub(crate) closed: Ranges,
     pub(crate) pool: Pool,
-    /// Namespaces of taken slots: asked again, the same one is given.
-    pub(crate) held: BTreeMap<SandboxId, OwnedFd>,
+    /// Networks of taken slots: asked again, the same one is given.
+    pub(crate) held: BTreeMap<SandboxId, Space>,
     /// The router's ports as they were at start.
     pub(crate) found: Vec<RouterLink>,
     pub(crate) counters: u32,
@@ -200,9 +199,15 @@ impl Daemon {
         }
     }
 
+    /// Where the slots are.
+    pub(crate) fn place(&self) -> Place {
+        let (tag, block) = (self.tag, self.config.block);
+        Place { tag, block }
+    }
+
     /// Brings the rules to what the book says, `change` being all that it takes. Should that fail, or have failed
     /// before, all rules are made anew.
-    pub(crate) fn put(&mut self, change: &Transaction) -> Result<(), Fault> {
+    pub(crate) fn put(&mut self, change: Change<'_>) -> Result<(), Fault> {
         if !self.astray {
             match self.apply(change) {
                 Ok(()) => return Ok(()),
@@ -213,24 +218,22 @@ impl Daemon {
     }
 
     fn put_all(&mut self) -> Result<(), Fault> {
-        let uplink = IfName::new(UPLINK).ok_or_else(purged)?;
-        let sandboxes = policy::desired(&self.book, self.config.block);
-        let resolvers = &self.config.resolvers;
-        let rules = render::router(self.tag, &uplink, &self.closed, resolvers, &sandboxes);
-        let applied = self.apply(&rules);
+        let sandboxes = policy::desired(&self.book, self.place());
+        let applied = self.apply(Change::All(&sandboxes));
         self.astray = applied.is_err();
         applied
     }
 
-    /// Puts a transaction in force; a second time over a new socket, should the first be confused.
-    fn apply(&mut self, transaction: &Transaction) -> Result<(), Fault> {
+    /// Puts a change in force; a second time over a new socket, should the first be confused.
+    fn apply(&mut self, change: Change<'_>) -> Result<(), Fault> {
         let kernel = self.kernel.as_mut().ok_or_else(purged)?;
-        let Err(first) = kernel.rules.apply(transaction) else {
+        let Err(first) = kernel.filter.apply(change) else {
             return Ok(());
         };
         log::line(format_args!("rules: {first}; once more"));
-        kernel.rules = Session::open_in(kernel.router.ns()).map_err(|e| nft(&e))?;
-        kernel.rules.apply(transaction).map_err(|e| nft(&e))
+        let reopened = kernel.filter.reopen(kernel.router.network());
+        reopened.map_err(|e| rules(&e))?;
+        kernel.filter.apply(change).map_err(|e| rules(&e))
     }
 
     /// The last resort: no packet passes a port that is down.
@@ -249,7 +252,7 @@ impl Daemon {
     }
 
     fn seal_port(&mut self, slot: &SlotRecord) {
-        let port = port_name(slot.counter);
+        let port = port_name(self.tag, slot.counter);
         log::audit(format_args!(
             "{port} is taken down: its rules could not be changed"
         ));
@@ -327,10 +330,6 @@ fn purged() -> Fault {
     Fault::new(FaultCode::Unavailable, "netd is going")
 }
 
-fn nft(error: &NftError) -> Fault {
-    let code = match error {
-        NftError::Unsupported(_) => FaultCode::Unsupported,
-        NftError::Kernel { .. } | NftError::FlowsLeft(_) => FaultCode::System,
-    };
-    Fault::new(code, error)
+fn rules(error: &FilterError) -> Fault {
+    Fault::new(error.code(), error)
 }

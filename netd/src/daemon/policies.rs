@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use warder_desired::Change;
 use warder_links::plan::Pair;
-use warder_nft::render;
 use warder_wire::{Bounds, Fault, FaultCode, Policy, SandboxId, gateway_net};
 
 use super::{Daemon, Pending, no_lease, purged};
@@ -164,8 +164,8 @@ impl Daemon {
         record: &Record,
         waiter: Option<Waiter>,
     ) {
-        let block = self.config.block;
-        let (Some(was), Some(now)) = (old.desired(block), new.desired(block)) else {
+        let place = self.place();
+        let (Some(was), Some(now)) = (old.desired(place), new.desired(place)) else {
             // For the slot that it gets, the bounds are recorded with it.
             let kept = match record {
                 Record::Bounds { .. } => Ok(()),
@@ -191,7 +191,10 @@ impl Daemon {
         let applied = if unseals {
             self.unseal(sandbox)
         } else {
-            self.put(&render::change(self.tag, &now, &was))
+            self.put(Change::Replace {
+                new: &now,
+                old: &was,
+            })
         };
         match applied {
             Ok(()) => {
@@ -278,7 +281,7 @@ impl Daemon {
             policy: entry.effective(),
             orphans,
         };
-        self.end_flows(slot.index, forbid, pending);
+        self.end_flows(slot, forbid, pending);
     }
 
     /// The worker has ended flows for a change, or could not.

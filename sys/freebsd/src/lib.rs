@@ -1,7 +1,7 @@
 //! Trust: zone 3 (linked into privd and netd, which run as root).
 //! Input: privd and netd; the kernel's answers; on disk, trees written by guests.
-//! May: every privileged call of Warder on FreeBSD: jails, mounts, limits, processes, storage.
-//! Unsafe: system calls that rustix does not wrap, in `sys`, each in a function of its own.
+//! May: every privileged call of Warder on FreeBSD: jails, mounts, limits, processes, storage, interfaces, routes.
+//! Unsafe: system calls that rustix does not wrap, in `sys` and `net`, each in a function of its own.
 //!
 //! The FreeBSD system layer. It has the public items of `warder-linux`, so that the daemons are
 //! written once. What calls the kernel is compiled for FreeBSD only; what decides (plans, command
@@ -16,6 +16,8 @@ pub mod dirs;
 mod error;
 #[cfg(target_os = "freebsd")]
 pub mod features;
+#[cfg(target_os = "freebsd")]
+pub mod net;
 #[cfg(target_os = "freebsd")]
 pub mod own;
 #[cfg(target_os = "freebsd")]

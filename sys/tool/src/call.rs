@@ -17,6 +17,8 @@ pub enum Tool {
     Zpool,
     /// pfctl(8).
     Pfctl,
+    /// dnctl(8).
+    Dnctl,
     /// ifconfig(8).
     Ifconfig,
     /// route(8).
@@ -42,6 +44,7 @@ impl Tool {
             Self::Zfs => "/sbin/zfs",
             Self::Zpool => "/sbin/zpool",
             Self::Pfctl => "/sbin/pfctl",
+            Self::Dnctl => "/sbin/dnctl",
             Self::Ifconfig => "/sbin/ifconfig",
             Self::Route => "/sbin/route",
             Self::Kldstat => "/sbin/kldstat",

@@ -8,10 +8,11 @@ use warder_rules::{code, graph, none, tree};
 const UNSAFE: [&str; 3] = ["sys", "plugins/abi", "plugins/host"];
 /// Where code may ask which system it is built for: the system layer, and the internet that is made of one system's
 /// namespaces.
-const SYSTEMS: [&str; 7] = [
+const SYSTEMS: [&str; 8] = [
     "sys",
     "netd/pf",
     "netd/nft",
+    "netd/filter",
     "netd/links",
     "tests/network",
     "tests/bench/src/arrival.rs",

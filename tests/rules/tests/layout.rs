@@ -6,12 +6,13 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 34] = [
+const FOLDERS: [(&str, Option<u8>); 35] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/desired", Some(3)),
     ("netd/pf", Some(3)),
     ("netd/nft", Some(3)),
+    ("netd/filter", Some(3)),
     ("netd/links", Some(3)),
     ("netd/egress", Some(1)),
     ("netd/egress/web", Some(1)),
@@ -27,6 +28,7 @@ const FOLDERS: [(&str, Option<u8>); 34] = [
     ("plugins/namespace", Some(2)),
     ("plugins/credential", Some(2)),
     ("plugins/example", Some(2)),
+    ("sys/netlink", Some(3)),
     ("sys/wire", None),
     ("sys/ipc", None),
     ("sys/confine", None),

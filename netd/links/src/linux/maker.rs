@@ -1,11 +1,11 @@
 //! Slots: a namespace, its pair, and everything that cannot be set from inside.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use warder_linux::netns;
 
 use super::rtnl::{End, Rtnl};
-use super::sysctls;
+use super::{Router, Space, sysctls};
 use crate::LinksError;
 use crate::plan::{FIRST_INDEX, INSIDE, Pair, SlotSpec, port_index, port_name};
 
@@ -20,14 +20,14 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// For slots of the router in `ns`.
+    /// For slots of a router.
     ///
     /// # Errors
     /// [`LinksError::System`].
-    pub fn new(ns: BorrowedFd<'_>, mtu: u32) -> Result<Self, LinksError> {
+    pub fn new(router: &Router) -> Result<Self, LinksError> {
         Ok(Self {
-            router: Rtnl::open_in(ns)?,
-            mtu,
+            router: Rtnl::open_in(router.network())?,
+            mtu: router.mtu(),
         })
     }
 
@@ -35,7 +35,7 @@ impl Maker {
     ///
     /// # Errors
     /// [`LinksError::System`].
-    pub fn make(&mut self, spec: &SlotSpec) -> Result<OwnedFd, LinksError> {
+    pub fn make(&mut self, spec: &SlotSpec) -> Result<Space, LinksError> {
         let (first, last) = spec.ping_groups;
         let (ns, inner) = netns::make(|_| {
             sysctls(&[
@@ -77,7 +77,7 @@ impl Maker {
         open(&mut self.router, index, &pair)?;
         inner.wait_running(INSIDE)?;
         self.router.wait_running(&name)?;
-        Ok(ns)
+        Ok(Space::from(ns))
     }
 
     /// Whether a port is (still) there.

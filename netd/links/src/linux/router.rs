@@ -4,12 +4,13 @@ use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use warder_linux::{netns, sockets};
+use warder_wire::SandboxId;
 
 use super::rtnl::{End, Prefix, Rtnl};
-use super::site::Site;
-use super::{forwarding, inside, maker, sysctls};
+use super::{Space, inside, maker, sysctls};
 use crate::plan::{FIRST_INDEX, Pair, TO_SOCKETS, UPLINK, Uplink, port_index, port_name};
-use crate::{LinksError, Listeners, RouterLink};
+use crate::site::Site;
+use crate::{LinksError, Listeners, RouterLink, forwarding};
 
 /// Name of the pin in the instance's directory.
 const PIN: &str = "router";
@@ -94,15 +95,20 @@ impl Router {
         Ok((router, adopted))
     }
 
-    /// The namespace.
+    /// The network that the rules are for: the router's namespace.
     #[must_use]
-    pub fn ns(&self) -> BorrowedFd<'_> {
+    pub fn network(&self) -> BorrowedFd<'_> {
         self.ns.as_fd()
     }
 
-    /// What every link of the instance carries at most, in bytes.
+    /// The interface by which packets of sandboxes leave that network.
     #[must_use]
-    pub fn mtu(&self) -> u32 {
+    pub fn way_out(&self) -> &str {
+        UPLINK
+    }
+
+    /// What every link of the instance carries at most, in bytes.
+    pub(super) fn mtu(&self) -> u32 {
         self.mtu
     }
 
@@ -194,12 +200,28 @@ impl Router {
         Ok(ports.map(RouterLink::from).collect())
     }
 
-    /// The router's number for the namespace `ns`, if one of its links leads there.
+    /// Whether `space`, which is said to be the one `sandbox` runs in, is that of the slot made as the `counter`-th;
+    /// if not, why. `found` are the ports there were at start.
     ///
     /// # Errors
     /// [`LinksError::System`].
-    pub fn number_of(&mut self, ns: BorrowedFd<'_>) -> Result<Option<i32>, LinksError> {
-        self.here.number_of(ns)
+    pub fn recognise(
+        &mut self,
+        found: &[RouterLink],
+        (counter, identity): (u32, u64),
+        _sandbox: &SandboxId,
+        space: &Space,
+    ) -> Result<Result<(), &'static str>, LinksError> {
+        if space.identity()? != identity {
+            return Ok(Err("another namespace"));
+        }
+        let number = self.here.number_of(space.as_fd())?;
+        let name = port_name(counter);
+        // An inode alone can be used again; the pair that leads there cannot.
+        let leads =
+            |link: &RouterLink| link.name == name && link.peer.is_some() && link.peer == number;
+        let found = found.iter().any(leads);
+        Ok(found.then_some(()).ok_or("no pair leads there"))
     }
 
     /// Opens what egressd reads from: the sockets that the rules divert to at these ports, and the log of that
@@ -218,17 +240,19 @@ impl Router {
                     what: "log of refused packets".to_owned(),
                     source: Box::new(e),
                 })?,
+                origins: None,
             })
         })
     }
 
-    /// A socket whose packets bear `mark`, connecting to `to`. Returns before it is connected.
+    /// A socket that the rules know by `owner`, the mark of its packets, connecting to `to`. Returns before it is
+    /// connected.
     ///
     /// # Errors
     /// [`LinksError::System`].
-    pub fn dial(&self, mark: u32, to: SocketAddrV4, stream: bool) -> Result<OwnedFd, LinksError> {
+    pub fn dial(&self, owner: u32, to: SocketAddrV4, stream: bool) -> Result<OwnedFd, LinksError> {
         inside(self.ns.as_fd(), || {
-            sockets::connecting(mark, to, stream).map_err(|e| LinksError::io("connect", e))
+            sockets::connecting(owner, to, stream).map_err(|e| LinksError::io("connect", e))
         })
     }
 

@@ -16,6 +16,9 @@ pub(crate) const HOST: [Ipv4Addr; 3] = [
     Ipv4Addr::LOCALHOST,
 ];
 
+/// The operator's DNS server, in a range closed to all.
+pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(192, 168, 9, 53);
+
 pub(crate) fn site() -> Site {
     Site {
         tag: InstanceTag::of_state_dir(b"a"),
@@ -24,7 +27,10 @@ pub(crate) fn site() -> Site {
         slots: 64,
         tcp: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9080),
         udp: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9053),
-        pipes: 1000,
+        pipes: Some(1000),
+        users: 1 << 31,
+        resolvers: vec![RESOLVER],
+        log: 1,
     }
 }
 
@@ -56,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) destination: Ipv4Addr,
     pub(crate) payload: Payload,
     pub(crate) tag: Option<String>,
+    /// Whose socket sends it.
+    pub(crate) user: Option<u32>,
 }
 
 impl Seen {
@@ -71,6 +79,7 @@ impl Seen {
             destination: packet.destination,
             payload: packet.payload,
             tag: None,
+            user: None,
         }
     }
 }
@@ -111,6 +120,7 @@ struct Rule {
     fragment: bool,
     tag: Option<String>,
     tagged: Option<(bool, String)>,
+    users: Option<(u32, u32)>,
 }
 
 /// Words of a line; punctuation stands alone.
@@ -207,11 +217,17 @@ impl Reader {
             fragment: false,
             tag: None,
             tagged: None,
+            users: None,
         };
         if self.is("in") {
             rule.inwards = Some(true);
         } else if self.is("out") {
             rule.inwards = Some(false);
+        }
+        if self.is("log") {
+            assert!(
+                self.is("(") && self.is("to") && self.next().starts_with("pflog") && self.is(")")
+            );
         }
         rule.quick = self.is("quick");
         if self.is("on") {
@@ -264,9 +280,15 @@ impl Reader {
                     self.is("S/SA"),
                     "first segments, which is what is sent here"
                 ),
-                "label" => drop(self.next()),
+                "label" | "ridentifier" => drop(self.next()),
+                "user" => {
+                    let word = self.next();
+                    let (first, last) = word.split_once(':').unwrap_or((&word, &word));
+                    let user = |text: &str| text.parse().expect("a user");
+                    rule.users = Some((user(first), user(last)));
+                }
                 "keep" => {
-                    assert!(self.is("state") && self.is("("));
+                    assert!(self.is("state") && self.is("(") && self.is("if-bound"));
                     while !self.is(")") {
                         self.next();
                     }
@@ -422,6 +444,9 @@ impl Host {
             && place(&rule.to, seen.destination)
             && rule.port.is_none_or(|p| whole && port == Some(p))
             && (!rule.fragment || seen.fragment)
+            && rule.users.is_none_or(|(a, b)| {
+                port.is_some() && seen.user.is_some_and(|u| (a..=b).contains(&u))
+            })
             && rule
                 .tagged
                 .as_ref()

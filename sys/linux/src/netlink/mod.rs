@@ -2,11 +2,10 @@
 //!
 //! No tool and no library stands between netd and the kernel: what is sent is what is written here.
 
-mod message;
 mod socket;
 
-pub use message::{Attrs, Message, attrs, attrs_after};
 pub use socket::{NetlinkError, Protocol, Socket};
+pub use warder_netlink::{Attrs, Message, attrs, attrs_after};
 
 /// `NLM_F_REQUEST`: every message to the kernel has it.
 pub const REQUEST: u16 = 0x01;

@@ -8,8 +8,9 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with, sockopt,
 };
 
-use super::message::{Message, messages};
-use super::{ACK, DUMP};
+use warder_netlink::messages;
+
+use super::{ACK, DUMP, Message};
 use crate::{netns, sys};
 
 const NLMSG_ERROR: u16 = 2;

@@ -1,5 +1,5 @@
-//! The instance's directory under /run, and the lock all instances share. /run is memory: after a boot nothing
-//! is left there, as nothing is left in the kernel.
+//! The instance's directory for what lasts as long as the kernel, and the lock all instances share. On Linux that is
+//! memory; what FreeBSD leaves there over a boot is told apart by the boot.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,23 +9,27 @@ use rustix::io::Errno;
 use warder_wire::InstanceTag;
 
 use crate::LinksError;
+use crate::system::RUN;
 
-const RUN: &str = "/run/warder";
 const LOCK: &str = "lock";
 /// Other instances hold the lock for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The instance's place under /run.
+/// The instance's place there.
 #[derive(Debug)]
 pub struct Site {
     tag: InstanceTag,
     run: OwnedFd,
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "nothing is pinned there")
+    )]
     dir: OwnedFd,
 }
 
 /// The host-wide lock, held until dropped.
 #[derive(Debug)]
-pub(super) struct HostLock(#[expect(dead_code, reason = "closing it unlocks")] OwnedFd);
+pub(crate) struct HostLock(#[expect(dead_code, reason = "closing it unlocks")] OwnedFd);
 
 impl Site {
     /// Opens the directory and makes what is missing of it. It is refused when anyone but root may write there.
@@ -52,20 +56,21 @@ impl Site {
         self.tag
     }
 
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 
-    pub(super) fn run(&self) -> BorrowedFd<'_> {
+    pub(crate) fn run(&self) -> BorrowedFd<'_> {
         self.run.as_fd()
     }
 
     /// Whether another instance has a directory here.
-    pub(super) fn lives(&self, tag: &str) -> bool {
+    pub(crate) fn lives(&self, tag: &str) -> bool {
         rustix::fs::statat(&self.run, tag, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    pub(super) fn lock(&self) -> Result<HostLock, LinksError> {
+    pub(crate) fn lock(&self) -> Result<HostLock, LinksError> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.run, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| LinksError::io("open the host-wide lock", e))?;
@@ -82,7 +87,7 @@ impl Site {
     }
 
     /// Removes the instance's directory if nothing is in it any more.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         // privd may keep something of its own there, and removes the directory then.
         let _ = rustix::fs::unlinkat(&self.run, self.tag.to_string(), AtFlags::REMOVEDIR);
     }
@@ -91,7 +96,7 @@ impl Site {
 fn make(result: Result<(), Errno>) -> Result<(), LinksError> {
     match result {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(e) => Err(LinksError::io("make a directory below /run", e)),
+        Err(e) => Err(LinksError::io("make a directory for the instance", e)),
     }
 }
 

@@ -1,38 +1,37 @@
 //! The host's forwarding switch: on while any instance of ours needs it, off again after the last one if it
 //! was one of ours that switched it on.
 //!
-//! The record is one line for each network namespace that instances live in (one, outside tests): the
-//! namespace's inode, the word `found-on` or `switched-on`, and the tags of the instances.
+//! The record is one line for each network that instances live in (one, outside tests): a number that it is known by
+//! (the namespace's inode, or the boot), the word `found-on` or `switched-on`, and the tags of the instances.
 
 use std::io::{Read, Write};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
-use warder_linux::netns;
 
-use super::site::Site;
 use crate::LinksError;
+use crate::site::Site;
+use crate::system::{forwards, here, keeps, set_forwarding};
 
 const RECORD: &str = "forwarding";
 const SCRATCH: &str = "forwarding.new";
-const SWITCH: &str = "net/ipv4/ip_forward";
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Line {
-    netns: u64,
+    network: u64,
     switched_on: bool,
     tags: Vec<String>,
 }
 
 /// Records that the instance needs forwarding, then switches it on.
-pub(super) fn claim(site: &Site) -> Result<(), LinksError> {
+pub(crate) fn claim(site: &Site) -> Result<(), LinksError> {
     let _lock = site.lock()?;
     let here = here()?;
-    let on = netns::sysctl_get(SWITCH).map_err(|e| LinksError::io(SWITCH, e))? == "1";
+    let on = forwards()?;
     let mut lines = read(site)?;
+    lines.retain(|line| keeps(line.network, here));
     let tag = site.tag().to_string();
-    match lines.iter_mut().find(|line| line.netns == here) {
+    match lines.iter_mut().find(|line| line.network == here) {
         Some(line) => {
             // Whoever died without a purge needs nothing any more.
             line.tags.retain(|other| *other != tag && site.lives(other));
@@ -42,22 +41,21 @@ pub(super) fn claim(site: &Site) -> Result<(), LinksError> {
             line.tags.push(tag);
         }
         None => lines.push(Line {
-            netns: here,
+            network: here,
             switched_on: !on,
             tags: vec![tag],
         }),
     }
     write(site, &lines)?;
-    netns::sysctl_set(SWITCH, "1").map_err(|e| LinksError::io(SWITCH, e))?;
-    Ok(())
+    set_forwarding(true)
 }
 
 /// Takes the claim back; the last one restores what was found.
-pub(super) fn release(site: &Site) -> Result<(), LinksError> {
+pub(crate) fn release(site: &Site) -> Result<(), LinksError> {
     let _lock = site.lock()?;
     let here = here()?;
     let mut lines = read(site)?;
-    let Some(at) = lines.iter().position(|line| line.netns == here) else {
+    let Some(at) = lines.iter().position(|line| line.network == here) else {
         return Ok(());
     };
     let tag = site.tag().to_string();
@@ -65,16 +63,11 @@ pub(super) fn release(site: &Site) -> Result<(), LinksError> {
     line.tags.retain(|other| *other != tag && site.lives(other));
     if line.tags.is_empty() {
         if line.switched_on {
-            netns::sysctl_set(SWITCH, "0").map_err(|e| LinksError::io(SWITCH, e))?;
+            set_forwarding(false)?;
         }
         lines.remove(at);
     }
     write(site, &lines)
-}
-
-fn here() -> Result<u64, LinksError> {
-    let ns = netns::current().map_err(|e| LinksError::io("own namespace", e))?;
-    super::netns_inode(ns.as_fd())
 }
 
 fn read(site: &Site) -> Result<Vec<Line>, LinksError> {
@@ -116,12 +109,12 @@ fn print(line: &Line) -> String {
     } else {
         "found-on"
     };
-    format!("{} {word} {}\n", line.netns, line.tags.join(" "))
+    format!("{} {word} {}\n", line.network, line.tags.join(" "))
 }
 
 fn parse(text: &str) -> Option<Line> {
     let mut words = text.split(' ');
-    let netns = words.next()?.parse().ok()?;
+    let network = words.next()?.parse().ok()?;
     let switched_on = match words.next()? {
         "switched-on" => true,
         "found-on" => false,
@@ -133,7 +126,7 @@ fn parse(text: &str) -> Option<Line> {
         .map(str::to_owned)
         .collect();
     Some(Line {
-        netns,
+        network,
         switched_on,
         tags,
     })
@@ -146,7 +139,7 @@ mod tests {
     #[test]
     fn lines_are_read_back() {
         let line = Line {
-            netns: 4_026_531_840,
+            network: 4_026_531_840,
             switched_on: true,
             tags: vec!["e40c292c".into(), "811c9dc5".into()],
         };

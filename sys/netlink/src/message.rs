@@ -1,7 +1,7 @@
-//! Netlink messages and attributes as bytes (netlink(7); attributes are padded to four bytes).
+//! Netlink messages and attributes as bytes (attributes are padded to four bytes).
 
 /// Length of `struct nlmsghdr`.
-pub(super) const HEADER: usize = 16;
+const HEADER: usize = 16;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 /// Bits of an attribute's type that are the type.
@@ -95,7 +95,8 @@ impl Message {
     }
 
     /// The finished bytes with sequence number and flags set.
-    pub(super) fn finish(mut self, seq: u32, add_flags: u16) -> Vec<u8> {
+    #[must_use]
+    pub fn finish(mut self, seq: u32, add_flags: u16) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).expect("messages stay far below 4 GiB");
         self.0[0..4].copy_from_slice(&length.to_ne_bytes());
         let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | add_flags;
@@ -135,7 +136,7 @@ impl<'a> Iterator for Attrs<'a> {
 }
 
 /// Splits what one `recv` gave into (type, flags, seq, payload).
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, u16, u32, &[u8])> {
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, u16, u32, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.first_chunk::<HEADER>()?;
         let length = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);

@@ -1,0 +1,191 @@
+//! Generic netlink (genetlink(4)): what pf has beside its device.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with, sockopt,
+};
+use warder_netlink::{Message, attrs_after, messages};
+
+use super::request::last;
+
+/// `AF_NETLINK` (sys/socket.h), `NETLINK_GENERIC`, `NLMSG_ERROR`, `NLMSG_DONE` (netlink/netlink.h).
+const FAMILY: u8 = 38;
+const GENERIC: u32 = 16;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`.
+const REQUEST: u16 = 0x01;
+const ACK: u16 = 0x04;
+const DUMP: u16 = 0x300;
+/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME` (netlink/netlink_generic.h).
+const CONTROL: u16 = 16;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+/// Length of a `struct genlmsghdr`.
+const HEADER: usize = 4;
+/// The kernel answers within milliseconds; this only ends a wait that a bug of its would make endless.
+const PATIENCE: Duration = Duration::from_secs(10);
+const CHUNK: usize = 256 * 1024;
+
+/// Why the kernel did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum GenericError {
+    /// A call failed.
+    #[error("{call}: {errno}")]
+    System {
+        /// Which.
+        call: &'static str,
+        /// What it said.
+        errno: Errno,
+    },
+    /// The kernel refused.
+    #[error("refused by the kernel: {0}")]
+    Refused(Errno),
+    /// An answer that is none.
+    #[error("unexpected answer of the kernel")]
+    Answer,
+}
+
+/// `struct sockaddr_nl`.
+#[repr(C)]
+struct Address {
+    length: u8,
+    family: u8,
+    pad: u16,
+    port: u32,
+    groups: u32,
+}
+
+/// A family of generic netlink, by a socket of its own.
+#[derive(Debug)]
+pub struct Generic {
+    socket: OwnedFd,
+    family: u16,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Generic {
+    /// Opens a family by its name.
+    ///
+    /// # Errors
+    /// [`GenericError`]; `Refused(ENOENT)` where the kernel has no such family.
+    pub fn open(name: &str) -> Result<Self, GenericError> {
+        let system = |call| move |errno| GenericError::System { call, errno };
+        let protocol = rustix::net::Protocol::from_raw(
+            core::num::NonZeroU32::new(GENERIC).ok_or(GenericError::Answer)?,
+        );
+        let family = AddressFamily::from_raw(FAMILY.into());
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))
+            .map_err(system("netlink socket"))?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
+            .map_err(system("setsockopt"))?;
+        // A listing comes faster than it is read. Less would do, with more waits.
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, 16 << 20);
+        bind(&socket).map_err(system("bind"))?;
+        let mut this = Self {
+            socket,
+            family: CONTROL,
+            sequence: 0,
+            buffer: vec![0; CHUNK],
+        };
+        let mut found = None;
+        this.ask(
+            GET_FAMILY,
+            |m| m.text(FAMILY_NAME, name),
+            |payload| {
+                let id = attrs_after(payload, HEADER).find(|(kind, _)| *kind == FAMILY_ID);
+                let id = id.and_then(|(_, value)| Some(u16::from_ne_bytes(*value.first_chunk()?)));
+                found = id.or(found);
+            },
+        )?;
+        this.family = found.ok_or(GenericError::Answer)?;
+        Ok(this)
+    }
+
+    /// Asks for one thing; `each` sees what is answered.
+    ///
+    /// # Errors
+    /// [`GenericError`].
+    pub fn ask(
+        &mut self,
+        command: u8,
+        with: impl FnOnce(Message) -> Message,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), GenericError> {
+        self.talk(command, REQUEST | ACK, with, each)
+    }
+
+    /// Asks for all there is; `each` sees every one.
+    ///
+    /// # Errors
+    /// [`GenericError`].
+    pub fn dump(
+        &mut self,
+        command: u8,
+        with: impl FnOnce(Message) -> Message,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), GenericError> {
+        self.talk(command, REQUEST | DUMP, with, each)
+    }
+
+    fn talk(
+        &mut self,
+        command: u8,
+        flags: u16,
+        with: impl FnOnce(Message) -> Message,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), GenericError> {
+        let system = |call| move |errno| GenericError::System { call, errno };
+        self.sequence = self.sequence.wrapping_add(1);
+        // struct genlmsghdr: command, version, reserved.
+        let message = with(Message::new(self.family, flags, &[command, 0, 0, 0]));
+        let bytes = message.finish(self.sequence, 0);
+        send(&self.socket, &bytes, SendFlags::empty()).map_err(system("send"))?;
+        loop {
+            let received = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty());
+            let (length, _) = received.map_err(system("recv"))?;
+            for (kind, _, sequence, payload) in messages(&self.buffer[..length]) {
+                if sequence != self.sequence {
+                    continue;
+                }
+                match kind {
+                    ERROR | DONE => return outcome(payload),
+                    _ => each(payload),
+                }
+            }
+        }
+    }
+}
+
+/// An error and the end of a listing begin with a number of errno(2), zero for none.
+fn outcome(payload: &[u8]) -> Result<(), GenericError> {
+    let number = payload.first_chunk().ok_or(GenericError::Answer)?;
+    match i32::from_ne_bytes(*number).saturating_abs() {
+        0 => Ok(()),
+        number => Err(GenericError::Refused(Errno::from_raw_os_error(number))),
+    }
+}
+
+/// To whatever address is free: a socket that has none is not answered.
+fn bind(socket: &OwnedFd) -> rustix::io::Result<()> {
+    let address = Address {
+        length: 12,
+        family: FAMILY,
+        pad: 0,
+        port: 0,
+        groups: 0,
+    };
+    let length = libc::socklen_t::from(address.length);
+    // SAFETY: the address is one of the socket's family, and as long as said.
+    let answer = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if answer == -1 {
+        return Err(last());
+    }
+    Ok(())
+}

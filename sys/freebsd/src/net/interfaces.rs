@@ -1,0 +1,308 @@
+//! Interfaces (netintro(4), sys/sockio.h, net/if.h, netinet/in_var.h, netinet6/in6_var.h).
+
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use rustix::io::{Errno, Result};
+
+use super::request::{NAME, Plain, changes, last, name, reads, request, text};
+use super::stack::Stack;
+
+/// `struct ifreq`: a name and a union of 16 bytes.
+#[repr(C)]
+struct Request {
+    name: [u8; NAME],
+    value: [u8; 16],
+}
+/// The same, its union a pointer.
+#[repr(C)]
+struct Renamed {
+    name: [u8; NAME],
+    to: *const u8,
+    rest: u64,
+}
+/// `struct in_aliasreq`.
+#[repr(C)]
+struct Alias {
+    name: [u8; NAME],
+    address: [u8; 16],
+    broadcast: [u8; 16],
+    mask: [u8; 16],
+    vhid: i32,
+}
+/// `struct ifgroupreq`: the union is a name of a group or a pointer.
+#[repr(C)]
+struct Group {
+    name: [u8; NAME],
+    length: u32,
+    pad: u32,
+    group: [u8; NAME],
+}
+/// `struct in6_ndireq`: a name and a `struct nd_ifinfo`.
+#[repr(C)]
+struct Neighbours {
+    name: [u8; NAME],
+    numbers: [u32; 5],
+    flags: u32,
+    rest: [u32; 8],
+}
+
+// SAFETY: bytes.
+unsafe impl Plain for Request {}
+// SAFETY: bytes, and a pointer that leads to a name of `NAME` bytes where it is used.
+unsafe impl Plain for Renamed {}
+// SAFETY: bytes and a number.
+unsafe impl Plain for Alias {}
+// SAFETY: bytes and numbers; the pointer is used by other requests than those here.
+unsafe impl Plain for Group {}
+// SAFETY: bytes and numbers.
+unsafe impl Plain for Neighbours {}
+
+const SIZE: usize = size_of::<Request>();
+const SET_FLAGS: libc::c_ulong = reads(b'i', 16, SIZE);
+const GET_FLAGS: libc::c_ulong = changes(b'i', 17, SIZE);
+const RENAME: libc::c_ulong = reads(b'i', 40, SIZE);
+const ADD_ADDRESS: libc::c_ulong = reads(b'i', 43, size_of::<Alias>());
+const GET_MTU: libc::c_ulong = changes(b'i', 51, SIZE);
+const SET_MTU: libc::c_ulong = reads(b'i', 52, SIZE);
+const GET_INDEX: libc::c_ulong = changes(b'i', 32, SIZE);
+const SET_MAC: libc::c_ulong = reads(b'i', 60, SIZE);
+const GET_IN6: libc::c_ulong = changes(b'i', 108, size_of::<Neighbours>());
+const SET_IN6: libc::c_ulong = changes(b'i', 87, size_of::<Neighbours>());
+const MOVE: libc::c_ulong = changes(b'i', 90, SIZE);
+const CREATE: libc::c_ulong = changes(b'i', 124, SIZE);
+const DESTROY: libc::c_ulong = reads(b'i', 121, SIZE);
+const ADD_GROUP: libc::c_ulong = reads(b'i', 135, size_of::<Group>());
+
+/// `ND6_IFF_IFDISABLED`, `ND6_IFF_AUTO_LINKLOCAL` (netinet6/nd6.h).
+const NO_INET6: u32 = 0x8;
+const LINK_LOCAL: u32 = 0x20;
+
+/// An interface of the calling process's stack.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// All interfaces of the calling process's stack (getifaddrs(3)).
+///
+/// # Errors
+/// Those of getifaddrs(3).
+pub fn interfaces() -> Result<Vec<Interface>> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: fills in one pointer.
+    if unsafe { libc::getifaddrs(&raw mut first) } == -1 {
+        return Err(last());
+    }
+    let mut all: Vec<Interface> = Vec::new();
+    let mut next = first;
+    // SAFETY: null, or an entry of the list, which is freed behind the loop.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        next = entry.ifa_next;
+        // SAFETY: the name of an entry ends with a zero byte.
+        let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
+        let name = name.to_string_lossy().into_owned();
+        let at = all.iter().position(|i| i.name == name).unwrap_or_else(|| {
+            all.push(Interface {
+                name,
+                up: entry.ifa_flags & libc::IFF_UP.cast_unsigned() != 0,
+                addresses: Vec::new(),
+            });
+            all.len() - 1
+        });
+        all[at].addresses.extend(inet(entry.ifa_addr));
+    }
+    // SAFETY: what getifaddrs gave, once.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(all)
+}
+
+fn inet(address: *const libc::sockaddr) -> Option<Ipv4Addr> {
+    // SAFETY: null, or an address of a list of getifaddrs(3).
+    let family = unsafe { address.as_ref() }?.sa_family;
+    if i32::from(family) != libc::AF_INET {
+        return None;
+    }
+    // SAFETY: by its family it is one of IPv4.
+    let address = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
+    Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)))
+}
+
+impl Stack {
+    fn ask(&self, command: libc::c_ulong, interface: &str, value: &[u8]) -> Result<[u8; 16]> {
+        let mut request_ = Request {
+            name: name(interface)?,
+            value: [0; 16],
+        };
+        request_.value[..value.len()].copy_from_slice(value);
+        request(self.as_fd(), command, &mut request_)?;
+        Ok(request_.value)
+    }
+
+    /// Makes an interface of a kind (`epair`, `lo`, `pflog`), or the one of that number, and says its name; of a pair
+    /// that of the end `a` (ifconfig(8), `create`; epair(4)).
+    ///
+    /// # Errors
+    /// `EEXIST`; `EINVAL` where no such kind is loaded; `ENOMEM`, `ENOSPC` where there are as many as there can be.
+    pub fn create(&self, kind: &str) -> Result<String> {
+        let mut made = Request {
+            name: name(kind)?,
+            value: [0; 16],
+        };
+        request(self.as_fd(), CREATE, &mut made)?;
+        Ok(text(&made.name))
+    }
+
+    /// Removes an interface that was made; nothing if there is none. With either end a pair goes.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn destroy(&self, interface: &str) -> Result<()> {
+        match self.ask(DESTROY, interface, &[]) {
+            Err(Errno::NXIO | Errno::NODEV) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// `EEXIST`.
+    pub fn rename(&self, interface: &str, to: &str) -> Result<()> {
+        let to = name(to)?;
+        let mut renamed = Renamed {
+            name: name(interface)?,
+            to: to.as_ptr(),
+            rest: 0,
+        };
+        request(self.as_fd(), RENAME, &mut renamed)
+    }
+
+    /// Adds it to a group, whose name must not end in a digit.
+    ///
+    /// # Errors
+    /// Those of ioctl(2); being in it already is none.
+    pub fn join(&self, interface: &str, group: &str) -> Result<()> {
+        let mut joined = Group {
+            name: name(interface)?,
+            length: 0,
+            pad: 0,
+            group: name(group)?,
+        };
+        match request(self.as_fd(), ADD_GROUP, &mut joined) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Sets its Ethernet address.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn set_mac(&self, interface: &str, mac: [u8; 6]) -> Result<()> {
+        // struct sockaddr: as many bytes as the address has, AF_LINK, the address.
+        let mut value = [0; 8];
+        value[0] = 6;
+        value[1] = u8::try_from(libc::AF_LINK).unwrap_or(u8::MAX);
+        value[2..].copy_from_slice(&mac);
+        self.ask(SET_MAC, interface, &value).map(|_| ())
+    }
+
+    pub(super) fn index(&self, interface: &str) -> Result<u16> {
+        let value = self.ask(GET_INDEX, interface, &[])?;
+        Ok(u16::from_ne_bytes([value[0], value[1]]))
+    }
+
+    /// Bytes of the largest packet it carries.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn mtu(&self, interface: &str) -> Result<u32> {
+        let value = self.ask(GET_MTU, interface, &[])?;
+        Ok(u32::from_ne_bytes([value[0], value[1], value[2], value[3]]))
+    }
+
+    /// Sets that.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn set_mtu(&self, interface: &str, mtu: u32) -> Result<()> {
+        self.ask(SET_MTU, interface, &mtu.to_ne_bytes()).map(|_| ())
+    }
+
+    /// Takes it up or down.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn set_up(&self, interface: &str, up: bool) -> Result<()> {
+        // ifr_flags and ifr_flagshigh, 16 bits each, are asked for and given back but for one.
+        let mut value = self.ask(GET_FLAGS, interface, &[])?;
+        let flag = libc::IFF_UP.cast_unsigned().to_ne_bytes();
+        for (byte, flag) in value.iter_mut().zip(flag) {
+            *byte = if up { *byte | flag } else { *byte & !flag };
+        }
+        self.ask(SET_FLAGS, interface, &value[..4]).map(|_| ())
+    }
+
+    /// Adds an address, or sets its mask.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn add_address(&self, interface: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+        let host = u32::from(32_u8.saturating_sub(prefix));
+        let mask = u32::MAX.checked_shl(host).unwrap_or(0);
+        let mut alias = Alias {
+            name: name(interface)?,
+            address: sockaddr(address),
+            broadcast: [0; 16],
+            mask: sockaddr(mask.into()),
+            vhid: 0,
+        };
+        match request(self.as_fd(), ADD_ADDRESS, &mut alias) {
+            // It is there, and so is its route.
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Switches IPv6 off on it: no address of its own, no packet (ifconfig(8), `ifdisabled`).
+    ///
+    /// # Errors
+    /// Those of ioctl(2), none of a kernel without IPv6.
+    pub fn without_inet6(&self, interface: &str) -> Result<()> {
+        let mut info = Neighbours {
+            name: name(interface)?,
+            numbers: [0; 5],
+            flags: 0,
+            rest: [0; 8],
+        };
+        let Some(socket) = self.inet6() else {
+            return Ok(());
+        };
+        request(socket, GET_IN6, &mut info)?;
+        info.flags = info.flags & !LINK_LOCAL | NO_INET6;
+        request(socket, SET_IN6, &mut info)
+    }
+
+    /// Moves it into a jail's stack. It keeps its name and its Ethernet address.
+    ///
+    /// # Errors
+    /// `ENXIO` without the jail; `EEXIST` where an interface there has that name.
+    pub fn move_to(&self, interface: &str, jid: i32) -> Result<()> {
+        self.ask(MOVE, interface, &jid.to_ne_bytes()).map(|_| ())
+    }
+}
+
+/// `struct sockaddr_in` without a port.
+pub(super) fn sockaddr(address: Ipv4Addr) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[0] = 16;
+    bytes[1] = u8::try_from(libc::AF_INET).unwrap_or(u8::MAX);
+    bytes[4..8].copy_from_slice(&address.octets());
+    bytes
+}
