@@ -37,6 +37,11 @@ impl Host for System {
         Ok(mount::mount("zfs", &params, 0)?)
     }
 
+    fn has_mounts_below(&self, path: &Path) -> io::Result<bool> {
+        let below = |found: &mount::Mounted| found.on != path && found.on.starts_with(path);
+        Ok(mount::mounted()?.iter().any(below))
+    }
+
     fn unmount(&self, on: &Path) -> io::Result<()> {
         Ok(mount::unmount_path(on, true)?)
     }

@@ -48,6 +48,12 @@ pub trait Host: Run + Clone {
     /// # Errors
     /// Those of unmount(2).
     fn unmount(&self, on: &Path) -> io::Result<()>;
+
+    /// Whether anything is mounted below a directory (getfsstat(2)).
+    ///
+    /// # Errors
+    /// Those of getfsstat(2).
+    fn has_mounts_below(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// An instance's storage.

@@ -1,16 +1,22 @@
 //! Destroying what is out of use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::calls;
 use warder_wire::SandboxId;
 
-use crate::error::{Result, ZfsError};
+use crate::error::{At, Result, ZfsError};
 use crate::names::{Place, Shelf};
 use crate::plan::{self, Garbage};
 use crate::record::Record;
 use crate::sandboxes::made;
 use crate::store::{Host, Store};
+
+/// How long is waited for what is mounted in trees: it is unmounted when the last process of a cell is dead, while the tree
+/// is discarded.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
 
 impl<H: Host> Store<H> {
     /// Whether anything waits to be destroyed.
@@ -39,12 +45,13 @@ impl<H: Host> Store<H> {
         // After the listing: a record comes before its clone.
         let records = self.records()?;
         let sweep = plan::sweep(layout, &rows, &records, &discarded, &wanted);
+        let until = Instant::now() + PATIENCE;
         let mut failed = None;
         for name in &sweep.gone {
             site.files.destroyed(name)?;
         }
         for garbage in &sweep.now {
-            match self.destroy(garbage) {
+            match self.destroy(garbage, until) {
                 Ok(()) => self.snapshots_gone(garbage, &discarded)?,
                 Err(error) => {
                     failed.get_or_insert(error);
@@ -82,12 +89,22 @@ impl<H: Host> Store<H> {
         gone.try_for_each(|name| self.at.files.destroyed(name))
     }
 
-    fn destroy(&self, garbage: &Garbage) -> Result<()> {
+    fn destroy(&self, garbage: &Garbage, until: Instant) -> Result<()> {
         let (site, layout) = (&self.at, &self.at.layout);
         match garbage {
             Garbage::Tree(place, stamp) => {
-                let dataset = layout.dataset(place);
-                site.unmount(&dataset, &layout.path(place))?;
+                let (dataset, path) = (layout.dataset(place), layout.path(place));
+                // The unmounting of the tree is forced, and would leave those mounts without a place.
+                while site.host.has_mounts_below(&path).at("list mounts")? {
+                    if Instant::now() >= until {
+                        return Err(ZfsError::Busy {
+                            dataset,
+                            words: format!("something is mounted below {}", path.display()),
+                        });
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                site.unmount(&dataset, &path)?;
                 site.run(&calls::destroy(&dataset), &dataset)?;
                 if let (Some(id), Some(stamp)) = (place.sandbox_id(), stamp) {
                     site.files.remove(&made(&id, *stamp))?;

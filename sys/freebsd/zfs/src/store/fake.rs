@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use warder_tool::{Call, Output, Run, Tool, ToolError};
 
@@ -28,6 +29,8 @@ struct Table {
     log: Vec<String>,
     /// Commands until the power fails.
     left: Option<usize>,
+    /// A mount that goes by itself.
+    passing: Option<(PathBuf, Instant)>,
     /// A command that fails, and what it says.
     broken: Option<(String, String)>,
 }
@@ -89,6 +92,10 @@ impl Fake {
     /// After so many commands everything fails.
     pub(crate) fn cut_after(&self, commands: Option<usize>) {
         self.table.borrow_mut().left = commands;
+    }
+
+    pub(crate) fn unmount_after(&self, path: PathBuf, after: Duration) {
+        self.table.borrow_mut().passing = Some((path, Instant::now() + after));
     }
 
     /// Nothing is mounted after a boot.
@@ -350,6 +357,15 @@ impl Host for Fake {
             .mounts
             .insert(on.to_owned(), dataset.to_owned());
         Ok(())
+    }
+
+    fn has_mounts_below(&self, path: &Path) -> io::Result<bool> {
+        let mut table = self.table.borrow_mut();
+        if let Some((path, _)) = table.passing.take_if(|(_, at)| *at <= Instant::now()) {
+            table.mounts.remove(&path);
+        }
+        let mut mounts = table.mounts.keys();
+        Ok(mounts.any(|on| on != path && on.starts_with(path)))
     }
 
     fn unmount(&self, on: &Path) -> io::Result<()> {

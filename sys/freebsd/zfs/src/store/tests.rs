@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use warder_wire::GuestPath;
@@ -588,6 +589,19 @@ fn a_busy_tree_keeps_no_other_and_is_named() {
         [format!("sandboxes/{}", id(1)), "templates/bare".to_owned()]
     );
     bench.fake.mend();
+    // What a cell has mounted goes first, or the tree stays.
+    let dev = bench
+        .store
+        .at
+        .layout
+        .path(&Place::sandbox(&id(1)))
+        .join("dev");
+    bench.fake.mount("tank", &dev).expect("mounts");
+    let error = bench.store.empty_trash().expect_err("busy");
+    assert!(error.to_string().contains("mounted below"), "{error}");
+    let after = Duration::from_millis(300);
+    let fake = bench.fake.clone();
+    fake.unmount_after(dev, after);
     bench.store.empty_trash().expect("empties");
     // What somebody made below one of ours holds it.
     bench.clone(3, "bare").materialize(None).expect("makes");
