@@ -94,8 +94,9 @@ impl Inotify {
     /// # Errors
     /// It is gone or no directory, or the user's limit of watches is reached (`vfs.inotify.max_user_watches`).
     pub fn add(&self, path: &Path) -> io::Result<i32> {
+        const TRIES: usize = 64;
         let calls = calls()?;
-        let path = CString::new(path.as_os_str().as_bytes())?;
+        let name = CString::new(path.as_os_str().as_bytes())?;
         // What is removed says nothing any more, as if IN_EXCL_UNLINK were set (inotify(2), BUGS).
         let mask = CREATE
             | MODIFY
@@ -106,12 +107,21 @@ impl Inotify {
             | DELETE_SELF
             | MOVE_SELF
             | ONLYDIR;
-        // SAFETY: a descriptor that is open, a string, and flags.
-        let watch = unsafe { (calls.add)(self.fd.as_raw_fd(), path.as_ptr(), mask) };
-        if watch < 0 {
-            return Err(io::Error::last_os_error());
+        let mut tries = 0;
+        loop {
+            // SAFETY: a descriptor that is open, a string, and flags.
+            let watch = unsafe { (calls.add)(self.fd.as_raw_fd(), name.as_ptr(), mask) };
+            if watch >= 0 {
+                return Ok(watch);
+            }
+            let error = io::Error::last_os_error();
+            // The kernel looks up all that is in the directory (vn_inotify_add_watch, vfs_inotify.c), and says the same
+            // of an entry that went meanwhile. Whoever removes entries must not keep this from ending.
+            tries += 1;
+            if error.kind() != io::ErrorKind::NotFound || tries > TRIES || !path.is_dir() {
+                return Err(error);
+            }
         }
-        Ok(watch)
     }
 
     /// Stops watching.
