@@ -101,13 +101,14 @@ pub fn boot_id() -> Result<String> {
 /// Every feature looked at, for storage in `state_dir`. Limits are not among them one by one: see
 /// [`crate::cell::Controllers::limits_in_force`].
 #[must_use]
-pub fn report(_state_dir: &Path) -> Vec<Feature> {
+pub fn report(state_dir: &Path) -> Vec<Feature> {
     let mut features = vec![release()];
     features.extend(
         WANTED
             .iter()
             .map(|(name, look, note)| feature(*name, look.finds(), *note)),
     );
+    features.extend(crate::storage::features(state_dir));
     features.push(feature(
         "jail descriptors",
         sys::jail::has_descriptors(),

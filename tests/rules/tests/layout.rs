@@ -6,7 +6,7 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 35] = [
+const FOLDERS: [(&str, Option<u8>); 36] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/desired", Some(3)),

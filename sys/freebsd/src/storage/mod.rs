@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use warder_wire::gateway_priv::{Template, VolumeMount};
+use warder_wire::gateway_priv::{Feature, Template, VolumeMount};
 use warder_wire::{GuestPath, InstanceTag, SandboxId, TemplateName, VolumeId};
 use warder_zfs::ZfsError;
 
@@ -18,7 +18,7 @@ pub use warder_zfs::{BASE_DIRS, Draft, MOST_LAYERS};
 
 use crate::cell::IdRange;
 use crate::error::{At, HostError, Result};
-use crate::sys::Said;
+use crate::sys::{self, Said};
 use host::System;
 
 /// The state directory's storage.
@@ -333,6 +333,17 @@ impl From<ZfsError> for HostError {
             errno: Said { errno, text }.into(),
         }
     }
+}
+
+/// What storage in `state_dir` finds on this host.
+pub(crate) fn features(state_dir: &Path) -> [Feature; 1] {
+    let kind = sys::mount::of(state_dir).map(|of| of.kind);
+    [Feature {
+        name: "state directory on ZFS".to_owned(),
+        present: kind.is_ok_and(|kind| kind == "zfs"),
+        note: "else zfs_dataset POOL/NAME in warder.conf says where sandboxes are stored"
+            .to_owned(),
+    }]
 }
 
 /// An error with all its causes.
