@@ -380,10 +380,9 @@ fn news(status: &mut Status) -> Result<Option<()>, Fault> {
     match status.read() {
         Ok(None) => Ok(None),
         Ok(Some(Outcome::Running)) => Ok(Some(())),
-        Ok(Some(Outcome::Failed { stage, errno: 0 })) => Err(Fault::new(
-            FaultCode::System,
-            format_args!("{stage}: the process died"),
-        )),
+        Ok(Some(Outcome::Failed { stage, errno: 0 })) => {
+            Err(Fault::new(FaultCode::System, format_args!("{stage}")))
+        }
         Ok(Some(Outcome::Failed { stage, errno })) => {
             let error = std::io::Error::from_raw_os_error(errno);
             let code = match error.kind() {

@@ -42,7 +42,7 @@ pub fn read(heard: &[u8]) -> Said {
             errno: i32::from_le_bytes(*errno),
         },
         None => Said::Failed {
-            stage: "died while being set up".into(),
+            stage: "the process died while being set up".into(),
             errno: 0,
         },
     }

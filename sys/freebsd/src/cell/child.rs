@@ -106,19 +106,19 @@ fn enter_jail(spec: &CellSpec<'_>, jail: &str) -> Result<()> {
 /// Limits of each process, which root in a jail can raise: those of the jail as a whole are rctl(4)'s. None that
 /// counts by user, since users of all jails and of the host have the same numbers.
 fn limit() -> Result<()> {
-    let set = |resource, most: Option<u64>| {
-        let hard = rustix::process::getrlimit(resource).maximum;
-        let limit = match (most, hard) {
-            (Some(most), Some(hard)) => Some(most.min(hard)),
-            (most, hard) => most.or(hard),
-        };
+    let files = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let files = files.map_or(65_536, |hard| hard.min(65_536));
+    let limits = [
+        (Resource::Core, Some(0)),
+        (Resource::Nofile, Some(files)),
+        (Resource::Nproc, None),
+    ];
+    for (resource, most) in limits {
         let limit = Rlimit {
-            current: limit,
-            maximum: limit,
+            current: most,
+            maximum: most,
         };
-        rustix::process::setrlimit(resource, limit).at("setrlimit")
-    };
-    set(Resource::Core, Some(0))?;
-    set(Resource::Nofile, Some(65_536))?;
-    set(Resource::Nproc, None)
+        rustix::process::setrlimit(resource, limit).at("setrlimit")?;
+    }
+    Ok(())
 }

@@ -27,7 +27,7 @@ pub use users::{IdRange, UserNamespace, end_strays};
 use crate::error::{At, HostError, Result};
 use crate::process::{Process, Signal};
 use crate::storage::Root;
-use crate::sys::{jail, procs};
+use crate::sys::{Said, jail, procs};
 
 /// What [`spawn`] makes a cell of.
 #[derive(Clone, Copy, Debug)]
@@ -153,11 +153,13 @@ impl AsFd for Status {
 /// A failure for the pipe: the step, what the kernel said of it in its own words, and the error's number.
 fn failure(error: &HostError) -> Vec<u8> {
     let stage = match error {
-        // Its source repeats the number.
-        HostError::System { call, errno } => match errno.get_ref() {
-            Some(words) => format!("{call}: {words}"),
-            None => (*call).to_owned(),
-        },
+        HostError::System { call, errno } => {
+            let said = errno.get_ref().and_then(|e| e.downcast_ref::<Said>());
+            match said.map(|said| said.text.as_str()) {
+                None | Some("") => (*call).to_owned(),
+                Some(words) => format!("{call}: {words}"),
+            }
+        }
         error => error.to_string(),
     };
     report::failure(&stage, error.errno())

@@ -157,7 +157,7 @@ fn outcome(heard: &[u8]) -> Outcome {
             errno: i32::from_le_bytes(*errno),
         },
         None => Outcome::Failed {
-            stage: "died while being set up".into(),
+            stage: "the process died while being set up".into(),
             errno: 0,
         },
     }
