@@ -93,7 +93,7 @@ fn the_service_script_defines_what_it_offers() {
 fn the_doctor_looks_for_the_hooks_that_netd_needs() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("there");
     let (filter, doctor) = (
-        read("netd/pf/src/lib.rs"),
+        read("netd/pf/src/host.rs"),
         read("gatewayd/ctl/src/doctor/freebsd.rs"),
     );
     let (_, after) = filter
