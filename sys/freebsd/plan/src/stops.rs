@@ -29,8 +29,7 @@ impl Held {
     /// Whom to stop now; nobody when every one stands still. To be asked again until then: what was forked
     /// meanwhile is found by the next round.
     pub fn to_stop(&mut self, seen: &[Seen]) -> Vec<Seen> {
-        let stopped = || seen.iter().filter(|p| p.still).map(|p| (p.pid, p.started));
-        self.own.get_or_insert_with(|| stopped().collect());
+        self.own.get_or_insert_with(|| stopped_by_themselves(seen));
         let mut run: Vec<Seen> = parents_first(seen);
         run.retain(|process| !process.still);
         run
@@ -50,6 +49,17 @@ impl Held {
         order.reverse();
         order
     }
+}
+
+/// Those that stand still before anybody else's doing. Nobody, where the first process does: that is a cell which
+/// an earlier daemon stopped.
+fn stopped_by_themselves(seen: &[Seen]) -> BTreeSet<(u32, u64)> {
+    let first = seen.iter().min_by_key(|p| p.started);
+    if first.is_some_and(|first| first.still) {
+        return BTreeSet::new();
+    }
+    let stopped = seen.iter().filter(|p| p.still);
+    stopped.map(|p| (p.pid, p.started)).collect()
 }
 
 /// Sorted by how many of its ancestors are among them.
@@ -125,6 +135,14 @@ mod tests {
         assert_eq!(pids(&held.to_continue(&reused)), [30, 20]);
         // The next daemon knows nothing of it.
         assert_eq!(pids(&Held::default().to_continue(&after)), [30, 20]);
+    }
+
+    #[test]
+    fn a_cell_that_was_found_stopped_goes_on_as_a_whole() {
+        let mut held = Held::default();
+        let found = [process(20, 1, true), process(30, 20, true)];
+        assert!(held.to_stop(&found).is_empty());
+        assert_eq!(pids(&held.to_continue(&found)), [30, 20]);
     }
 
     #[test]
