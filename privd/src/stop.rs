@@ -162,6 +162,11 @@ impl Privd {
                 clean = false;
             }
         }
+        if let Err(e) = self.store.close() {
+            let why = crate::supervise::chain(&e);
+            self.log.own(format_args!("leaving the store: {why}"));
+            clean = false;
+        }
         if let Err(e) = std::fs::remove_dir_all(&self.run_dir) {
             self.log
                 .own(format_args!("removing {}: {e}", self.run_dir.display()));

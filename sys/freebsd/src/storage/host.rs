@@ -1,7 +1,7 @@
 //! This host, as `warder-zfs` needs it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use warder_tool::{Call, Host as Tools, Output, Run};
 use warder_zfs::{Host, Lies};
@@ -37,9 +37,10 @@ impl Host for System {
         Ok(mount::mount("zfs", &params, 0)?)
     }
 
-    fn has_mounts_below(&self, path: &Path) -> io::Result<bool> {
+    fn mounts_below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let below = |found: &mount::Mounted| found.on != path && found.on.starts_with(path);
-        Ok(mount::mounted()?.iter().any(below))
+        let mounted = mount::mounted()?.into_iter().filter(below);
+        Ok(mounted.map(|found| found.on).collect())
     }
 
     fn unmount(&self, on: &Path) -> io::Result<()> {

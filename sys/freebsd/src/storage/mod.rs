@@ -97,6 +97,14 @@ impl Store {
         Ok(self.zfs.sync()?)
     }
 
+    /// Unmounts what the instance has mounted, when no sandbox is left.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn close(&self) -> Result<()> {
+        Ok(self.zfs.close()?)
+    }
+
     /// Records what a sandbox's tree is cloned from; [`Root::materialize`] makes it.
     ///
     /// # Errors

@@ -148,6 +148,13 @@ pub(crate) fn volumes_outlive_trees() {
     bench.store().sync_volumes(None).expect("syncs");
     bench.store().empty_trash().expect("empties");
     assert_eq!(bench.there(), ["templates/bare"]);
+    bench.store().close().expect("unmounts");
+    let mounted = mount::mounted().expect("lists");
+    assert!(
+        !mounted
+            .iter()
+            .any(|found| found.on.starts_with(&bench.state))
+    );
 }
 
 pub(crate) fn a_full_pool_is_named() {

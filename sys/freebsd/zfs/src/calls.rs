@@ -33,11 +33,11 @@ pub(crate) const COLUMNS: [&str; 12] = [
 
 /// A listing of thousands of sandboxes, each with the names of all its templates.
 const MOST_LISTED: usize = 64 << 20;
-/// A command that frees much, or waits for much to be written, takes its time.
+/// A command returns when what it did is on disk, which may have much to write first; whoever waits has a limit of its own.
 const LONG: Duration = Duration::from_secs(300);
 
 fn zfs<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Call {
-    Call::new(Tool::Zfs, args)
+    Call::new(Tool::Zfs, args).within(LONG)
 }
 
 /// `NAME=VALUE` options.
@@ -140,7 +140,7 @@ pub(crate) fn clone(
 
 /// A snapshot of a tree.
 pub(crate) fn snapshot(snapshot: &str, properties: &[(&str, &str)]) -> Call {
-    with("snapshot", properties, &[snapshot]).within(LONG)
+    with("snapshot", properties, &[snapshot])
 }
 
 /// Makes the origin of a clone depend on the clone (zfs-promote(8)).
@@ -163,12 +163,12 @@ pub(crate) fn set(dataset: &str, properties: &[(&str, &str)]) -> Call {
 /// Destroys a tree and its snapshots. A jail that is dying may still hold its root, so the unmounting is forced; no process
 /// is left in it by then.
 pub(crate) fn destroy(dataset: &str) -> Call {
-    zfs(["destroy", "-r", "-f", dataset]).within(LONG)
+    zfs(["destroy", "-r", "-f", dataset])
 }
 
 /// Destroys a snapshot.
 pub(crate) fn destroy_snapshot(snapshot: &str) -> Call {
-    zfs(["destroy", snapshot]).within(LONG)
+    zfs(["destroy", snapshot])
 }
 
 /// Writes everything out, not to the intent log only (zpool-sync(8)).

@@ -49,11 +49,11 @@ pub trait Host: Run + Clone {
     /// Those of unmount(2).
     fn unmount(&self, on: &Path) -> io::Result<()>;
 
-    /// Whether anything is mounted below a directory (getfsstat(2)).
+    /// What is mounted below a directory, what was mounted first in front (getfsstat(2)).
     ///
     /// # Errors
     /// Those of getfsstat(2).
-    fn has_mounts_below(&self, path: &Path) -> io::Result<bool>;
+    fn mounts_below(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
 /// An instance's storage.
@@ -172,6 +172,19 @@ impl<H: Host> Store<H> {
         rustix::fs::sync();
         let pool = self.at.layout.pool();
         self.at.run(&calls::sync(pool), pool).map(drop)
+    }
+
+    /// Unmounts everything, when no sandbox is left; it is mounted again when the store is opened.
+    ///
+    /// # Errors
+    /// Those of unmount(2).
+    pub fn close(&self) -> Result<()> {
+        let (host, layout) = (&self.at.host, &self.at.layout);
+        let below = host.mounts_below(layout.mountpoint());
+        for path in below.at("list mounts")?.iter().rev() {
+            host.unmount(path).at("unmount a tree or volume")?;
+        }
+        self.at.unmount(layout.root(), layout.mountpoint())
     }
 
     /// Bytes free for everybody where sandboxes write, and in all: what is free and what the instance used when last

@@ -95,7 +95,7 @@ impl<H: Host> Store<H> {
             Garbage::Tree(place, stamp) => {
                 let (dataset, path) = (layout.dataset(place), layout.path(place));
                 // The unmounting of the tree is forced, and would leave those mounts without a place.
-                while site.host.has_mounts_below(&path).at("list mounts")? {
+                while !site.host.mounts_below(&path).at("list mounts")?.is_empty() {
                     if Instant::now() >= until {
                         return Err(ZfsError::Busy {
                             dataset,

@@ -174,6 +174,14 @@ impl Store {
         Ok(tree)
     }
 
+    /// Leaves the host as it was, when no sandbox is left: on this system nothing is mounted for the store.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes out everything that lies in the file system of the state directory, as its worker: this takes its
     /// time.
     ///

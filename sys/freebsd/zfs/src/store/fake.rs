@@ -359,13 +359,13 @@ impl Host for Fake {
         Ok(())
     }
 
-    fn has_mounts_below(&self, path: &Path) -> io::Result<bool> {
+    fn mounts_below(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut table = self.table.borrow_mut();
         if let Some((path, _)) = table.passing.take_if(|(_, at)| *at <= Instant::now()) {
             table.mounts.remove(&path);
         }
-        let mut mounts = table.mounts.keys();
-        Ok(mounts.any(|on| on != path && on.starts_with(path)))
+        let below = |on: &&PathBuf| *on != path && on.starts_with(path);
+        Ok(table.mounts.keys().filter(below).cloned().collect())
     }
 
     fn unmount(&self, on: &Path) -> io::Result<()> {

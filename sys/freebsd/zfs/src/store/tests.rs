@@ -556,6 +556,9 @@ fn a_volume_is_mounted_by_whoever_comes_first() {
     assert!(bench.store.discard_volume(&volume).expect("discards"));
     assert!(!bench.store.discard_volume(&volume).expect("discards"));
     bench.store.sync_volumes(None).expect("syncs");
+    bench.store.close().expect("unmounts");
+    let state = bench.dir.path().join("state");
+    assert!(bench.fake.mounts_below(&state).expect("lists").is_empty());
     bench.reopen();
     assert!(bench.store.volumes().is_empty());
     bench.store.empty_trash().expect("empties");
