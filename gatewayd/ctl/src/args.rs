@@ -110,6 +110,9 @@ pub(crate) struct Up {
     /// Push the memory of paused sandboxes out, as far as the host has swap.
     #[arg(long)]
     pub(crate) pause_reclaim: bool,
+    /// FreeBSD: the ZFS dataset below which sandboxes are stored; else the one that the state directory is on.
+    #[arg(long, value_name = "DATASET", env = "WARDER_ZFS_DATASET", value_parser = dataset)]
+    pub(crate) zfs_dataset: Option<String>,
     /// A line of privd's configuration about the network: dns_servers, network_never, resolver, template_network or
     /// trusted_hops, as docs/network-modes.md has them. May be given several times.
     #[arg(long, value_name = "KEYWORD VALUE", value_parser = network_line)]
@@ -128,6 +131,14 @@ fn network_line(text: &str) -> Result<String, String> {
     let keyword = text.split_ascii_whitespace().next().unwrap_or_default();
     if text.contains(char::is_control) || !keywords.contains(&keyword) {
         return Err(format!("not one line of {}", keywords.join(", ")));
+    }
+    Ok(text.to_owned())
+}
+
+/// privd looks at it again.
+fn dataset(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("not the name of a dataset".to_owned());
     }
     Ok(text.to_owned())
 }

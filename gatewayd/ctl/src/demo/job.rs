@@ -21,6 +21,28 @@ const FILE: &str = "/home/user/note.txt";
 const TEXT: &str = "written through the gateway\n";
 const WEB_PORT: u16 = 8000;
 
+/// For the scripts, with the tools that the sandbox has: a Linux distribution's, or those of FreeBSD's base system.
+/// `get URL`; `serve ADDRESS PORT DIRECTORY`, which for want of a server answers each connection with the index.
+const TOOLS: &str = r#"get() {
+  if command -v curl >/dev/null; then curl -sf -m 2 "$1"; else fetch -qT 2 -o - "$1" 2>/dev/null; fi
+}
+serve() {
+  if command -v python3 >/dev/null; then
+    exec setsid python3 -m http.server "$2" --bind "$1" --directory "$3"
+  fi
+  answer=$3/.answer.$2; mkfifo "$answer"
+  while sleep 0.1; do
+    nc -l "$1" "$2" 0<>"$answer" | {
+      read -r request && {
+        printf 'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n' "$(wc -c <"$3/index.html")"
+        cat "$3/index.html"
+      } >"$answer"
+      cat >/dev/null
+    }
+  done
+}
+"#;
+
 pub(crate) async fn run(
     api: &Api,
     steps: &mut Steps,
@@ -197,9 +219,9 @@ async fn files(agent: &Agent) -> Result<(), Error> {
 async fn web(agent: &Agent) -> Result<(), Error> {
     // It goes on when the call that started it has ended.
     let script = format!(
-        "mkdir -p www && echo served >www/index.html && \
-         (setsid python3 -m http.server {WEB_PORT} --bind 127.0.0.1 --directory www >/dev/null 2>&1 &) && \
-         for i in $(seq 100); do curl -sf http://127.0.0.1:{WEB_PORT}/ && exit 0; sleep 0.05; done; exit 1"
+        "{TOOLS} mkdir -p www && echo served >www/index.html && \
+         (serve 127.0.0.1 {WEB_PORT} www >/dev/null 2>&1 &) && \
+         for i in $(seq 100); do get http://127.0.0.1:{WEB_PORT}/ && exit 0; sleep 0.05; done; exit 1"
     );
     says(agent, &script, "served\n").await
 }
@@ -270,13 +292,33 @@ async fn listed(api: &Api, sandbox: &Sandbox, wanted: bool) -> Result<(), Error>
 /// Files, processes and servers of the first must not be there for the second. What looks for them is
 /// tried in the first as well, where it must find them.
 async fn blind(first: &Agent, second: &Agent) -> Result<(), Error> {
-    // A server on every address of the first, a process to be seen, a secret to be found.
-    let script = "(setsid python3 -m http.server 8010 --directory www >/dev/null 2>&1 &); \
-                  (setsid sleep 600 >/dev/null 2>&1 &); \
-                  echo secret | sudo tee /secret /tmp/secret /etc/secret /dev/shm/secret >/dev/null; \
-                  for i in $(seq 100); do curl -sf http://127.0.0.1:8010/ >/dev/null && break; sleep 0.05; done; \
-                  hostname -I";
-    let (address, code) = output(first, script).await?;
+    // A server on every address of the first, a process to be seen, secrets to be found.
+    let (system, _) = output(first, "uname -s").await?;
+    let (secrets, find, addresses, lines) = if system.trim() == "FreeBSD" {
+        // Without sudo; the pids are the host's.
+        (
+            "tee /tmp/secret /var/tmp/secret",
+            "ls /tmp/secret /var/tmp/secret 2>/dev/null; ps -axo command= | grep -x -e 'sleep 600'",
+            "ifconfig | awk '$1 == \"inet\" && $2 !~ /^127/ { print $2 }'",
+            6,
+        )
+    } else {
+        (
+            "sudo tee /secret /tmp/secret /etc/secret /dev/shm/secret",
+            "ls /secret /tmp/secret /etc/secret /dev/shm/secret 2>/dev/null; \
+             cat /proc/[0-9]*/comm 2>/dev/null | grep -x -e python3 -e sleep",
+            "hostname -I",
+            10,
+        )
+    };
+    let script = format!(
+        "{TOOLS} (serve 0.0.0.0 8010 www >/dev/null 2>&1 &); \
+         (sleep 600 >/dev/null 2>&1 &); \
+         echo secret | {secrets} >/dev/null; \
+         for i in $(seq 100); do get http://127.0.0.1:8010/ >/dev/null && break; sleep 0.05; done; \
+         {addresses}"
+    );
+    let (address, code) = output(first, &script).await?;
     let address = address.trim().to_owned();
     let plain = address.parse::<std::net::Ipv4Addr>().is_ok();
     want(
@@ -284,14 +326,12 @@ async fn blind(first: &Agent, second: &Agent) -> Result<(), Error> {
         format!("no address of the first sandbox: {address:?}"),
     )?;
     let look = format!(
-        "ls {FILE} /secret /tmp/secret /etc/secret /dev/shm/secret 2>/dev/null; \
-         cat /proc/[0-9]*/comm 2>/dev/null | grep -x -e python3 -e sleep; \
-         curl -s -m 2 http://127.0.0.1:{WEB_PORT}/; \
-         curl -s -m 2 http://{address}:8010/; exit 0"
+        "{TOOLS} ls {FILE} 2>/dev/null; {find}; \
+         get http://127.0.0.1:{WEB_PORT}/; get http://{address}:8010/; exit 0"
     );
     let (found, _) = output(first, &look).await?;
     want(
-        found.lines().count() == 10,
+        found.lines().count() == lines,
         format!("the first does not see its own: {found:?}"),
     )?;
     says(second, &look, "").await

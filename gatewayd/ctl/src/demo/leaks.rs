@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::demo::server::Server;
-use crate::demo::who;
+use crate::demo::{freebsd, who};
 use crate::error::Error;
 
 /// Kinds of namespaces (namespaces(7)).
@@ -18,12 +18,20 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Traces {
     processes: BTreeSet<(u32, u64)>,
+    /// On FreeBSD, with their start as text.
+    started: BTreeSet<(u32, String)>,
     namespaces: BTreeSet<String>,
 }
 
 impl Traces {
     /// Notes every process below the server and every namespace it is in that is not ours.
     pub(crate) fn record(&mut self, server: &Server) {
+        if freebsd::is_here() {
+            let below = freebsd::below(&freebsd::processes(), server.pid().unwrap_or(0));
+            self.started
+                .extend(below.into_iter().map(|p| (p.pid, p.start)));
+            return;
+        }
         let own = namespaces("self");
         for pid in who::below(server.pid().unwrap_or(0)) {
             if let Some(start) = start_time(pid) {
@@ -72,6 +80,12 @@ impl Before {
         let place = server.place();
         let tag = place.tag().to_string();
         let mut left = Vec::new();
+        if freebsd::is_here() {
+            let lives = |p: &freebsd::Process| traces.started.contains(&(p.pid, p.start.clone()));
+            let processes = freebsd::processes().into_iter().filter(lives);
+            left.extend(processes.map(|p| format!("process {} {}", p.pid, p.name)));
+            left.extend(freebsd::named(&tag, place.state_dir()));
+        }
         for pid in processes() {
             let known =
                 start_time(pid).is_some_and(|start| traces.processes.contains(&(pid, start)));
@@ -205,6 +219,10 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let own = std::process::id();
+        if freebsd::is_here() {
+            assert!(freebsd::processes().iter().any(|p| p.pid == own));
+            return;
+        }
         assert!(processes().contains(&own));
         assert!(start_time(own).is_some());
         assert!(!namespaces("self").is_empty());

@@ -1,5 +1,6 @@
 //! `demo`: a server of its own, the whole job as an SDK does it, and proof that nothing is left.
 
+mod freebsd;
 mod job;
 mod keep;
 mod leaks;
@@ -59,6 +60,9 @@ pub(crate) async fn run(options: args::Demo, output: Output) -> Result<u8, Error
     if failed || options.keep_logs {
         eprintln!("logs are kept in {}", dir.keep().display());
     } else {
+        if freebsd::is_here() {
+            freebsd::forget(&server.place().tag().to_string()).map_err(Error::Failed)?;
+        }
         let shown = dir.path().display().to_string();
         dir.close()
             .map_err(|e| Error::io(format!("remove {shown}"), e))?;

@@ -54,6 +54,9 @@ const CAPABILITIES: [&str; 41] = [
 
 /// Every process below `up`, and the first process of each sandbox among them.
 pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
+    if super::freebsd::is_here() {
+        return super::freebsd::look(up.unwrap_or(0));
+    }
     let ours = sockets("self");
     let mut rows = Vec::new();
     for pid in below(up.unwrap_or(0)) {
@@ -94,6 +97,9 @@ pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
 
 /// The table for people.
 pub(crate) fn text(rows: &[Value]) -> String {
+    if super::freebsd::is_here() {
+        return super::freebsd::table(rows);
+    }
     let mut lines = Vec::new();
     for row in rows {
         let name = field(row, "process")

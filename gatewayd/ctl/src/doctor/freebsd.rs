@@ -9,7 +9,7 @@ use super::checks::{Check, Need, at_least};
 type Ask<'a> = &'a dyn Fn(&str, &[&str]) -> Option<String>;
 
 /// Asks the host.
-pub(super) fn asked(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn asked(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .env_clear()

@@ -14,6 +14,7 @@ use crate::output::{Output, field, table};
 use crate::place::Place;
 
 use self::checks::{Check, Need};
+pub(crate) use self::freebsd::asked;
 
 pub(crate) async fn run(place: &Place, output: Output) -> Result<u8, Error> {
     let checks = checks::all(place);

@@ -67,6 +67,9 @@ fn render(
         ),
         ("log_file", line(&state.join(LOG))?),
     ];
+    if let Some(dataset) = &options.zfs_dataset {
+        lines.push(("zfs_dataset", dataset.clone()));
+    }
     for domain in serving.domains {
         lines.push(("domain", domain.clone()));
     }

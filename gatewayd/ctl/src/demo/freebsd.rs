@@ -1,0 +1,230 @@
+//! What a FreeBSD host shows of an instance: its processes, and everything that bears its tag.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::doctor::asked;
+
+/// Whether this is one.
+pub(crate) fn is_here() -> bool {
+    rustix::system::uname().sysname().to_bytes() == b"FreeBSD"
+}
+
+/// A process as ps(1) shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    pub(crate) uid: u32,
+    /// Number of its jail; 0 for the host's own.
+    pub(crate) jail: u32,
+    /// When it began, as text.
+    pub(crate) start: String,
+    pub(crate) name: String,
+}
+
+/// Every process.
+pub(crate) fn processes() -> Vec<Process> {
+    let columns = ["pid=", "ppid=", "uid=", "jid=", "lstart=", "comm="];
+    let mut arguments = vec!["-axww"];
+    for column in columns {
+        arguments.extend(["-o", column]);
+    }
+    parse(&asked("/bin/ps", &arguments).unwrap_or_default())
+}
+
+/// `lstart` has five words; the name comes last and may have several.
+fn parse(listing: &str) -> Vec<Process> {
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |n: usize| words.get(n)?.parse::<u32>().ok();
+        Some(Process {
+            pid: number(0)?,
+            parent: number(1)?,
+            uid: number(2)?,
+            jail: number(3)?,
+            start: words.get(4..9)?.join(" "),
+            name: words.get(9..).filter(|name| !name.is_empty())?.join(" "),
+        })
+    };
+    listing.lines().filter_map(line).collect()
+}
+
+/// A process and all below it, parents first.
+pub(crate) fn below(all: &[Process], pid: u32) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<&Process>> = BTreeMap::new();
+    for process in all {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found: Vec<Process> = all.iter().filter(|p| p.pid == pid).cloned().collect();
+    let mut at = 0;
+    while let Some(process) = found.get(at) {
+        let below = children.remove(&process.pid).unwrap_or_default();
+        found.extend(below.into_iter().cloned());
+        at += 1;
+    }
+    found
+}
+
+/// Every process below `up`, and the first process of each sandbox among them.
+pub(crate) fn look(up: u32) -> Vec<Value> {
+    let mut seen = BTreeSet::new();
+    let shown = |process: &Process| process.jail == 0 || seen.insert(process.jail);
+    let rows: Vec<Process> = below(&processes(), up).into_iter().filter(shown).collect();
+    rows.iter().map(row).collect()
+}
+
+fn row(process: &Process) -> Value {
+    // procstat(1): the flags of credentials have a C in capability mode.
+    let pid = process.pid.to_string();
+    let credentials = asked("/usr/bin/procstat", &["-h", "-s", &pid]).unwrap_or_default();
+    let sandboxed = |line: &str| line.split_whitespace().any(|word| word == "C");
+    let open = asked("/usr/bin/procstat", &["-h", "-f", &pid]);
+    let open = open.map_or_else(
+        || "?".to_owned(),
+        |listing| {
+            let is_number = |word: &&str| word.parse::<u32>().is_ok();
+            let numbers = listing
+                .lines()
+                .filter_map(|line| line.split_whitespace().nth(2));
+            numbers.filter(is_number).count().to_string()
+        },
+    );
+    json!({
+        "process": process.name,
+        "pid": process.pid,
+        "sandbox": process.jail != 0,
+        "uid": process.uid.to_string(),
+        "capabilityMode": credentials.lines().any(sandboxed),
+        "descriptors": open,
+    })
+}
+
+/// The table for people.
+pub(crate) fn table(rows: &[Value]) -> String {
+    let line = |row: &Value| {
+        let name = crate::output::field(row, "process");
+        let name = if row["sandbox"] == true {
+            name + " (in a sandbox)"
+        } else {
+            name
+        };
+        let mode = if row["capabilityMode"] == true {
+            "yes"
+        } else {
+            "no"
+        };
+        let [pid, uid, open] = ["pid", "uid", "descriptors"].map(|f| crate::output::field(row, f));
+        vec![name, pid, uid, mode.to_owned(), open]
+    };
+    crate::output::table(
+        &[
+            "PROCESS",
+            "PID",
+            "UID",
+            "CAPABILITY MODE",
+            "OPEN DESCRIPTORS",
+        ],
+        &rows.iter().map(line).collect::<Vec<_>>(),
+    )
+}
+
+/// What has the tag or the state directory in its name, each with its kind: jails, mounts of sandboxes, interfaces,
+/// datasets of sandboxes, anchors of pf, rules of rctl.
+pub(crate) fn named(tag: &str, state_dir: &Path) -> Vec<String> {
+    const LISTS: [(&str, &str, &[&str]); 6] = [
+        ("jail", "/usr/sbin/jls", &["name"]),
+        ("mount", "/sbin/mount", &["-p"]),
+        ("interface", "/sbin/ifconfig", &["-l"]),
+        ("dataset", "/sbin/zfs", &["list", "-H", "-o", "name"]),
+        ("anchor", "/sbin/pfctl", &["-v", "-s", "Anchors"]),
+        ("limit", "/usr/bin/rctl", &[]),
+    ];
+    let state = state_dir.to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for (kind, program, arguments) in LISTS {
+        let listing = asked(program, arguments).unwrap_or_default();
+        let entries = entries(kind, &listing);
+        let left = entries.filter(|entry| is_left(kind, entry, tag, &state));
+        found.extend(left.map(|entry| format!("{kind} {entry}")));
+    }
+    found
+}
+
+fn entries<'a>(kind: &str, listing: &'a str) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+    if kind == "interface" {
+        Box::new(listing.split_whitespace())
+    } else {
+        Box::new(listing.lines().map(str::trim))
+    }
+}
+
+/// Templates stay as long as the state directory: they are no leftovers of sandboxes.
+fn is_left(kind: &str, entry: &str, tag: &str, state: &str) -> bool {
+    let ours = entry.contains(tag) || entry.contains(state);
+    match kind {
+        "mount" | "dataset" => ours && entry.contains("/sandboxes/"),
+        _ => ours,
+    }
+}
+
+/// Removes the instance's datasets, templates and all: its state directory is about to go.
+pub(crate) fn forget(tag: &str) -> Result<(), String> {
+    let name = format!("warder-{tag}");
+    let listing = asked("/sbin/zfs", &["list", "-H", "-o", "name"]).unwrap_or_default();
+    for dataset in listing
+        .lines()
+        .filter(|d| d.rsplit('/').next() == Some(&name))
+    {
+        asked("/sbin/zfs", &["destroy", "-R", dataset])
+            .ok_or_else(|| format!("zfs destroy -R {dataset} failed"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the form that ps(1) shows.
+    const LISTING: &str = "    0     0     0   0 Sun Nov 22 00:00:01 2026     kernel\n\
+         812     1     0   0 Sun Nov 22 01:20:02 2026     warder\n\
+         813   812     0   0 Sun Nov 22 01:20:02 2026     privd\n\
+         820   813  1001   0 Sun Nov 22 01:20:03 2026     gatewayd\n\
+         900   813     0   7 Sun Nov 22 01:20:09 2026     envd\n\
+         901   900  1000   7 Sun Nov 22 01:20:09 2026     a name\n\
+         no line\n";
+
+    #[test]
+    fn processes_are_read_and_found_below_another() {
+        let all = parse(LISTING);
+        assert_eq!(all.len(), 6);
+        let pids = |pid| {
+            let found = below(&all, pid);
+            found.iter().map(|p| p.pid).collect::<Vec<_>>()
+        };
+        assert_eq!(pids(812), [812, 813, 820, 900, 901]);
+        assert_eq!(pids(4), [0; 0]);
+        assert_eq!(all[5].name, "a name");
+        assert_eq!((all[5].jail, all[5].uid), (7, 1000));
+        assert_eq!(all[5].start, "Sun Nov 22 01:20:09 2026");
+    }
+
+    #[test]
+    fn what_bears_the_tag_is_left_but_for_templates() {
+        let left = |kind, entry| is_left(kind, entry, "0a1b2c3d", "/tmp/demo/state");
+        assert!(left("jail", "w0a1b2c3d-5.i123"));
+        assert!(!left("jail", "web"));
+        assert!(left("dataset", "tank/warder-0a1b2c3d/sandboxes/i123"));
+        assert!(!left("dataset", "tank/warder-0a1b2c3d/templates/base.1"));
+        assert!(left(
+            "mount",
+            "/bin /tmp/demo/state/zfs/sandboxes/i1/bin nullfs ro 0 0"
+        ));
+        assert!(!left("mount", "tank/home /home zfs rw 0 0"));
+        let all: Vec<_> = entries("interface", "em0 lo0 w0a1b2c3d5a\n").collect();
+        assert_eq!(all, ["em0", "lo0", "w0a1b2c3d5a"]);
+    }
+}
