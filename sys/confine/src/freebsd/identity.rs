@@ -1,14 +1,16 @@
 //! Ids, limits, root directory.
+//!
+//! The limit of processes counts those of the user. A predecessor that is dying still hinders nobody: becoming the user is
+//! not limited, only fork(2) is.
 
 use super::{failed, raw};
 use crate::{ConfineError, Kind, Profile};
 
 /// Largest file the gateway may write: its registry.
 const STATE_FILE: u64 = 16 << 30;
-/// Address space of a plugin host: 1 GiB for the plugin, as on Linux, beside what is mapped but is no memory (the
-/// first thread's stack is reserved whole, the other stacks, the libraries). FreeBSD's `RLIMIT_DATA` leaves out what
-/// malloc(3) maps, so the address space it is.
-const PLUGIN_SPACE: u64 = 2 << 30;
+/// Address space of a plugin host: 1 GiB for the plugin, as on Linux, beside libraries, stacks and what malloc(3) reserves
+/// ahead. FreeBSD's `RLIMIT_DATA` leaves out what malloc(3) maps, so it is the address space that is limited.
+const PLUGIN_SPACE: u64 = 3 << 29;
 /// Kernel event queues of the user; each runtime has one.
 const QUEUES: u64 = 64;
 /// An empty directory that root alone could change (hier(7)).
@@ -20,10 +22,10 @@ pub(super) fn limits(profile: &Profile<'_>) -> Result<(), ConfineError> {
     let mut limits = vec![
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_NOFILE, profile.open_files),
-        // fork(2), which capability mode allows. Threads are not counted here, and this process is there already.
-        (libc::RLIMIT_NPROC, 0),
+        // fork(2), which capability mode allows. Threads are not counted here. This process itself is one; zero would be
+        // no limit at all (chglimit, kern_resource.c).
+        (libc::RLIMIT_NPROC, 1),
         (libc::RLIMIT_MEMLOCK, 0),
-        (libc::RLIMIT_NPTS, 0),
         (libc::RLIMIT_KQUEUES, QUEUES),
     ];
     match profile.kind {

@@ -225,11 +225,11 @@ pub(crate) fn attempt(name: &str, scene: Scene) -> Result<usize, i32> {
         "acct" => plain(51),
         "auditon" => plain(446),
         "rctl" => plain(528),
-        "set-time" => call(216, [0, 0, 0, 0, 0, 0]),
+        "set-time" => call(233, [0, 0, 0, 0, 0, 0]),
         "setfib" => call(175, [1, 0, 0, 0, 0, 0]),
         "setlogin" => call(50, [text(c"root"), 0, 0, 0, 0, 0]),
         "setuid" => plain(23),
-        "setcred" => call(591, [0, 0, 0, 0, 0, 0]),
+        "setresuid" => call(311, [0, 0, 0, 0, 0, 0]),
         "raise-limit" => {
             let limit = libc::rlimit {
                 rlim_cur: 10,

@@ -112,7 +112,7 @@ const BY_USER: &[&str] = &[
     "list-processes",
     "arguments-of-init",
     "setuid",
-    "setcred",
+    "setresuid",
     "raise-limit",
     "socket-raw",
 ];
