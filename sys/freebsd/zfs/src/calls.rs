@@ -65,7 +65,6 @@ pub(crate) fn list(root: &str) -> Call {
         root,
     ])
     .most(MOST_LISTED)
-    .within(LONG)
 }
 
 /// What is used below a dataset, without snapshots.
@@ -84,7 +83,6 @@ pub(crate) fn usage(root: &str) -> Call {
         root,
     ])
     .most(MOST_LISTED)
-    .within(LONG)
 }
 
 /// One property of one dataset, by itself.

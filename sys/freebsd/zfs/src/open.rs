@@ -94,7 +94,8 @@ impl<H: Host> Store<H> {
     }
 }
 
-/// The dataset that the state directory lies in.
+/// The dataset that the state directory lies in; its pool, where that is a boot environment: those are cloned, swapped and
+/// destroyed by upgrades (bectl(8)).
 fn found(host: &impl Host, state_dir: &Path) -> Result<String> {
     let lies = host
         .lies(state_dir)
@@ -105,7 +106,11 @@ fn found(host: &impl Host, state_dir: &Path) -> Result<String> {
             kind: lies.kind,
         });
     }
-    Ok(lies.from)
+    let mut parts = lies.from.split('/');
+    match (parts.next(), parts.next()) {
+        (Some(pool), Some("ROOT")) => Ok(pool.to_owned()),
+        _ => Ok(lies.from),
+    }
 }
 
 impl<H: Host> Site<H> {

@@ -15,7 +15,7 @@ use crate::store::{Host, Store};
 
 /// How long is waited for what is mounted in trees: it is unmounted when the last process of a cell is dead, while the tree
 /// is discarded.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
 const LOOK: Duration = Duration::from_millis(50);
 
 impl<H: Host> Store<H> {

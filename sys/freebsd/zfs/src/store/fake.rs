@@ -41,6 +41,8 @@ pub(crate) struct Fake {
     /// Content of what is not mounted.
     shelf: PathBuf,
     kind: &'static str,
+    /// Where the state directory lies.
+    pub(crate) below: &'static str,
 }
 
 impl Fake {
@@ -51,6 +53,7 @@ impl Fake {
             table: Rc::default(),
             shelf,
             kind,
+            below: "tank/state",
         };
         for dataset in ["tank", "tank/state"] {
             fake.table.borrow_mut().add(dataset, None, BTreeMap::new());
@@ -338,7 +341,7 @@ impl Host for Fake {
             .find(|(on, _)| path.starts_with(on));
         Ok(Lies {
             kind: self.kind.to_owned(),
-            from: over.map_or("tank/state".to_owned(), |(_, from)| from.clone()),
+            from: over.map_or(self.below.to_owned(), |(_, from)| from.clone()),
             on: over.map_or(PathBuf::from("/"), |(on, _)| on.clone()),
             free: 1 << 30,
         })

@@ -139,6 +139,12 @@ fn where_it_cannot_be_is_said_with_what_to_do() {
     ufs.add("tank/named");
     open(&dir, &ufs, Some("tank/named")).expect("opens");
 
+    // A boot environment comes and goes.
+    let mut swapped = Fake::new(dir.path(), "zfs");
+    swapped.below = "tank/ROOT/default";
+    open(&dir, &swapped, None).expect("opens");
+    assert!(swapped.names().contains(&"tank/warder-e40c292c".to_owned()));
+
     let taken = Fake::new(dir.path(), "zfs");
     taken.add(ROOT);
     let error = open(&dir, &taken, None).expect_err("refused");
