@@ -138,14 +138,19 @@ pub(super) fn limit_all(
 
 /// The same for what arrived later: sockets and pipes. What is anything else has no rights left.
 pub(crate) fn limit_received(fd: BorrowedFd<'_>) -> Result<(), ConfineError> {
-    let allowed = match sort(fd)? {
-        FileType::Socket => &SOCKET,
-        FileType::Fifo => &PLAIN,
-        _ => &INPUT,
+    let step = "limit the rights of a descriptor";
+    let has = FileRights::from_file(&fd).map_err(failed(step))?;
+    let allowed = if has.is_set(Right::Fstat) {
+        match sort(fd)? {
+            FileType::Socket => &SOCKET,
+            FileType::Fifo => &PLAIN,
+            _ => &INPUT,
+        }
+    } else {
+        // Its sender has limited it: to that and to a socket.
+        &SOCKET
     };
-    allowed
-        .limit(fd)
-        .map_err(failed("limit the rights of a descriptor"))
+    allowed.limit(fd).map_err(failed(step))
 }
 
 fn sort(fd: BorrowedFd<'_>) -> Result<FileType, ConfineError> {

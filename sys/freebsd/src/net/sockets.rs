@@ -29,9 +29,6 @@ struct Number(u32);
 /// `struct ifreq`.
 #[repr(C)]
 struct Named([u8; NAME], [u8; 16]);
-/// `struct timeval`.
-#[repr(C)]
-struct Time(i64, i64);
 /// `struct bpf_insn`.
 #[repr(C)]
 struct Instruction {
@@ -50,8 +47,6 @@ struct Program {
 unsafe impl Plain for Number {}
 // SAFETY: bytes.
 unsafe impl Plain for Named {}
-// SAFETY: numbers.
-unsafe impl Plain for Time {}
 // SAFETY: a number, and a pointer that leads to as many instructions where it is used.
 unsafe impl Plain for Program {}
 
@@ -60,7 +55,8 @@ const SET_BUFFER: libc::c_ulong = changes(b'B', 102, 4);
 const SET_FILTER: libc::c_ulong = reads(b'B', 103, size_of::<Program>());
 const GET_KIND: libc::c_ulong = writes(b'B', 106, 4);
 const SET_INTERFACE: libc::c_ulong = reads(b'B', 108, size_of::<Named>());
-const SET_TIMEOUT: libc::c_ulong = reads(b'B', 109, size_of::<Time>());
+/// `BIOCIMMEDIATE`.
+const AT_ONCE: libc::c_ulong = reads(b'B', 112, 4);
 const GET_COUNTS: libc::c_ulong = writes(b'B', 111, 8);
 /// `_IO('B', 122)`.
 const LOCK: libc::c_ulong = 0x2000_427a;
@@ -137,7 +133,8 @@ pub fn packet_log(interface: &str) -> Result<OwnedFd> {
     let fd = log.as_fd();
     request(fd, SET_BUFFER, &mut Number(LOG_BUFFER))?;
     request(fd, SET_INTERFACE, &mut Named(name(interface)?, [0; 16]))?;
-    request(fd, SET_TIMEOUT, &mut Time(0, 50_000))?;
+    // Not a timeout: kqueue(2) wakes for one only when it begins to wait, and its readers wait once.
+    request(fd, AT_ONCE, &mut Number(1))?;
     let all = [Instruction {
         // BPF_RET | BPF_K: so many bytes of every packet.
         code: 6,
@@ -186,6 +183,6 @@ mod tests {
         assert_eq!(NATLOOK, 0xc04c_4417);
         assert_eq!(SET_FILTER, 0x8010_4267);
         assert_eq!(SET_INTERFACE, 0x8020_426c);
-        assert_eq!(SET_TIMEOUT, 0x8010_426d);
+        assert_eq!(AT_ONCE, 0x8004_4270);
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use capsicum::{CapRights, FileRights, Right};
 use warder_confine::{ConfineError, Early, Library, Profile, enter_early, limit_received};
 
 use super::attempts::{Scene, attempt, call};
@@ -236,6 +237,13 @@ fn received(directory: BorrowedFd<'_>) {
     (&near).write_all(b"x").expect("it sends still");
     let fd = near.as_raw_fd().cast_unsigned() as usize;
     assert_eq!(call(106, [fd, 1, 0, 0, 0, 0]), Err(libc::ENOTCAPABLE));
+    // One that its sender has limited keeps what it has.
+    let (near, _far) = UnixStream::pair().expect("socketpair");
+    let mut few = FileRights::new();
+    few.allow(Right::Read).allow(Right::Write);
+    few.limit(&near).expect("fewer");
+    limit_received(near.as_fd()).expect("a limited socket");
+    (&near).write_all(b"x").expect("it sends still");
     let copy = directory.try_clone_to_owned().expect("copies are free");
     limit_received(copy.as_fd()).expect("a directory");
     let fd = copy.as_raw_fd().cast_unsigned() as usize;
