@@ -170,4 +170,19 @@ tank/warder-e40c292c/disk\tvolume\t1073741824\t57344\t-\t1763769900\te40c292c\tv
         );
         assert!(usage("tank 12\n").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_listing_panics(text in "(?s)([a-z/@.\\t\\n-]|filesystem\t|snapshot\t|[0-9]{1,20}\t|.){0,80}") {
+            let _ = parse(&text);
+            let _ = usage(&text);
+        }
+
+        #[test]
+        fn what_is_printed_is_read(name in "[a-z][a-z0-9/_.:-]{0,60}", used: u64, created: u64, stamp: u64) {
+            let line = format!("{name}\tfilesystem\t{used}\t{used}\t-\t{created}\tx\tdraft\t{stamp}\t-\tno\t-\n");
+            let rows = parse(&line).expect("good");
+            proptest::prop_assert_eq!((&rows[0].name, rows[0].used, rows[0].stamp), (&name, used, Some(stamp)));
+        }
+    }
 }
