@@ -55,7 +55,7 @@ impl<H: Host> Store<H> {
         let mut store = Self {
             at,
             templates: found.templates,
-            drafts: BTreeSet::new(),
+            drafts: BTreeMap::new(),
             sandboxes: BTreeMap::new(),
             volumes: found.volumes,
             orphans: false,

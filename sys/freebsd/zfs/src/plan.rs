@@ -109,6 +109,27 @@ pub(crate) fn base(layout: &Layout, rows: &[Row], place: &Place) -> Option<Base>
     })
 }
 
+/// Drafts that nobody makes any more, as [`crate::files::Files::discard`] names them: what a process that was killed still
+/// had the kernel make. `stale` says it of a draft's stamp.
+pub(crate) fn forgotten(layout: &Layout, rows: &[Row], stale: impl Fn(u64) -> bool) -> Vec<String> {
+    let name = |row: &Row| {
+        let (dataset, snapshot) = row.split();
+        let place = layout.place(dataset).filter(Place::is_ours)?;
+        if row.kind != Some(Kind::Draft) {
+            return None;
+        }
+        match (place.shelf, snapshot) {
+            (Shelf::Templates, None) => row.stamp.filter(|s| stale(*s)).map(|_| place.to_string()),
+            (Shelf::Sandboxes, Some(snapshot)) => {
+                let old = snapshot.parse().is_ok_and(&stale);
+                old.then(|| format!("{place}@{snapshot}"))
+            }
+            _ => None,
+        }
+    };
+    rows.iter().filter_map(name).collect()
+}
+
 /// One thing to destroy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Garbage {

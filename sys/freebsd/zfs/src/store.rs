@@ -61,7 +61,8 @@ pub trait Host: Run + Clone {
 pub struct Store<H> {
     pub(crate) at: Site<H>,
     pub(crate) templates: BTreeMap<TemplateName, Base>,
-    pub(crate) drafts: BTreeSet<TemplateName>,
+    /// Templates being made, by their stamps.
+    pub(crate) drafts: BTreeMap<TemplateName, u64>,
     pub(crate) sandboxes: BTreeMap<SandboxId, Record>,
     pub(crate) volumes: BTreeSet<VolumeId>,
     /// Clones that no record names were found when it was opened.

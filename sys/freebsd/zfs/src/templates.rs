@@ -75,10 +75,11 @@ impl<H: Host> Store<H> {
         if lineage.len() > MOST_LAYERS {
             return Err(ZfsError::Invalid("more layers than a tree can have"));
         }
-        self.drafts.insert(template.clone());
+        let stamp = stamp();
+        self.drafts.insert(template.clone(), stamp);
         Ok(Draft {
             template: template.clone(),
-            stamp: stamp(),
+            stamp,
             lineage,
             host_base,
             sandbox: sandbox.cloned(),
@@ -247,7 +248,7 @@ impl<H: Host> Store<H> {
     /// Whether a template of this name is being made.
     #[must_use]
     pub fn is_drafted(&self, template: &TemplateName) -> bool {
-        self.drafts.contains(template)
+        self.drafts.contains_key(template)
     }
 
     /// Templates in order of name, those after `after`.

@@ -11,11 +11,13 @@ use crate::names::{Place, Shelf};
 use crate::plan::{self, Garbage};
 use crate::record::Record;
 use crate::sandboxes::made;
-use crate::store::{Host, Store};
+use crate::store::{Host, Store, stamp};
 
 /// How long is waited for what is mounted in trees: it is unmounted when the last process of a cell is dead, while the tree
 /// is discarded.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 600 } else { 5000 });
+/// Younger drafts may be another process's, in nanoseconds.
+const YOUNG: u64 = 60_000_000_000;
 const LOOK: Duration = Duration::from_millis(50);
 
 impl<H: Host> Store<H> {
@@ -34,7 +36,7 @@ impl<H: Host> Store<H> {
     /// The first one; `Busy` where something still holds a tree.
     pub fn empty_trash(&self) -> Result<()> {
         let (site, layout) = (&self.at, &self.at.layout);
-        let discarded: BTreeSet<String> = site.files.discarded()?.into_iter().collect();
+        let mut discarded: BTreeSet<String> = site.files.discarded()?.into_iter().collect();
         // Of a version that was discarded after these records were made, clones may still come.
         let unmade = self.sandboxes.iter().filter_map(|(id, record)| {
             let is_made = site.files.has(&made(id, record.stamp));
@@ -42,6 +44,10 @@ impl<H: Host> Store<H> {
         });
         let wanted: BTreeSet<Place> = unmade.collect();
         let rows = site.list()?;
+        // Of this moment, some may not have been begun yet when this process was forked.
+        let before = stamp().saturating_sub(YOUNG);
+        let stale = |stamp| stamp < before && !self.drafts.values().any(|draft| *draft == stamp);
+        discarded.extend(plan::forgotten(layout, &rows, stale));
         // After the listing: a record comes before its clone.
         let records = self.records()?;
         let sweep = plan::sweep(layout, &rows, &records, &discarded, &wanted);

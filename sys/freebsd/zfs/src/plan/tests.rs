@@ -179,3 +179,23 @@ fn a_snapshot_that_nobody_wanted_goes_alone() {
     assert_eq!(sweep.now, [Garbage::Snapshot(place, "9".to_owned())]);
     assert_eq!(sweep.gone, ["sandboxes/iabcdefghij0123456788@1"]);
 }
+
+#[test]
+fn drafts_of_the_dead_are_forgotten() {
+    let rows = rows(&[
+        &format!("sandboxes/{ONE} templates/one.1@1 sandbox 7 -"),
+        &format!("sandboxes/{ONE}@9 - draft 7 -"),
+        &format!("sandboxes/{ONE}@40 - draft 7 -"),
+        &format!("sandboxes/{ONE}@daily - sandbox 7 -"),
+        "templates/old.9 - draft 9 old",
+        "templates/new.40 - draft 40 new",
+        "templates/one.1 - template 1 one",
+        "templates/one.1@1 - draft 1 one",
+        "volumes/vabcdefghij0123456780 - draft - -",
+    ]);
+    let forgotten = forgotten(&layout(), &rows, |stamp| stamp < 40);
+    assert_eq!(
+        forgotten,
+        [format!("sandboxes/{ONE}@9"), "templates/old.9".to_owned()]
+    );
+}
