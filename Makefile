@@ -56,6 +56,10 @@ freebsd-check:
 freebsd-headers:
 	@scripts/freebsd-headers
 
+# One tar for a FreeBSD host, with a script that tries everything there: docs/conformance.md.
+freebsd-bundle:
+	@scripts/freebsd-bundle $(ARGS)
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -63,4 +67,4 @@ lint:
 clean:
 	cargo clean
 
-.PHONY: all build demo up test test-network test-crash bench fuzz freebsd-check freebsd-headers lint clean
+.PHONY: all build demo up test test-network test-crash bench fuzz freebsd-check freebsd-headers freebsd-bundle lint clean

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use warder_wire::RUN_DIR;
+
 /// What is listed, by which program, with which arguments. A program that is not there lists nothing: it is the other
 /// system's.
 const LISTS: &[(&str, &str, &[&str])] = &[
@@ -18,7 +20,7 @@ const LISTS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Where a directory with the instance's tag in its name would be a group or a socket of it.
-const PLACES: &[&str] = &["/sys/fs/cgroup", "/run/warder", "/var/run/warder"];
+const PLACES: &[&str] = &["/sys/fs/cgroup", RUN_DIR];
 
 /// Everything that carries the tag or lies in `dir`.
 pub(crate) fn of(tag: &str, dir: &Path) -> BTreeSet<String> {

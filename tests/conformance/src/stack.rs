@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use warder_harness::http::{self, Answer};
 use warder_harness::{Ran, exec};
 use warder_probe::Said;
-use warder_wire::InstanceTag;
+use warder_wire::{InstanceTag, RUN_DIR};
 
 use crate::backend::Backend;
 use crate::check::{Bad, is, that};
@@ -133,7 +133,6 @@ impl Stack {
         let mut config = String::new();
         let own = [
             ("state_dir", state_dir.display().to_string()),
-            ("run_dir", at("run").display().to_string()),
             ("listen", address.to_string()),
             ("libexec_dir", at("libexec").display().to_string()),
             ("plugin_dir", at("plugins").display().to_string()),
@@ -156,12 +155,13 @@ impl Stack {
             let _ = writeln!(config, "{line}");
         }
         fs::write(at("privd.conf"), config).map_err(io("privd.conf"))?;
+        let tag = InstanceTag::of_state_dir(state_dir.as_os_str().as_encoded_bytes());
         let mut stack = Self {
             programs: at("libexec"),
             config: at("privd.conf"),
-            run_dir: at("run"),
+            run_dir: Path::new(RUN_DIR).join(tag.to_string()),
             log: at("log"),
-            tag: InstanceTag::of_state_dir(state_dir.as_os_str().as_encoded_bytes()),
+            tag,
             state_dir,
             address,
             key: String::new(),
