@@ -120,12 +120,18 @@ fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
         system: format!(
             "{} {}",
             uname.sysname().to_string_lossy(),
-            uname.release().to_string_lossy()
+            numbers(&uname.release().to_string_lossy())
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rows,
         figures,
     })
+}
+
+/// The numbers of a release: what follows them names a machine's own build.
+fn numbers(release: &str) -> String {
+    let own = release.split(|c: char| !c.is_ascii_digit() && c != '.');
+    own.take(1).collect()
 }
 
 /// The stack and what is around it. Without an internet the rest is tried all the same.

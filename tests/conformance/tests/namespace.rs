@@ -82,3 +82,77 @@ fn what_does_not_hold_is_told() {
         .expect("it starts");
     assert_eq!(out.status.code(), Some(2), "{out:?}");
 }
+
+/// On the host itself attempts succeed, and the probe says so: what it says of a sandbox is worth something.
+#[test]
+fn probes_tell_what_they_reach() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    let unix = tempfile::tempdir().expect("a directory");
+    let path = unix.path().join("socket").display().to_string();
+    let _unix = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let own = std::process::id().to_string();
+    let probe = |words: &[&str]| -> Value {
+        let out = Command::new(PROGRAM).arg("probe").args(words).output();
+        let out = out.expect("it starts").stdout;
+        serde_json::from_slice(&out).expect("one line of JSON")
+    };
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let silent = udp.local_addr().expect("bound").port().to_string();
+    for words in [
+        ["signal", &own].as_slice(),
+        &["unix", &path],
+        &["closed", "/etc/passwd"],
+        &["find", "passwd"],
+        &["bind", "127.0.0.1"],
+        &["attempt", "raw-socket"],
+        &["attempt", "processes"],
+        &["spawn", "3"],
+        &["eat", "3"],
+        &["attempt", "no-such-attempt"],
+    ] {
+        let said = probe(words);
+        assert_eq!(said["holds"], false, "{words:?}: {said}");
+    }
+    for words in [
+        ["udp", "127.0.0.1", &silent].as_slice(),
+        &["closed", "/no/such/file"],
+        &["sysv", "1462849537"],
+        &["attempt", "chroot-escape"],
+    ] {
+        let said = probe(words);
+        assert_eq!(said["holds"], true, "{words:?}: {said}");
+    }
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the probe connects");
+        std::io::copy(&mut stream.try_clone().expect("a socket"), &mut stream)
+    });
+    let said = probe(&["tcp", "127.0.0.1", &port]);
+    assert_eq!(said["holds"], false, "{said}");
+    answering.join().expect("served").expect("served");
+}
+
+/// `docs/parity.md` is what the newest documents say: `WARDER_BLESS=1` writes it anew.
+#[test]
+fn the_parity_page_is_that_of_the_runs() {
+    if backend() != "namespace" {
+        return; // The order of the rows is that of this system's attempts.
+    }
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let list = std::fs::read_dir(docs.join("conformance")).expect("documents of runs");
+    let mut files: Vec<PathBuf> = list.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    let out = Command::new(PROGRAM).arg("--parity").args(&files).output();
+    let out = out.expect("it starts");
+    assert!(out.status.success(), "{out:?}");
+    let page = String::from_utf8(out.stdout).expect("text");
+    let file = docs.join("parity.md");
+    if std::env::var_os("WARDER_BLESS").is_some() {
+        std::fs::write(&file, &page).expect("writable");
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        kept == page,
+        "docs/parity.md is of other runs: WARDER_BLESS=1 cargo test -p warder-conformance writes it anew"
+    );
+}

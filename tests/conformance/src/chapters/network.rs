@@ -316,6 +316,15 @@ fn flows_stay(scene: &mut Scene) -> Outcome {
     Ok("goes on".to_owned())
 }
 
+/// Neither protocol, nor a port on which somebody else might judge by names.
+fn unreachable(stack: &Stack, sandbox: &Sandbox, address: &str) -> Result<(), Bad> {
+    closed(stack, sandbox, address)?;
+    for port in ["22", "80", "443"] {
+        stack.holds(sandbox, "user", &["tcp", address, port])?;
+    }
+    Ok(())
+}
+
 fn private_ranges(scene: &mut Scene) -> Outcome {
     let (internet, stack, sandbox) = begin(scene, &json!({}))?;
     let everything = json!({ "allowOut": [ALL, "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"] });
@@ -323,12 +332,19 @@ fn private_ranges(scene: &mut Scene) -> Outcome {
     let mark = internet.mark();
     for policy in [json!({}), everything] {
         put(stack, &sandbox, &policy)?;
-        for address in &addresses {
-            closed(stack, &sandbox, address)?;
-            for port in ["22", "80", "443"] {
-                // Where names are judged somebody else may take the connection; nobody may answer for the server.
-                stack.holds(&sandbox, "user", &["tcp", address, port])?;
-            }
+        // All at once: each may be silence for a while.
+        let (stack, sandbox) = (&*stack, &sandbox);
+        let tried = std::thread::scope(|scope| {
+            let all: Vec<_> = addresses
+                .iter()
+                .map(|address| scope.spawn(move || unreachable(stack, sandbox, address)))
+                .collect();
+            all.into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect::<Vec<_>>()
+        });
+        for one in tried {
+            one.map_err(|_| "a client panicked")??;
         }
     }
     silent(internet, mark, &addresses)?;

@@ -49,14 +49,15 @@ pub(super) fn eat(mib: &str) -> Said {
     let Ok(mib) = mib.parse::<usize>() else {
         return Said::broke("not a number");
     };
+    // Not all zeros: such pages might be shared.
+    let page = vec![0x5a_u8; 1 << 20];
     let mut blocks = Vec::new();
     for _ in 0..mib {
         let mut block = Vec::new();
-        if block.try_reserve_exact(1 << 20).is_err() {
+        if block.try_reserve_exact(page.len()).is_err() {
             return Said::held(format!("refused after {} MiB", blocks.len()));
         }
-        // Not all zeros: such pages might be shared.
-        block.resize(1 << 20, 0x5a_u8);
+        block.extend_from_slice(&page);
         blocks.push(block);
     }
     Said::broke(format!(
