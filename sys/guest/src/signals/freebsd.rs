@@ -1,5 +1,6 @@
-//! By a queue that wakes (kqueue(2), EVFILT_SIGNAL) and the pending signals themselves (sigtimedwait(2)), which say
-//! who sent them.
+//! By a queue that wakes (kqueue(2), EVFILT_SIGNAL). That a child ended is known by the queue alone: a signal whose
+//! default is to be ignored never stays pending (`kern.sig_discard_ign`, kern_sig.c). SIGTERM does, and says who sent it
+//! (sigtimedwait(2)).
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Event, Signals, io};
 
-/// Those that are read.
+/// Those that wake.
 const READ: [libc::c_int; 2] = [libc::SIGCHLD, libc::SIGTERM];
 /// Those whose default would end or stop this process, and that say nothing about a fault in it (signal(3)).
 const IGNORED: [libc::c_int; 14] = [
@@ -33,21 +34,20 @@ static AT_ONCE: libc::timespec = libc::timespec {
     tv_nsec: 0,
 };
 
-fn set_of_read() -> libc::sigset_t {
+/// The set of SIGTERM alone.
+fn only_terminate() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: it writes the whole set it is given.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: sigemptyset has just initialised it.
     let mut set = unsafe { set.assume_init() };
-    for signal in READ {
-        // SAFETY: a valid set and a valid signal.
-        unsafe { libc::sigaddset(&raw mut set, signal) };
-    }
+    // SAFETY: a valid set and a valid signal.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGTERM) };
     set
 }
 
 impl Signals {
-    /// Blocks the two signals in this thread, ignores what would end or stop the process otherwise, and opens the
+    /// Blocks SIGTERM in this thread, ignores what would end or stop the process otherwise, and opens the
     /// descriptor. To be called before there are other threads, which inherit the mask.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Signals {
             // SAFETY: no handler; what is started gets the defaults back.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
-        let set = set_of_read();
+        let set = only_terminate();
         // SAFETY: a valid set; the old mask is not asked for.
         let masked =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
@@ -74,7 +74,7 @@ impl Signals {
         let wanted = READ.map(|signal| {
             // SAFETY: a kevent is plain integers and a pointer that is not read; all zeroes is a value.
             let mut event: libc::kevent = unsafe { std::mem::zeroed() };
-            event.ident = libc::uintptr_t::from(signal.unsigned_abs() as u16);
+            event.ident = number(signal);
             event.filter = libc::EVFILT_SIGNAL;
             event.flags = libc::EV_ADD;
             event
@@ -105,7 +105,7 @@ impl Signals {
         // SAFETY: a kevent is plain integers and a pointer that is not read; all zeroes is a value.
         let mut woken: [libc::kevent; 2] = unsafe { std::mem::zeroed() };
         // SAFETY: room for two, and a time not to wait longer than.
-        unsafe {
+        let count = unsafe {
             libc::kevent(
                 self.fd.as_raw_fd(),
                 ptr::null(),
@@ -115,7 +115,15 @@ impl Signals {
                 &raw const AT_ONCE,
             )
         };
-        let set = set_of_read();
+        // SIGTERM waits until the next question.
+        let child = |event: &libc::kevent| event.ident == number(libc::SIGCHLD);
+        if woken[..usize::try_from(count).unwrap_or(0)]
+            .iter()
+            .any(child)
+        {
+            return Ok(Some(Event::Child));
+        }
+        let set = only_terminate();
         loop {
             let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
             // SAFETY: a valid set, room for what is told, and a time not to wait longer than.
@@ -130,9 +138,6 @@ impl Signals {
                     _ => return Err(error),
                 }
             }
-            if signal == libc::SIGCHLD {
-                return Ok(Some(Event::Child));
-            }
             // SAFETY: all zeroes is a value, and the kernel may have written another.
             let about = unsafe { about.assume_init() };
             if !is_jailed() || !is_inside(about.si_pid) {
@@ -140,6 +145,11 @@ impl Signals {
             }
         }
     }
+}
+
+/// As kevent(2) names a signal.
+fn number(signal: libc::c_int) -> libc::uintptr_t {
+    usize::try_from(signal).unwrap_or(0)
 }
 
 /// Whether this process is in a jail (sysctl `security.jail.jailed`, jail(8)).
@@ -198,4 +208,39 @@ pub fn terminate_all() {
             (&raw mut kill).cast(),
         )
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test: the signals are the whole process's.
+    #[test]
+    fn a_child_that_ends_and_a_wish_to_end_are_told() {
+        let signals = Signals::new().expect("a queue");
+        let until = |wanted: Event| {
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while signals.read().expect("reads") != Some(wanted) {
+                assert!(std::time::Instant::now() < end, "not told: {wanted:?}");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        };
+        let child = std::process::Command::new("/usr/bin/true").spawn();
+        let mut child = child.expect("starts");
+        until(Event::Child);
+        assert!(child.wait().expect("ended").success());
+        // SAFETY: no arguments.
+        let own = unsafe { libc::pthread_self() };
+        // SAFETY: sends a signal to this thread, which has it blocked.
+        let sent = unsafe { libc::pthread_kill(own, libc::SIGTERM) };
+        assert_eq!(sent, 0);
+        if is_jailed() {
+            // From inside: it does not count.
+            for _ in 0..3 {
+                assert_ne!(signals.read().expect("reads"), Some(Event::Terminate));
+            }
+        } else {
+            until(Event::Terminate);
+        }
+    }
 }

@@ -214,8 +214,13 @@ fn set_up(child: &Child<'_>) -> Result<(), Failure> {
     };
     let what = child.what;
     rustix::process::setsid().map_err(setup)?;
-    // SAFETY: a string. Only root may, so it comes before the change of user; the session is the child's own.
-    done(unsafe { setlogin(what.login.as_ptr()) })?;
+    // Only root may, so it comes before the change of user; the session is the child's own. Longer names than it takes
+    // (MAXLOGNAME) are no reason not to start.
+    // SAFETY: a string.
+    match done(unsafe { setlogin(what.login.as_ptr()) }) {
+        Err((_, Errno::INVAL)) => {}
+        other => other?,
+    }
     // None of the three is 0, 1 or 2 itself: those are open in the agent, so new ones are higher.
     rustix::stdio::dup2_stdin(what.stdio[0]).map_err(setup)?;
     rustix::stdio::dup2_stdout(what.stdio[1]).map_err(setup)?;

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::{Memory, Processors};
 
+/// KINFO_PROC_SIZE of sys/user.h, by which the kernel refuses other layouts.
+const _: () = assert!(size_of::<libc::kinfo_proc>() == 1088 || size_of::<usize>() != 8);
+
 /// When the sandbox began.
 static BEGIN: OnceLock<Instant> = OnceLock::new();
 
