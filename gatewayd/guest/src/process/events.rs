@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use rustix::process::WaitStatus;
+use rustix::process::{Signal, WaitStatus};
 use warder_connect::envelope;
 use warder_connect::process::{EndEvent, EventResponse, ProcessEvent, StartEvent};
 
@@ -90,26 +90,27 @@ fn describe(status: WaitStatus) -> EndEvent {
 }
 
 fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        1 => "hangup",
-        2 => "interrupt",
-        3 => "quit",
-        4 => "illegal instruction",
-        5 => "trace/breakpoint trap",
-        6 => "aborted",
-        7 => "bus error",
-        8 => "floating point exception",
-        9 => "killed",
-        10 => "user defined signal 1",
-        11 => "segmentation fault",
-        12 => "user defined signal 2",
-        13 => "broken pipe",
-        14 => "alarm clock",
-        15 => "terminated",
-        24 => "CPU time limit exceeded",
-        25 => "file size limit exceeded",
-        31 => "bad system call",
-        other => return format!("signal {other}"),
+    // Systems have their own numbers.
+    let name = match Signal::from_named_raw(signal) {
+        Some(Signal::HUP) => "hangup",
+        Some(Signal::INT) => "interrupt",
+        Some(Signal::QUIT) => "quit",
+        Some(Signal::ILL) => "illegal instruction",
+        Some(Signal::TRAP) => "trace/breakpoint trap",
+        Some(Signal::ABORT) => "aborted",
+        Some(Signal::BUS) => "bus error",
+        Some(Signal::FPE) => "floating point exception",
+        Some(Signal::KILL) => "killed",
+        Some(Signal::USR1) => "user defined signal 1",
+        Some(Signal::SEGV) => "segmentation fault",
+        Some(Signal::USR2) => "user defined signal 2",
+        Some(Signal::PIPE) => "broken pipe",
+        Some(Signal::ALARM) => "alarm clock",
+        Some(Signal::TERM) => "terminated",
+        Some(Signal::XCPU) => "CPU time limit exceeded",
+        Some(Signal::XFSZ) => "file size limit exceeded",
+        Some(Signal::SYS) => "bad system call",
+        _ => return format!("signal {signal}"),
     };
     name.to_owned()
 }
@@ -119,6 +120,19 @@ mod tests {
     use warder_connect::json::parse;
 
     use super::*;
+
+    #[test]
+    fn signals_have_the_names_that_clients_know() {
+        for (signal, name) in [
+            (Signal::KILL, "killed"),
+            (Signal::BUS, "bus error"),
+            (Signal::USR1, "user defined signal 1"),
+            (Signal::SYS, "bad system call"),
+        ] {
+            assert_eq!(signal_name(signal.as_raw()), name);
+        }
+        assert_eq!(signal_name(99), "signal 99");
+    }
 
     #[test]
     fn data_is_what_the_messages_would_give() {
