@@ -67,7 +67,11 @@ impl Maker {
             .int("vnet", NEW)
             .int("children.max", 1)
             .int("securelevel", 3)
-            .int("enforce_statfs", 2);
+            .int("enforce_statfs", 2)
+            // No jail has what the one around it lacks: the cell's has System V objects of its own.
+            .int("sysvmsg", NEW)
+            .int("sysvsem", NEW)
+            .int("sysvshm", NEW);
         jail::create(&params).map_err(|said| match said.errno {
             Errno::EXIST => LinksError::Taken(format!("jail {name}")),
             Errno::AGAIN => LinksError::Exhausted("jail"),

@@ -249,7 +249,10 @@ fn make_slot(tag: InstanceTag) {
         .int("vnet", libc::JAIL_SYS_NEW)
         .int("children.max", 1)
         .int("enforce_statfs", 2)
-        .int("securelevel", 3);
+        .int("securelevel", 3)
+        .int("sysvmsg", libc::JAIL_SYS_NEW)
+        .int("sysvsem", libc::JAIL_SYS_NEW)
+        .int("sysvshm", libc::JAIL_SYS_NEW);
     jail::create(&params).unwrap_or_else(|said| panic!("a slot's jail: {said}"));
     let up = ["-j", &slot, "lo0", "inet", "127.0.0.1/8", "up"];
     run("/sbin/ifconfig", &up);
