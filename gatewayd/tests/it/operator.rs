@@ -176,7 +176,14 @@ fn numbers_for_whoever_watches() {
 #[test]
 fn it_is_confined() {
     let fake = Fake::start();
-    assert!(fake.confinement.contains("seccomp"), "{}", fake.confinement);
+    let words = &fake.confinement;
+    if words.contains("capability mode") {
+        // It has looked itself, and the probes of `sys/confine` look from outside.
+        assert!(words.starts_with("uid 1900001, "), "{words}");
+        let _: Value = fake.operator("GET", "/admin/instance", b"").json();
+        return;
+    }
+    assert!(words.contains("seccomp"), "{words}");
     let status = std::fs::read_to_string(format!("/proc/{}/status", fake.pid())).expect("runs");
     let line = |name: &str| {
         status
