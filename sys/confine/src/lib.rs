@@ -1,7 +1,7 @@
 //! Trust: linked into zones 1 and 2 (gatewayd, egressd, pluginhost); runs as root until it has taken that away.
 //! Input: a fixed profile, numeric ids and descriptors chosen by privd; nothing foreign.
 //! May: take rights from this process (namespaces, root, ids, limits, Landlock, seccomp, Capsicum); load its plugin.
-//! Unsafe: `raw`, for the calls that have no safe wrapper; `load` and `library`, for the dynamic loader's.
+//! Unsafe: `raw`, for calls that have no safe wrapper; `load` and `library`, for the loader; `sleep`, which stands for a call.
 //!
 //! How Warder's unprivileged daemons give up their rights.
 //!

@@ -17,6 +17,7 @@ pub(crate) mod load;
 mod proof;
 mod raw;
 mod rights;
+mod sleep;
 
 #[derive(Debug)]
 pub(crate) struct Early {
