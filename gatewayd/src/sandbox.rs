@@ -267,7 +267,7 @@ impl Sandbox {
                 }
                 _ => LinkError::Broken,
             })?;
-        let link = Link::new(fd, &self.reaper).map_err(|_| LinkError::Local)?;
+        let link = Link::new(fd, &self.reaper)?;
         if self.ended.is_cancelled() || self.sleeps() {
             link.end();
             return Err(LinkError::Broken);

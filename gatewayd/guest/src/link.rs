@@ -1,6 +1,7 @@
 //! The link: the gateway asks for streams, each on a message with descriptors.
 
 mod dial;
+mod stream;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use warder_guest_sys::start::Link;
 use warder_guest_sys::watched::Watched;
 use warder_ipc::aio::AsyncChannel;
 use warder_ipc::{Channel, check};
@@ -24,8 +26,15 @@ const DIALS: usize = 128;
 /// Pause when there are no descriptors for another link.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Accepts links for as long as the sandbox lives.
-pub(crate) async fn accept(agent: Agent, listener: OwnedFd) -> io::Result<()> {
+/// Serves whoever comes on the link, for as long as the sandbox lives.
+pub(crate) async fn serve(agent: Agent, link: Link) -> io::Result<()> {
+    match link {
+        Link::Listener(listener) => accept(agent, listener).await,
+        Link::Stream(stream) => stream::serve(agent, stream).await,
+    }
+}
+
+async fn accept(agent: Agent, listener: OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&listener, true)?;
     let listener = Watched::for_reading(listener)?;
     let dials = Rc::new(Semaphore::new(DIALS));
@@ -37,7 +46,8 @@ pub(crate) async fn accept(agent: Agent, listener: OwnedFd) -> io::Result<()> {
                 let Ok(channel) = Channel::from_fd(fd).and_then(AsyncChannel::new) else {
                     continue;
                 };
-                tokio::task::spawn_local(serve(agent.clone(), Rc::new(channel), Rc::clone(&dials)));
+                let dials = Rc::clone(&dials);
+                tokio::task::spawn_local(answer(agent.clone(), Rc::new(channel), dials));
             }
             Err(Errno::AGAIN) => ready.clear_ready(),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -51,7 +61,7 @@ pub(crate) async fn accept(agent: Agent, listener: OwnedFd) -> io::Result<()> {
 }
 
 /// Answers one gateway until it goes. Whatever is wrong on a link ends only that link.
-async fn serve(agent: Agent, channel: Rc<AsyncChannel>, dials: Rc<Semaphore>) {
+async fn answer(agent: Agent, channel: Rc<AsyncChannel>, dials: Rc<Semaphore>) {
     while let Ok((ask, fds)) = channel.recv::<Ask>().await {
         match ask {
             Ask::Serve { role } => {

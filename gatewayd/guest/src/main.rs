@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use agent::Agent;
 
-/// Descriptor of the link's listener.
-const LISTENER: i32 = 3;
+/// Descriptor of the link.
+const LINK: i32 = 3;
 /// Helper threads for file contents; more requests than that wait.
 const HELPERS: usize = 8;
 /// A helper thread with nothing to do goes after this time.
@@ -50,7 +50,7 @@ fn main() {
 }
 
 fn run() -> io::Result<()> {
-    let listener = warder_guest_sys::start::inherited_listener(LISTENER)?;
+    let link = warder_guest_sys::start::inherited_link(LINK)?;
     warder_guest_sys::start::become_reaper()?;
     let signals = warder_guest_sys::signals::Signals::new()?;
     warder_guest_sys::start::tune();
@@ -63,7 +63,7 @@ fn run() -> io::Result<()> {
         .build()?;
     let ended = tokio::task::LocalSet::new().block_on(&runtime, async {
         let agent = Agent::new();
-        let links = tokio::task::spawn_local(link::accept(agent.clone(), listener));
+        let links = tokio::task::spawn_local(link::serve(agent.clone(), link));
         tokio::select! {
             ended = reaper::watch(agent, signals) => ended,
             failed = links => failed.unwrap_or_else(|error| Err(io::Error::other(error))),

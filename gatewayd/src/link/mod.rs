@@ -3,6 +3,9 @@
 //! The other end is hostile. Each answer must belong to a question, carry exactly the descriptor it
 //! should and of the right kind; anything else ends the link, and the next use makes a new one.
 //! Every descriptor that came from there is closed by the reaper, off the event loop.
+//!
+//! The agent of a virtual machine is reached by one stream of bytes instead: then `warder_mux` makes the streams, and
+//! no descriptor comes from there at all.
 
 mod tickets;
 
@@ -12,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use tokio_util::sync::CancellationToken;
 use warder_ipc::aio::{AsyncChannel, GuestStream, Reaper};
-use warder_ipc::{Channel, IpcError, check};
+use warder_ipc::{Channel, check};
+use warder_mux::{Host, MuxError};
 use warder_wire::link::{Ask, Refusal, Reply, Role};
 
 use crate::limits::LINK_TIMEOUT;
@@ -38,37 +42,60 @@ pub(crate) enum LinkError {
 /// One connection to the agent's listener.
 #[derive(Debug)]
 pub(crate) struct Link {
-    // None only while being dropped.
-    channel: Option<AsyncChannel>,
+    way: Way,
     tickets: Mutex<Tickets>,
     reaper: Reaper,
     over: CancellationToken,
+}
+
+/// How streams are asked for.
+#[derive(Debug)]
+enum Way {
+    /// By messages with descriptors. None only while being dropped.
+    Messages(Option<AsyncChannel>),
+    /// On one stream.
+    Stream(Host),
 }
 
 impl Link {
     /// Takes over a connected descriptor from privd and starts reading answers.
     ///
     /// # Errors
-    /// When it is no channel.
-    pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, IpcError> {
-        let channel = AsyncChannel::new(Channel::from_fd(fd)?)?;
+    /// [`LinkError::Local`] when it is neither a channel nor a stream.
+    pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, LinkError> {
+        let way = if check::unix_stream(fd.as_fd()).is_ok() {
+            let stream = GuestStream::new(fd, reaper).map_err(|_| LinkError::Local)?;
+            Way::Stream(Host::start(stream))
+        } else {
+            let channel = Channel::from_fd(fd).and_then(AsyncChannel::new);
+            Way::Messages(Some(channel.map_err(|_| LinkError::Local)?))
+        };
         let link = Arc::new(Self {
-            channel: Some(channel),
+            way,
             tickets: Mutex::new(Tickets::default()),
             reaper: reaper.clone(),
             over: CancellationToken::new(),
         });
-        tokio::spawn(read(Arc::clone(&link)));
+        if matches!(link.way, Way::Messages(_)) {
+            tokio::spawn(read(Arc::clone(&link)));
+        }
         Ok(link)
     }
 
     /// Whether it can still be used.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+        let ended = match &self.way {
+            Way::Stream(host) => host.is_over(),
+            Way::Messages(_) => false,
+        };
+        ended || self.over.is_cancelled()
     }
 
     /// Ends it: waiting questions fail.
     pub(crate) fn end(&self) {
+        if let Way::Stream(host) = &self.way {
+            host.end();
+        }
         self.over.cancel();
     }
 
@@ -79,6 +106,10 @@ impl Link {
     pub(crate) fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
         if self.is_over() {
             return Err(LinkError::Broken);
+        }
+        if let Way::Stream(host) = &self.way {
+            let stream = host.agent(role).map_err(|_| LinkError::Local)?;
+            return GuestStream::new(stream.into(), &self.reaper).map_err(|_| LinkError::Local);
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
@@ -111,6 +142,19 @@ impl Link {
         if self.is_over() {
             return Err(LinkError::Broken);
         }
+        if let Way::Stream(host) = &self.way {
+            return match tokio::time::timeout(LINK_TIMEOUT, host.port(port)).await {
+                Ok(Ok(stream)) => {
+                    GuestStream::new(stream.into(), &self.reaper).map_err(|_| LinkError::Local)
+                }
+                Ok(Err(MuxError::Refused(Refusal::Closed))) => Err(LinkError::Closed),
+                Ok(Err(MuxError::Refused(_) | MuxError::TooMany)) | Err(_) => {
+                    Err(LinkError::Unresponsive)
+                }
+                Ok(Err(MuxError::Io(_))) => Err(LinkError::Local),
+                Ok(Err(_)) => Err(LinkError::Broken),
+            };
+        }
         let (ticket, answer) = self.tickets().issue(port).ok_or(LinkError::Unresponsive)?;
         let _given_up = GiveUp { link: self, ticket };
         let asked = async {
@@ -137,7 +181,10 @@ impl Link {
     }
 
     fn channel(&self) -> Result<&AsyncChannel, LinkError> {
-        self.channel.as_ref().ok_or(LinkError::Broken)
+        match &self.way {
+            Way::Messages(Some(channel)) => Ok(channel),
+            Way::Messages(None) | Way::Stream(_) => Err(LinkError::Broken),
+        }
     }
 
     fn tickets(&self) -> std::sync::MutexGuard<'_, Tickets> {
@@ -208,8 +255,13 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            channel.bury(&self.reaper);
+        match &mut self.way {
+            Way::Messages(channel) => {
+                if let Some(channel) = channel.take() {
+                    channel.bury(&self.reaper);
+                }
+            }
+            Way::Stream(host) => host.end(),
         }
     }
 }

@@ -97,6 +97,10 @@ pub(crate) struct World {
     pub(crate) certificates: Vec<(String, String)>,
     /// How often they were handed over.
     pub(crate) round: u32,
+    /// Whether sandboxes are machines: each with a real agent that one stream leads to.
+    pub(crate) machines: bool,
+    /// Their agents.
+    pub(crate) agents: Vec<super::machine::Agent>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -646,6 +650,11 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                 .take(100)
                 .collect();
             (Ok(Answer::Leases(page)), none)
+        }
+        Ask::LinkOpen { .. } if world.machines => {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+            world.agents.push(super::machine::Agent::start(ours));
+            (Ok(Answer::Link), vec![theirs.into()])
         }
         Ask::LinkOpen { sandbox } => match world.held.get(&sandbox) {
             Some(held) if held.made => {

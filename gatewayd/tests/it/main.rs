@@ -12,6 +12,7 @@ mod http;
 mod ingress;
 mod ingress_live;
 mod logs;
+mod machine;
 mod network;
 mod operator;
 mod pause;

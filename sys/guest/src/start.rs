@@ -6,17 +6,26 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-/// Takes over the listening `SOCK_SEQPACKET` socket the process was started with.
+/// How the gateway reaches this agent.
+#[derive(Debug)]
+pub enum Link {
+    /// A listening `SOCK_SEQPACKET` socket: each gateway connects.
+    Listener(OwnedFd),
+    /// A connected stream socket: there is one gateway, and many streams are one.
+    Stream(OwnedFd),
+}
+
+/// Takes over the socket the process was started with.
 ///
 /// To be called once, first in `main`, while nothing else has opened a descriptor.
 ///
 /// # Errors
-/// `InvalidInput` when the descriptor is closed or anything but such a listener.
-pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
+/// `InvalidInput` when the descriptor is closed or anything else.
+pub fn inherited_link(number: RawFd) -> io::Result<Link> {
     let wrong = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            "not a listening SEQPACKET socket",
+            "neither a listening SEQPACKET socket nor a connected stream",
         )
     };
     if number < 3 {
@@ -25,14 +34,17 @@ pub fn inherited_listener(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the borrow ends with this function; if the number is not open the first call fails with EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
-    if sockopt::socket_domain(borrowed)? != AddressFamily::UNIX
-        || sockopt::socket_type(borrowed)? != SocketType::SEQPACKET
-        || !sockopt::socket_acceptconn(borrowed)?
-    {
+    let listens = sockopt::socket_acceptconn(borrowed)?;
+    let kind = match sockopt::socket_type(borrowed)? {
+        SocketType::SEQPACKET if listens => Link::Listener,
+        SocketType::STREAM if !listens => Link::Stream,
+        _ => return Err(wrong()),
+    };
+    if sockopt::socket_domain(borrowed)? != AddressFamily::UNIX {
         return Err(wrong());
     }
     // SAFETY: it is open, and whoever started this process meant it for us; nothing else here owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    Ok(kind(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 /// Whatever descends from this process and loses its parent becomes its child, and is reaped by it: on Linux as pid 1

@@ -1,6 +1,7 @@
 //! Between the gateway (zone 1) and `envd` in a sandbox (zone 0): how a stream is asked for.
 //!
-//! The guest is hostile: whatever it sends is checked, including the kind of every descriptor.
+//! The guest is hostile: whatever it sends is checked, including the kind of every descriptor. Where no descriptor can
+//! be passed, in a virtual machine, the link is one stream of bytes, on which `warder-mux` is spoken instead.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 36] = [
+const FOLDERS: [(&str, Option<u8>); 37] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/desired", Some(3)),
@@ -31,6 +31,7 @@ const FOLDERS: [(&str, Option<u8>); 36] = [
     ("sys/netlink", Some(3)),
     ("sys/wire", None),
     ("sys/ipc", None),
+    ("sys/mux", None),
     ("sys/confine", None),
     ("sys/host", None),
     ("sys/guest", None),
