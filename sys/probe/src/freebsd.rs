@@ -59,46 +59,30 @@ const ONE: Arg = Bytes(&1_i32.to_ne_bytes());
 const ZERO: Arg = Bytes(&0_i32.to_ne_bytes());
 
 pub(crate) static ATTEMPTS: &[Attempt] = &[
-    // mount(2): "EPERM: the caller is neither the super-user nor …"; a jail without allow.mount may mount nothing.
     Attempt::new(
         "mount",
-        "mount file systems: tmpfs, nullfs, devfs, procfs, fdescfs, ZFS, UFS",
+        "mount file systems: tmpfs, nullfs, devfs, procfs, fdescfs, ZFS",
+        Act::Do(mounts),
+    ),
+    Attempt::new(
+        "mount-as-ever",
+        "mount file systems by the older call",
         Act::Calls(
             &[
-                (
-                    "tmpfs",
-                    MOUNT,
-                    &[Text(c"tmpfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
-                (
-                    "nullfs",
-                    MOUNT,
-                    &[Text(c"nullfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
-                (
-                    "devfs",
-                    MOUNT,
-                    &[Text(c"devfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
-                (
-                    "procfs",
-                    MOUNT,
-                    &[Text(c"procfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
-                (
-                    "fdescfs",
-                    MOUNT,
-                    &[Text(c"fdescfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
-                (
-                    "zfs",
-                    MOUNT,
-                    &[Text(c"zfs"), Text(c"/mnt"), Number(0), Number(0)],
-                ),
                 (
                     "ufs",
                     MOUNT,
                     &[Text(c"ufs"), Text(c"/mnt"), Number(0), Number(0)],
+                ),
+                (
+                    "nfs",
+                    MOUNT,
+                    &[Text(c"nfs"), Text(c"/mnt"), Number(0), Number(0)],
+                ),
+                (
+                    "cd9660",
+                    MOUNT,
+                    &[Text(c"cd9660"), Text(c"/mnt"), Number(0), Number(0)],
                 ),
             ],
             &[libc::EPERM, libc::EOPNOTSUPP, libc::ENODEV, libc::ENOENT],
@@ -514,6 +498,38 @@ fn other_jails() -> Said {
         return Said::broke(format!("remove: {}, list: {}", removed.seen, listed.seen));
     }
     Said::held("1000 are not there")
+}
+
+/// nmount(2): "EPERM: the caller is neither the super-user nor the owner of" the directory; a jail without allow.mount may
+/// mount nothing. What a kernel does not have it says before that (ENODEV, ENOENT).
+fn mounts() -> Said {
+    let mut seen = Vec::new();
+    for kind in [c"tmpfs", c"nullfs", c"devfs", c"procfs", c"fdescfs", c"zfs"] {
+        let words = [
+            c"fstype", kind, c"fspath", c"/mnt", c"target", c"/etc", c"from", c"/etc",
+        ];
+        let mut vectors = words.map(|word| libc::iovec {
+            iov_base: word.as_ptr().cast_mut().cast(),
+            iov_len: word.to_bytes_with_nul().len(),
+        });
+        let count = libc::c_uint::try_from(vectors.len()).unwrap_or(0);
+        // SAFETY: every vector is a constant text with its NUL, which the call reads, and `count` is their number.
+        let answer = unsafe { libc::nmount(vectors.as_mut_ptr(), count, 0) };
+        let mounted = if answer == 0 {
+            // SAFETY: the path is a constant text; what this attempt has mounted there is taken away again.
+            unsafe { libc::unmount(c"/mnt".as_ptr(), 0) };
+            Ok("mounted")
+        } else {
+            Err(io::Error::last_os_error())
+        };
+        let said = Said::of(mounted, &[libc::EPERM, libc::ENODEV, libc::ENOENT]);
+        let line = format!("{} {}", kind.to_string_lossy(), said.seen);
+        if !said.holds {
+            return Said::broke(line);
+        }
+        seen.push(line);
+    }
+    Said::held(seen.join(", "))
 }
 
 fn kernel_log() -> Said {

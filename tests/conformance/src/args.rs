@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// A line for privd's configuration, such as `zfs_dataset tank/warder-test`. May be given several times.
     #[arg(long, value_name = "KEYWORD VALUE")]
     pub(crate) line: Vec<String>,
+    /// FreeBSD: replace the host's default route for the time of the run, so that sandboxes have an internet to reach.
+    #[arg(long)]
+    pub(crate) take_default_route: bool,
     /// Print the parity table of earlier runs' documents, and do nothing else.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(crate) parity: Vec<PathBuf>,

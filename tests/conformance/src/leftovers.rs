@@ -13,7 +13,7 @@ const LISTS: &[(&str, &str, &[&str])] = &[
     ("link", "ip", &["-o", "link"]),
     ("rules", "nft", &["list", "tables"]),
     ("interface", "ifconfig", &["-l"]),
-    ("jail", "jls", &["-d", "name"]),
+    ("jail", "jls", &["name"]),
     ("dataset", "zfs", &["list", "-H", "-t", "all", "-o", "name"]),
     ("limit", "rctl", &[]),
     ("anchor", "pfctl", &["-v", "-s", "Anchors"]),

@@ -17,7 +17,8 @@ pub(crate) struct Process {
 /// All of them.
 pub(crate) fn all() -> Result<Vec<Process>, String> {
     let out = Command::new("ps")
-        .args(["-axww", "-o", "pid=,ppid=,rss=,comm=,args="])
+        // One keyword an option: after a `=` FreeBSD's takes the rest of the word for a heading.
+        .args("-axww -o pid= -o ppid= -o rss= -o comm= -o args=".split(' '))
         .output()
         .map_err(|e| format!("ps(1): {e}"))?;
     Ok(String::from_utf8_lossy(&out.stdout)

@@ -137,7 +137,7 @@ fn numbers(release: &str) -> String {
 /// The stack and what is around it. Without an internet the rest is tried all the same.
 fn open(args: &Args, stage: &Path) -> Result<Scene, String> {
     let log = tempfile::tempdir().map_err(|e| format!("temporary directory: {e}"))?;
-    let internet = Internet::make(args.backend, log.path());
+    let internet = Internet::make(args.backend, log.path(), args.take_default_route);
     // Names in policies are resolved by the server beside the host, if there is one.
     let mut lines = args.line.clone();
     if internet.is_ok() && !lines.iter().any(|l| l.starts_with("dns_servers ")) {

@@ -243,9 +243,13 @@ fn host_processes(scene: &mut Scene) -> Outcome {
     Ok(format!("{} are not there", pids.len()))
 }
 
+/// Of a process that only waits: who is traced stands still, and ends with its tracer.
 fn trace(scene: &mut Scene) -> Outcome {
-    let pid = std::process::id();
-    holds(scene, &["trace", &pid.to_string()])
+    let mut victim = std::process::Command::new("sleep").arg("600").spawn()?;
+    let seen = holds(scene, &["trace", &victim.id().to_string()]);
+    let _ = victim.kill();
+    let _ = victim.wait();
+    seen
 }
 
 fn key(number: u32) -> i32 {

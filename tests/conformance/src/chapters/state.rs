@@ -184,7 +184,7 @@ fn pause_disk(scene: &mut Scene) -> Outcome {
     let alive = stack.shell(
         &sandbox,
         "user",
-        &format!("ps -axww -o pid=,args= | grep -c '^ *{pid} .*count'"),
+        &format!("ps -axww -o pid= -o args= | grep -c '^ *{pid} .*count'"),
     )?;
     is("old processes", &alive.stdout.trim(), &"0")?;
     Ok("kept, and started anew".to_owned())

@@ -75,10 +75,12 @@ fn run(words: &[String]) -> Result<String, String> {
 
 impl Internet {
     /// Makes it. `dir` is for its log.
-    pub(crate) fn make(backend: Backend, dir: &Path) -> Result<Self, String> {
+    pub(crate) fn make(backend: Backend, dir: &Path, may_take: bool) -> Result<Self, String> {
         let world: Box<dyn World> = match backend {
             Backend::Namespace => Box::new(linux::Namespaces),
-            Backend::Jail | Backend::Bhyve => Box::new(freebsd::Jail::new(std::process::id())),
+            Backend::Jail | Backend::Bhyve => {
+                Box::new(freebsd::Jail::new(std::process::id(), may_take)?)
+            }
         };
         let mut internet = Self {
             log: dir.join("world.log"),
