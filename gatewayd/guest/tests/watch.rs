@@ -246,5 +246,8 @@ fn lost_events_are_not_lost_in_silence() {
         fs::remove_file(envd.path("x")).expect("removed");
     };
     assert_eq!(told.code(), "data_loss");
-    assert_eq!(ask().status, 200);
+    // More may have been on its way.
+    while ask().status != 200 {
+        assert!(Instant::now() < until, "it never ends");
+    }
 }

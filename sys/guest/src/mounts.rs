@@ -38,6 +38,8 @@ pub fn is_remote(path: &Path) -> io::Result<bool> {
 #[cfg(not(target_os = "linux"))]
 pub fn is_remote(path: &Path) -> io::Result<bool> {
     const REMOTE: [&[u8]; 3] = [b"p9fs", b"fusefs", b"nfs"];
+    // The kernel's own, which not every version says is local.
+    const LOCAL: [&[u8]; 4] = [b"devfs", b"fdescfs", b"procfs", b"tmpfs"];
     let about = rustix::fs::statfs(path)?;
     let name: Vec<u8> = about
         .f_fstypename
@@ -45,7 +47,8 @@ pub fn is_remote(path: &Path) -> io::Result<bool> {
         .map(|byte| byte.to_ne_bytes()[0])
         .take_while(|byte| *byte != 0)
         .collect();
-    Ok(about.f_flags & libc::MNT_LOCAL == 0 || REMOTE.iter().any(|kind| name.starts_with(kind)))
+    let any = |kinds: &[&[u8]]| kinds.iter().any(|kind| name.starts_with(kind));
+    Ok(!any(&LOCAL) && (about.f_flags & libc::MNT_LOCAL == 0 || any(&REMOTE)))
 }
 
 #[cfg(test)]

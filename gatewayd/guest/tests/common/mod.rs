@@ -116,6 +116,11 @@ impl Envd {
 
     /// One more link, as after a restart of the gateway.
     pub(crate) fn link(&self) -> Channel {
+        self.try_link().expect("connected")
+    }
+
+    /// One more link, unless too many wait to be accepted (FreeBSD refuses then, Linux waits).
+    pub(crate) fn try_link(&self) -> rustix::io::Result<Channel> {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -123,8 +128,8 @@ impl Envd {
             None,
         )
         .expect("a socket");
-        rustix::net::connect(&socket, &self.address).expect("connected");
-        Channel::from_fd(socket).expect("a channel")
+        rustix::net::connect(&socket, &self.address)?;
+        Ok(Channel::from_fd(socket).expect("a channel"))
     }
 
     /// A stream on which the agent serves HTTP.
@@ -319,9 +324,10 @@ pub(crate) fn send(
         head.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes()).expect("head sent");
-    // A server may answer and close before it has read a body it does not want.
-    let _ = stream.write_all(body);
+    // A server may answer and close before it has read what it does not want.
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body));
 }
 
 pub(crate) fn exchange(
