@@ -45,7 +45,7 @@ pub(crate) fn groups_of(user: &User) -> Vec<u32> {
         }
     }
     // The kernel takes no more.
-    ids.truncate(warder_guest_sys::spawn::most_groups());
+    ids.truncate(warder_guest_sys::spawn::most_groups().saturating_sub(1));
     ids
 }
 

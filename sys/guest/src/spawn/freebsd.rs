@@ -42,6 +42,7 @@ struct Child<'a> {
     what: &'a Spawn<'a>,
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
+    groups: Vec<libc::gid_t>,
     descriptors: Option<&'static Rlimit>,
     failure: Option<Failure>,
 }
@@ -64,6 +65,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
         what,
         argv: pointers(&what.argv),
         env: pointers(&what.env),
+        groups: groups(what),
         descriptors: DESCRIPTORS.get(),
         failure: None,
     };
@@ -85,6 +87,13 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
         Step::Cwd => SpawnError::Cwd(error),
         Step::Exec => SpawnError::Exec(error),
     })
+}
+
+/// With the own group twice: the call that programs made for 14.x get takes the first one off (setgroups(2), HISTORY).
+fn groups(what: &Spawn<'_>) -> Vec<libc::gid_t> {
+    std::iter::once(what.gid)
+        .chain(what.groups.iter().copied())
+        .collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -242,9 +251,9 @@ fn set_up(child: &Child<'_>) -> Result<(), Failure> {
     if let Some(limit) = child.descriptors {
         setrlimit(Resource::Nofile, *limit).map_err(setup)?;
     }
-    let count = c_int::try_from(what.groups.len()).unwrap_or(c_int::MAX);
+    let count = c_int::try_from(child.groups.len()).unwrap_or(c_int::MAX);
     // SAFETY: a list of that length.
-    done(unsafe { libc::setgroups(count, what.groups.as_ptr()) })?;
+    done(unsafe { libc::setgroups(count, child.groups.as_ptr()) })?;
     // SAFETY: numbers alone.
     done(unsafe { libc::setresgid(what.gid, what.gid, what.gid) })?;
     // SAFETY: numbers alone.
@@ -289,6 +298,7 @@ mod tests {
             what,
             argv: pointers(&what.argv),
             env: pointers(&what.env),
+            groups: groups(what),
             descriptors: None,
             failure: None,
         }
