@@ -135,17 +135,15 @@ impl Process {
     }
 
     /// Forks a worker that holds only `keep` (and 0, 1, 2), exits with what `job` returns and is killed when
-    /// the caller ends. The caller must be single-threaded.
+    /// the caller ends, or drops it. The caller must be single-threaded.
     ///
     /// # Errors
     /// `System` when fork fails.
     pub fn worker(keep: &[BorrowedFd<'_>], job: impl FnOnce() -> i32) -> Result<Self> {
-        let parent = rustix::process::getpid();
-        Self::fork(|| {
-            if !dies_with(parent)
-                || sys::fds::close_all_but(keep).is_err()
-                || sys::signals::reset().is_err()
-            {
+        // Not by PROC_PDEATHSIG_CTL: descriptors close first when a process ends, and a child that outlives its own
+        // is another's by the time the signal would be sent (procdesc_close, sys_procdesc.c; exit1, kern_exit.c).
+        Self::forked(false, || {
+            if sys::fds::close_all_but(keep).is_err() || sys::signals::reset().is_err() {
                 return 126;
             }
             job()
@@ -154,12 +152,16 @@ impl Process {
 
     /// Forks; the child outlives this process and its descriptor.
     pub(crate) fn fork(child: impl FnOnce() -> i32) -> Result<Self> {
+        Self::forked(true, child)
+    }
+
+    fn forked(daemon: bool, child: impl FnOnce() -> i32) -> Result<Self> {
         let child = || {
             // privd's own urgency is inherited; it has said so if it cannot choose.
             let _ = Urgency::Ordinary.apply();
             child()
         };
-        let (pid, descriptor) = sys::process::fork(true, child).at("pdfork")?;
+        let (pid, descriptor) = sys::process::fork(daemon, child).at("pdfork")?;
         Ok(Self {
             descriptor,
             pid,

@@ -43,7 +43,7 @@ pub struct Mounted {
 /// `target`; options that are `MNT_*` flags can be given as either.
 ///
 /// # Errors
-/// What nmount(2) says: `EOPNOTSUPP` or `ENODEV` when the kernel knows no such kind.
+/// What nmount(2) says: `EINVAL` and `Invalid fstype` when the kernel knows no such kind.
 pub fn mount(kind: &str, params: &Params, flags: u64) -> std::result::Result<(), Said> {
     // nmount(2) takes an int: the flags above it have names for options only.
     let flags = libc::c_int::try_from(flags).map_err(|_| Said::from(Errno::INVAL))?;

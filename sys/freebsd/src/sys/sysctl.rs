@@ -63,13 +63,17 @@ pub fn text(name: &str) -> Result<String> {
     Ok(super::params::text(&value).to_string_lossy().into_owned())
 }
 
-/// An integer of four bytes.
+/// An integer of four bytes, or a boolean of one, as `kern.racct.enable` is.
 ///
 /// # Errors
 /// As [`bytes`]; `EINVAL` when it is something else.
 pub fn int(name: &str) -> Result<i32> {
-    let value = bytes(name)?.try_into().map_err(|_| Errno::INVAL)?;
-    Ok(i32::from_ne_bytes(value))
+    match bytes(name)?.as_slice() {
+        [boolean] => Ok(i32::from(*boolean)),
+        value => Ok(i32::from_ne_bytes(
+            value.try_into().map_err(|_| Errno::INVAL)?,
+        )),
+    }
 }
 
 /// An unsigned integer of four or eight bytes.

@@ -92,7 +92,8 @@ pub(crate) fn a_jail_lives_and_dies() {
     until("the jail is gone", || {
         jail::find(&name).expect("jail_get").is_none()
     });
-    assert_eq!(jail::remove(jid), Err(Errno::INVAL));
+    // While it is dying, removing it once more is no error.
+    assert!(matches!(jail::remove(jid), Ok(()) | Err(Errno::INVAL)));
     assert_eq!(jail::attach(jid), Err(Errno::INVAL));
     drop(removed);
 }

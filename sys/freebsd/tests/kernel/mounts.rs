@@ -88,7 +88,8 @@ pub(crate) fn refusals_say_why() {
     let dir = tempfile::tempdir().expect("directory");
     let options = Params::new().text("fspath", dir.path());
     let unknown = mount::mount("warderfs", &options, 0).expect_err("no such kind");
-    assert_eq!(unknown.errno, Errno::NODEV, "{unknown}");
+    assert_eq!(unknown.errno, Errno::INVAL, "{unknown}");
+    assert_eq!(unknown.text, "Invalid fstype");
     let options = options.text("warder", "nonsense");
     let refused = mount::mount("tmpfs", &options, 0).expect_err("no such option");
     assert_eq!(refused.errno, Errno::INVAL, "{refused}");
