@@ -124,7 +124,6 @@ main(void)
 	same("sys/procctl.h", "PROC_REAP_KILL", (long long)(PROC_REAP_KILL), 6LL);
 	same("sys/procctl.h", "PROC_TRAPCAP_CTL", (long long)(PROC_TRAPCAP_CTL), 9LL);
 	same("sys/procctl.h", "PROC_TRAPCAP_CTL_ENABLE", (long long)(PROC_TRAPCAP_CTL_ENABLE), 1LL);
-	same("sys/procctl.h", "PROC_PDEATHSIG_CTL", (long long)(PROC_PDEATHSIG_CTL), 11LL);
 	same("sys/procctl.h", "PROC_NO_NEW_PRIVS_CTL", (long long)(PROC_NO_NEW_PRIVS_CTL), 19LL);
 	same("sys/procctl.h", "PROC_NO_NEW_PRIVS_ENABLE", (long long)(PROC_NO_NEW_PRIVS_ENABLE), 1LL);
 	same("sys/procctl.h", "sizeof(struct procctl_reaper_kill)", (long long)sizeof(struct procctl_reaper_kill), 80LL);

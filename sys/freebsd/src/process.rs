@@ -288,9 +288,10 @@ impl AsFd for Process {
     }
 }
 
-/// In a new process: has it killed when its parent ends. False when it cannot be, or that has ended already.
-pub(crate) fn dies_with(parent: Pid) -> bool {
-    sys::procctl::die_with_parent().is_ok() && rustix::process::getppid() == Some(parent)
+/// In a new process: whether its parent is still there. A child that outlives its descriptor becomes another's when
+/// its parent ends.
+pub(crate) fn has_parent(parent: Pid) -> bool {
+    rustix::process::getppid() == Some(parent)
 }
 
 /// In the new process: becomes the program. Returns only with the reason why not.

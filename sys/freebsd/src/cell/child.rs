@@ -11,7 +11,7 @@ use warder_freebsd_plan::report;
 
 use super::{CellSpec, mounts};
 use crate::error::{At, HostError, Result};
-use crate::process::dies_with;
+use crate::process::has_parent;
 use crate::storage::BASE_DIRS;
 use crate::sys::{self, Params};
 
@@ -32,10 +32,6 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> R
     let keep = [spec.agent, spec.listener, reporter.as_fd()];
     sys::fds::close_all_but(&keep).at("close_range")?;
     sys::signals::reset().at("sigprocmask")?;
-    // Until it is in its jail, by whose name the next privd finds it.
-    if !dies_with(parent) {
-        return Err(HostError::Invalid("privd has ended"));
-    }
     // Or Ctrl-C on the daemon's terminal would reach every sandbox.
     rustix::process::setsid().at("setsid")?;
     sys::process::be_plain_root().at("shed the daemon's session")?;
@@ -69,8 +65,11 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> R
     sys::fds::close_all_on_exec().at("close_range")?;
     sys::fds::place(listener.as_fd(), 3).at("dup2")?;
 
+    // From here on the next privd finds it by the jail's name.
+    if !has_parent(parent) {
+        return Err(HostError::Invalid("privd has ended"));
+    }
     enter_jail(spec, jail)?;
-    sys::procctl::outlive_parent().at("procctl")?;
     rustix::io::write(&reporter, &[report::READY]).at("report")?;
     Err(sys::process::exec(agent.as_fd(), &[c"envd"], &[])).at("exec the agent")
 }

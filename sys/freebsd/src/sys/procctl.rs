@@ -51,24 +51,6 @@ pub fn kill_descendants(signal: libc::c_int) -> Result<u32> {
     Ok(kill.rk_killed)
 }
 
-/// Has this process killed when its parent ends. The caller looks afterwards whether that has ended already.
-///
-/// # Errors
-/// Those of procctl(2).
-pub fn die_with_parent() -> Result<()> {
-    let mut signal: libc::c_int = libc::SIGKILL;
-    own(libc::PROC_PDEATHSIG_CTL, &mut signal)
-}
-
-/// Takes [`die_with_parent`] back.
-///
-/// # Errors
-/// Those of procctl(2).
-pub fn outlive_parent() -> Result<()> {
-    let mut signal: libc::c_int = 0;
-    own(libc::PROC_PDEATHSIG_CTL, &mut signal)
-}
-
 /// Has a refusal of capability mode raise SIGTRAP, in this process and its descendants: for tests.
 ///
 /// # Errors

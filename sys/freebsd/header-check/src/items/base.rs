@@ -89,7 +89,6 @@ pub(super) const ITEMS: &[Item] = &[
     constant!("sys/procctl.h", libc::PROC_REAP_KILL = 6),
     constant!("sys/procctl.h", libc::PROC_TRAPCAP_CTL = 9),
     constant!("sys/procctl.h", libc::PROC_TRAPCAP_CTL_ENABLE = 1),
-    constant!("sys/procctl.h", libc::PROC_PDEATHSIG_CTL = 11),
     constant!("sys/procctl.h", libc::PROC_NO_NEW_PRIVS_CTL = 19),
     constant!("sys/procctl.h", libc::PROC_NO_NEW_PRIVS_ENABLE = 1),
     size!(
