@@ -198,9 +198,11 @@ pub(crate) fn attempt(name: &str, scene: Scene) -> Result<usize, i32> {
         "execve" => call(59, [text(c"/bin/sh"), 0, 0, 0, 0, 0]),
         "fexecve" => {
             let code = open(directory, c"inside", libc::O_RDONLY)?;
+            // A program without a name is refused for that alone.
+            let arguments = [text(c"inside"), 0];
             let none = [0_usize; 1];
-            let none = none.as_ptr() as usize;
-            call(492, [code, none, none, 0, 0, 0])
+            let (at, none) = (arguments.as_ptr() as usize, none.as_ptr() as usize);
+            call(492, [code, at, none, 0, 0, 0])
         }
         // Names of System V and POSIX.
         "msgget" => call(225, [0, 0o1600, 0, 0, 0, 0]),

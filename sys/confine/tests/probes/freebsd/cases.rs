@@ -47,6 +47,7 @@ const BY_MODE: &[&str] = &[
     "bindat",
     "send-to-address",
     "send-message-to-address",
+    "socket-raw",
     "kill-init",
     "kill-all",
     "kill-thread-of-init",
@@ -114,7 +115,6 @@ const BY_USER: &[&str] = &[
     "setuid",
     "setresuid",
     "raise-limit",
-    "socket-raw",
 ];
 
 const PROCESSES: &[&str] = &["fork", "vfork", "rfork", "pdfork"];
