@@ -333,16 +333,17 @@ mod tests {
     #[cfg(not(target_os = "linux"))]
     fn descriptors_that_come_in_front_of_their_frame_belong_to_it() {
         let (a, mut b) = Channel::pair().expect("socketpair");
+        let null = std::fs::File::open("/dev/null").expect("null");
         let frame = warder_wire::encode(&7_u32).expect("fits");
-        fds::send(a.as_fd(), b"", &[a.as_fd()]).expect("kernel takes it");
+        fds::send(a.as_fd(), b"", &[null.as_fd()]).expect("kernel takes it");
         assert!(b.recv::<u32>().expect("open").is_none());
         for piece in frame.chunks(2) {
             rustix::net::send(&a, piece, rustix::net::SendFlags::empty()).expect("room");
         }
         let (value, fds) = b.recv::<u32>().expect("open").expect("whole");
         assert_eq!((value, fds.len()), (7, 1));
-        fds::send(a.as_fd(), b"", &[a.as_fd()]).expect("kernel takes it");
-        drop((a, fds));
+        fds::send(a.as_fd(), b"", &[null.as_fd()]).expect("kernel takes it");
+        drop(a);
         assert!(matches!(b.recv::<u32>(), Err(IpcError::Violation(_))));
     }
 

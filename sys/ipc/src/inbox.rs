@@ -59,7 +59,7 @@ impl Inbox {
 
     /// Whether a frame has begun and not ended; the end of the channel now is a violation.
     pub(crate) fn is_partial(&self) -> bool {
-        !self.bytes.is_empty()
+        !self.bytes.is_empty() || self.fds.len() > 0
     }
 }
 
