@@ -34,7 +34,7 @@ pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
     checks.extend(MODULES.map(|module| module.look(ask)));
     checks.push(filter(ask));
     checks.extend(HOOKS.map(|hook| hook.look(ask)));
-    checks.push(anchors(ask));
+    checks.extend(anchors(ask));
     checks
 }
 
@@ -250,26 +250,41 @@ impl Hook {
     }
 }
 
-/// Anchors that fit: each sandbox takes one, each instance some more.
-fn anchors(ask: Ask<'_>) -> Check {
+/// Anchors that fit: each sandbox takes one of both kinds, each instance some more. 0 stands for no limit.
+fn anchors(ask: Ask<'_>) -> [Check; 2] {
     let limits = ask("/sbin/pfctl", &["-s", "memory"]).unwrap_or_default();
-    let most = limits.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["anchors", "hard", "limit", most] => most.parse::<u32>().ok(),
-            _ => None,
+    let fit = |name: &'static str, listed: &str, fix| {
+        let most = limits.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                [kind, "hard", "limit", most] if kind == listed => most.parse::<u32>().ok(),
+                _ => None,
+            }
+        });
+        Check {
+            name,
+            need: Need::Useful,
+            present: most.is_some_and(|most| most == 0 || most >= 1536),
+            finding: match most {
+                None => "how many fit is not known".to_owned(),
+                Some(0) => String::new(),
+                Some(most) => format!("at most {most}, each sandbox needs one"),
+            },
+            fix,
         }
-    });
-    Check {
-        name: "anchors",
-        need: Need::Useful,
-        present: most.is_some_and(|most| most >= 1536),
-        finding: most.map_or_else(
-            || "how many fit is not known".to_owned(),
-            |most| format!("at most {most}, each sandbox needs one"),
+    };
+    [
+        fit(
+            "anchors",
+            "anchors",
+            "pf.conf, at its top: set limit anchors 4096",
         ),
-        fix: "pf.conf, at its top: set limit anchors 4096",
-    }
+        fit(
+            "anchors for frames",
+            "eth-anchors",
+            "pf.conf, at its top: set limit eth-anchors 4096",
+        ),
+    ]
 }
 
 #[cfg(test)]
@@ -297,7 +312,7 @@ mod tests {
                     "scrub all fragment reassemble\nanchor \"warder/*\" all quick\n"
                 }
                 ("/sbin/pfctl", ["-s", "memory"]) => {
-                    "states        hard limit   100000\nanchors       hard limit     4096\n"
+                    "states        hard limit   100000\nanchors       hard limit     4096\neth-anchors   hard limit        0\n"
                 }
                 _ => return None,
             };
@@ -351,7 +366,7 @@ mod tests {
             ),
             (
                 "/sbin/pfctl -s memory",
-                Some("anchors       hard limit      512\n"),
+                Some("anchors       hard limit      512\neth-anchors   hard limit     4096\n"),
                 "set limit anchors 4096",
             ),
         ] {
