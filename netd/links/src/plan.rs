@@ -134,6 +134,9 @@ pub fn port_group(tag: InstanceTag) -> String {
     format!("w{tag}s")
 }
 
+/// The interface group of all such ends, of whatever instance: the host's own rules block what no instance's rules speak of.
+pub const PORTS: &str = "warder";
+
 /// The counter in such a name, if it is of that instance.
 #[must_use]
 pub fn tagged_counter(tag: InstanceTag, name: &str) -> Option<u32> {

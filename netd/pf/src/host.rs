@@ -3,13 +3,15 @@
 use warder_tool::{Call, Tool};
 
 /// What the host's own ruleset must contain, each line among its kind. `quick`: "ruleset evaluation will terminate
-/// when the anchor is exited if the packet is matched by any rule within the anchor" (pf.conf(5), ANCHORS).
+/// when the anchor is exited if the packet is matched by any rule within the anchor" (pf.conf(5), ANCHORS). The last line
+/// meets sandboxes' packets only while no instance's rules are there, as after `pfctl -F all`: then none passes.
 pub const ROOT: &str = "\
 set reassemble yes
 ether anchor \"warder/*\"
 nat-anchor \"warder/*\"
 rdr-anchor \"warder/*\"
 anchor \"warder/*\" quick
+block drop quick on warder all
 ";
 
 /// Says whether pf judges packets.
@@ -33,9 +35,11 @@ pub fn rules() -> [Call; 3] {
 /// The lines of [`ROOT`] that what [`rules`] printed has not: a call of the anchors with any condition is none.
 #[must_use]
 pub fn missing(listing: &str) -> Vec<&'static str> {
-    let hooks = ROOT.lines().filter(|line| line.contains("anchor"));
+    // An option is not listed.
+    let hooks = ROOT.lines().filter(|line| !line.starts_with("set "));
     let has = |hook: &&str| {
-        let words: Vec<&str> = hook.split_whitespace().collect();
+        let words = hook.split_whitespace().filter(|word| *word != "all");
+        let words: Vec<&str> = words.collect();
         let is = |line: &str| {
             // What any packet is prints as: `all`, of a frame `l3 all`.
             let any = |word: &&str| *word == "all" || *word == "l3";
@@ -54,7 +58,7 @@ mod tests {
 
     // As pfctl prints them (print_rule, print_eth_rule), among others of the host.
     const WHOLE: &str = "ether anchor \"warder/*\" l3 all\nnat on em0 inet from 10.0.0.0/8 to any -> (em0) round-robin\n\
-        nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\nanchor \"warder/*\" quick all\npass all flags S/SA keep state\n";
+        nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\nanchor \"warder/*\" quick all\nblock drop quick on warder all\npass all flags S/SA keep state\n";
 
     #[test]
     fn a_whole_ruleset_lacks_nothing() {
@@ -64,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_as_it_should_be_written() {
-        assert_eq!(missing("").len(), 4);
+        assert_eq!(missing("").len(), 5);
         for (wrong, lacks) in [
             ("anchor \"warder/*\" quick all", "anchor \"warder/*\" quick"),
             ("nat-anchor \"warder/*\" all", "nat-anchor \"warder/*\""),

@@ -202,6 +202,16 @@ proptest! {
         }
     }
 
+    /// Rules of the instance that somebody flushed are not the host's `pass all`.
+    #[test]
+    fn without_any_rules_of_ours_nothing_passes(payload in payload(), to in any::<u32>()) {
+        let own = sandbox(0, &Policy::OPEN);
+        let host = Host::bare();
+        let packet = Packet { mac: own.port.mac, source: own.port.address, destination: to.into(), payload };
+        prop_assert!(!host.lets(Seen::new("s0", &packet)));
+        prop_assert!(host.lets(Seen::new("em1", &packet)), "of others nothing is said");
+    }
+
     /// Without its Ethernet rules a sandbox reaches nothing, instead of reaching all with any MAC.
     #[test]
     fn rules_without_their_ethernet_half_pass_nothing(payload in payload(), to in any::<u32>()) {

@@ -204,7 +204,7 @@ struct Hook {
 }
 
 /// The lines are those of netd's packet filter; a test holds them together.
-const HOOKS: [Hook; 4] = [
+const HOOKS: [Hook; 5] = [
     Hook {
         name: "hook for frames",
         listing: "ether",
@@ -228,6 +228,12 @@ const HOOKS: [Hook; 4] = [
         listing: "rules",
         listed: "anchor \"warder/*\"",
         fix: "pf.conf, before other pass and block rules: anchor \"warder/*\" quick",
+    },
+    Hook {
+        name: "block behind the hook",
+        listing: "rules",
+        listed: "block drop quick on warder all",
+        fix: "pf.conf, right behind that: block drop quick on warder all",
     },
 ];
 
@@ -309,7 +315,7 @@ mod tests {
                     "nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\n"
                 }
                 ("/sbin/pfctl", ["-s", "rules"]) => {
-                    "scrub all fragment reassemble\nanchor \"warder/*\" all quick\n"
+                    "scrub all fragment reassemble\nanchor \"warder/*\" all quick\nblock drop quick on warder all\n"
                 }
                 ("/sbin/pfctl", ["-s", "memory"]) => {
                     "states        hard limit   100000\nanchors       hard limit     4096\neth-anchors   hard limit        0\n"
@@ -356,7 +362,7 @@ mod tests {
             ),
             (
                 "/sbin/pfctl -s rules",
-                Some("pass all\n"),
+                Some("pass all\nblock drop quick on warder all\n"),
                 "anchor \"warder/*\" quick",
             ),
             (

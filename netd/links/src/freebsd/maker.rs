@@ -10,7 +10,7 @@ use warder_wire::priv_net::slot_jail;
 
 use super::{Router, Space, port_counter, port_name};
 use crate::LinksError;
-use crate::plan::{INSIDE, Pair, SlotSpec, port_group};
+use crate::plan::{INSIDE, PORTS, Pair, SlotSpec, port_group};
 
 /// `JAIL_SYS_NEW` (sys/jail.h): a network stack of its own.
 const NEW: i32 = 1;
@@ -109,8 +109,9 @@ impl Maker {
             name = port;
             let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
             // Before it is up: the rules for the group hold from its first packet.
-            host.join(name, &port_group(self.tag))
-                .map_err(at("join the group"))?;
+            for group in [PORTS, &port_group(self.tag)] {
+                host.join(name, group).map_err(at("join a group"))?;
+            }
             host.set_mac(name, spec.pair.gateway_mac())
                 .map_err(at("set its MAC"))?;
             host.set_mac(&inner, spec.pair.mac())

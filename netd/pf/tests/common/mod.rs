@@ -382,6 +382,14 @@ impl Host {
         host
     }
 
+    /// With nothing but what its own ruleset must contain.
+    pub(crate) fn bare() -> Self {
+        let mut host = Self::default();
+        host.sets
+            .insert(String::new(), Ruleset::read(warder_pf::ROOT));
+        host
+    }
+
     pub(crate) fn load(&mut self, load: &warder_pf::plan::Load) {
         self.sets
             .insert(load.anchor.clone(), Ruleset::read(&load.text));
@@ -424,7 +432,8 @@ impl Host {
         };
         let whole = !seen.fragment;
         let here = |name: &String| {
-            *name == seen.interface || (*name == self.group && seen.interface.starts_with('s'))
+            *name == seen.interface
+                || ((*name == self.group || name == "warder") && seen.interface.starts_with('s'))
         };
         let place = |place: &Option<(bool, Place)>, address| {
             place
