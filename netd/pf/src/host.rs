@@ -2,15 +2,16 @@
 
 use warder_tool::{Call, Tool};
 
-/// What the host's own ruleset must contain, each line among its kind. `quick`: "ruleset evaluation will terminate
-/// when the anchor is exited if the packet is matched by any rule within the anchor" (pf.conf(5), ANCHORS). The last line
+/// What the host's own ruleset must contain, each line among its kind. Never `quick` on the anchor: in FreeBSD 15.1
+/// (pf.c, `pf_match_rule`) such a one ends evaluation with the first anchor below it, whether a rule there matches or not,
+/// and the packet passes. All rules of an instance are `quick` themselves. The last line
 /// meets sandboxes' packets only while no instance's rules are there, as after `pfctl -F all`: then none passes.
 pub const ROOT: &str = "\
 set reassemble yes
 ether anchor \"warder/*\"
 nat-anchor \"warder/*\"
 rdr-anchor \"warder/*\"
-anchor \"warder/*\" quick
+anchor \"warder/*\"
 block drop quick on warder all
 ";
 
@@ -58,7 +59,7 @@ mod tests {
 
     // As pfctl prints them (print_rule, print_eth_rule), among others of the host.
     const WHOLE: &str = "ether anchor \"warder/*\" l3 all\nnat on em0 inet from 10.0.0.0/8 to any -> (em0) round-robin\n\
-        nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\nanchor \"warder/*\" quick all\nblock drop quick on warder all\npass all flags S/SA keep state\n";
+        nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\nanchor \"warder/*\" all\nblock drop quick on warder all\npass all flags S/SA keep state\n";
 
     #[test]
     fn a_whole_ruleset_lacks_nothing() {
@@ -70,19 +71,19 @@ mod tests {
     fn what_is_missing_is_named_as_it_should_be_written() {
         assert_eq!(missing("").len(), 5);
         for (wrong, lacks) in [
-            ("anchor \"warder/*\" quick all", "anchor \"warder/*\" quick"),
+            ("\nanchor \"warder/*\" all", "anchor \"warder/*\""),
             ("nat-anchor \"warder/*\" all", "nat-anchor \"warder/*\""),
         ] {
             assert_eq!(missing(&WHOLE.replace(wrong, "")), [lacks]);
         }
-        // Not quick, or not for every packet.
+        // Quick, or not for every packet.
         for almost in [
-            "anchor \"warder/*\" all",
-            "anchor \"warder/*\" in quick all",
-            "anchor \"warder\" quick all",
+            "anchor \"warder/*\" quick all",
+            "anchor \"warder/*\" in all",
+            "anchor \"warder\" all",
         ] {
-            let listing = WHOLE.replace("anchor \"warder/*\" quick all", almost);
-            assert_eq!(missing(&listing), ["anchor \"warder/*\" quick"], "{almost}");
+            let listing = WHOLE.replace("\nanchor \"warder/*\" all", &format!("\n{almost}"));
+            assert_eq!(missing(&listing), ["anchor \"warder/*\""], "{almost}");
         }
     }
 

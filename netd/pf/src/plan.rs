@@ -140,7 +140,9 @@ pub fn limits(listing: &str, slots: u32) -> Option<Call> {
     let limit = |line: &str| {
         let mut words = line.split_whitespace();
         let (name, number) = (words.next()?.to_owned(), words.next_back()?);
-        Some((name, number.parse::<u32>().unwrap_or(u32::MAX)))
+        // Zero is none either (uma_zone_set_max(9)): pfctl sets limits of anchors to it that a file does not name.
+        let number = number.parse::<u32>().ok().filter(|n| *n > 0);
+        Some((name, number.unwrap_or(u32::MAX)))
     };
     let now: BTreeMap<String, u32> = listing.lines().filter_map(limit).collect();
     let mut input = String::new();

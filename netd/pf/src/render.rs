@@ -35,7 +35,8 @@ impl Site {
             .into_iter()
             .collect();
         table(&mut text, "closed", closed);
-        table(&mut text, "block", &block);
+        // No table can be called `block`.
+        table(&mut text, "slots", &block);
         let buckets = self.buckets();
         // IPv4 from a known MAC, tagged on the way; no ARP (both ends have permanent entries), no IPv6, nothing else.
         for (n, from) in &buckets {
@@ -47,7 +48,7 @@ impl Site {
         line!(text, "ether block in quick on {group}");
         line!(
             text,
-            "nat on {uplink} inet from <block> to any tagged {known} -> ({uplink}:0)"
+            "nat on {uplink} inet from <slots> to any tagged {known} -> ({uplink}:0)"
         );
         for (n, from) in &buckets {
             line!(
@@ -77,22 +78,22 @@ impl Site {
             };
             line!(
                 text,
-                "anchor \"{n}/*\" out inet from any to any user {}:{}",
-                user(first),
-                user(last)
+                "anchor \"{n}/*\" out inet from any to any user {} >< {}",
+                user(first) - 1,
+                user(last) + 1
             );
         }
         line!(
             text,
-            "block drop out quick from any to any user {}:{}",
-            self.users,
-            self.users.saturating_add(crate::USERS_EACH - 1)
+            "block drop out quick from any to any user {} >< {}",
+            self.users - 1,
+            self.users.saturating_add(crate::USERS_EACH)
         );
         // Forged sources, sandboxes without rules, and all that would go in to one: replies follow their state.
         line!(text, "block drop quick on {group} all");
         line!(
             text,
-            "block drop in quick on ! {group} inet from any to <block>"
+            "block drop in quick on ! {group} inet from any to <slots>"
         );
         // The second wall on the way out: no sandbox's own anchor can open these, nor another way than the uplink.
         line!(

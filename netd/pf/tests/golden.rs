@@ -113,7 +113,7 @@ fn argument_lists_are_as_written() {
     all.extend(plan::no_pipes_of(&site, pipes));
     all.extend(plan::limits(memory, 1000));
     same("commands.txt", &written(&all));
-    let enough = "tables unlimited\nanchors hard limit 5000\n";
+    let enough = "tables unlimited\nanchors hard limit 5000\neth-anchors   hard limit        0\n";
     assert_eq!(plan::limits(enough, 1000), None);
 }
 

@@ -226,8 +226,8 @@ const HOOKS: [Hook; 5] = [
     Hook {
         name: "hook for packets",
         listing: "rules",
-        listed: "anchor \"warder/*\"",
-        fix: "pf.conf, before other pass and block rules: anchor \"warder/*\" quick",
+        listed: "anchor \"warder/*\" all",
+        fix: "pf.conf, before other pass and block rules, without quick: anchor \"warder/*\"",
     },
     Hook {
         name: "block behind the hook",
@@ -315,7 +315,7 @@ mod tests {
                     "nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\n"
                 }
                 ("/sbin/pfctl", ["-s", "rules"]) => {
-                    "scrub all fragment reassemble\nanchor \"warder/*\" all quick\nblock drop quick on warder all\n"
+                    "scrub all fragment reassemble\nanchor \"warder/*\" all\nblock drop quick on warder all\n"
                 }
                 ("/sbin/pfctl", ["-s", "memory"]) => {
                     "states        hard limit   100000\nanchors       hard limit     4096\neth-anchors   hard limit        0\n"
@@ -363,7 +363,7 @@ mod tests {
             (
                 "/sbin/pfctl -s rules",
                 Some("pass all\nblock drop quick on warder all\n"),
-                "anchor \"warder/*\" quick",
+                "anchor \"warder/*\"",
             ),
             (
                 "/sbin/pfctl -s ether",

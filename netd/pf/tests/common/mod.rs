@@ -282,10 +282,11 @@ impl Reader {
                 ),
                 "label" | "ridentifier" => drop(self.next()),
                 "user" => {
-                    let word = self.next();
-                    let (first, last) = word.split_once(':').unwrap_or((&word, &word));
-                    let user = |text: &str| text.parse().expect("a user");
-                    rule.users = Some((user(first), user(last)));
+                    let user = |text: String| text.parse::<u32>().expect("a user");
+                    let first = user(self.next());
+                    // Between, without the two.
+                    let between = self.is("><").then(|| (first + 1, user(self.next()) - 1));
+                    rule.users = Some(between.unwrap_or((first, first)));
                 }
                 "keep" => {
                     assert!(self.is("state") && self.is("(") && self.is("if-bound"));

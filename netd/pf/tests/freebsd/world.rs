@@ -47,7 +47,6 @@ pub(crate) struct World {
     pub(crate) tag: InstanceTag,
     pub(crate) uplink: Uplink,
     pub(crate) router: Option<Router>,
-    pub(crate) site: Option<Site>,
     pub(crate) maker: Maker,
     pub(crate) filter: Filter,
     pub(crate) ground: Ground,
@@ -62,11 +61,19 @@ impl World {
     pub(crate) fn new() -> Self {
         let old = sh("route -n get default 2>/dev/null | awk '/gateway/ {print $2}'");
         let old = Some(old.trim().to_owned()).filter(|gateway| !gateway.is_empty());
+        let old = old.filter(|gateway| *gateway != SERVER.to_string());
         assert!(
             old.is_none() || std::env::var_os("WARDER_TEST_REPLACE_DEFAULT").is_some(),
             "the default route would be replaced for a while: say WARDER_TEST_REPLACE_DEFAULT=1"
         );
-        let _ = sh(&format!("jail -r {INTERNET}"));
+        // What a run before left, if it ended early.
+        let left = warder_freebsd::net::interfaces().expect("a list");
+        for interface in left.iter().filter(|i| i.addresses.contains(&HOST)) {
+            sh(&format!("ifconfig {} destroy", interface.name));
+        }
+        sh(&format!(
+            "jail -r {INTERNET}; route delete default; route delete -host {INSIDE}"
+        ));
         let params = Params::new()
             .text("name", INTERNET)
             .text("path", "/")
@@ -88,9 +95,6 @@ impl World {
             there.add_address(&inner, address, 24).expect("an address");
         }
         there.set_up(&inner, true).expect("comes up");
-        if old.is_some() {
-            sh("route delete default");
-        }
         host.add_default(SERVER).expect("a default route");
         sh(&format!("route add -host {INSIDE} {SERVER}"));
         let servers = guests::servers(internet);
@@ -126,6 +130,8 @@ impl World {
             .expect("pf is enabled and its rules call these");
         filter.apply(Change::All(&[])).expect("rules load");
         router.claim_forwarding(&site).expect("forwards");
+        // A process with a directory open goes into no jail (kern.chroot_allow_open_directories).
+        drop(site);
         let listeners = router
             .listen(warder_pf::LISTEN_TCP, warder_pf::LISTEN_UDP, filter.log())
             .expect("listens");
@@ -133,7 +139,6 @@ impl World {
             tag,
             uplink,
             router: Some(router),
-            site: Some(site),
             maker,
             filter,
             ground,
@@ -241,10 +246,8 @@ impl World {
 
     /// Everything of the instance goes; the internet too.
     pub(crate) fn end(mut self) {
-        let (router, site) = (
-            self.router.take().expect("once"),
-            self.site.take().expect("once"),
-        );
+        let router = self.router.take().expect("once");
+        let site = Site::open(self.tag).expect("/var/run is root's");
         router.purge(site, &self.uplink).expect("purges");
         self.filter.remove().expect("rules go");
         drop(self.listeners);
@@ -257,10 +260,17 @@ impl World {
         if let Some(gateway) = self.route {
             sh(&format!("route add default {gateway}"));
         }
-        let left = sh(&format!(
-            "ifconfig -l | tr ' ' '\\n' | grep {tag}; jls name | grep {tag}; pfctl -a warder -sA -v | grep {tag}; pfctl -ss | grep ' 10[.]213[.]'",
-            tag = self.tag
-        ));
-        assert_eq!(left, "", "nothing is left");
+        let look = || {
+            sh(&format!(
+                "ifconfig -l | tr ' ' '\\n' | grep {tag}; jls name | grep {tag}; pfctl -a warder -sA -v 2>/dev/null | grep {tag}; pfctl -ss 2>/dev/null | grep ' 10[.]213[.]'",
+                tag = self.tag
+            ))
+        };
+        // An anchor goes with the last state of its rules, and pf purges those every ten seconds.
+        let end = Instant::now() + std::time::Duration::from_secs(40);
+        while !look().is_empty() && Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        assert_eq!(look(), "", "nothing is left");
     }
 }
