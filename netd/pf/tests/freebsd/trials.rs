@@ -436,7 +436,7 @@ fn flows_end_with_their_policy(world: &mut World) {
         process::signal(std::os::fd::AsFd::as_fd(&process), 9).expect("a child");
         let (count, last) = last_of(times);
         assert!(
-            count > 20 && last + 150_000_000 > still,
+            count > 20 && last + 250_000_000 > still,
             "what is allowed goes on: {count}"
         );
         let ((_, process), times) = ends.next().expect("two");
