@@ -143,6 +143,8 @@ pub(crate) fn volumes_are_mounted_and_go() {
     let mut instance = Instance::new();
     let volume = VolumeId::from_random(&[7; 20]);
     assert!(instance.store.create_volume(&volume).expect("volume"));
+    let synced = instance.store.sync_volumes(Some(&volume));
+    synced.expect("sync");
     let mounts = [VolumeMount {
         volume,
         at: GuestPath::new("/data/deep").expect("a path"),

@@ -25,7 +25,7 @@ pub(crate) const LIMITS: Limits = Limits {
     memory_mib: 256,
     cpu_percent: 100,
     pids: 64,
-    disk_mib: 256,
+    disk_mib: 64,
 };
 
 /// A program of the host, which must succeed.
@@ -278,7 +278,7 @@ impl Running {
     /// Runs shell text as root of the sandbox: exit code and output.
     pub(crate) fn sh(&self, text: &str) -> (u8, String) {
         say(&self.link, text.as_bytes()).expect("send");
-        let limit = Some(Duration::from_secs(60));
+        let limit = Some(Duration::from_secs(100));
         self.link.set_read_timeout(limit).expect("a timeout");
         let answer = hear(&self.link).expect("the agent answers");
         let output = String::from_utf8_lossy(&answer[1..]);

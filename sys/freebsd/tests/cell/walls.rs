@@ -32,8 +32,6 @@ const ATTACKS: &[&str] = &[
     "ifconfig tun create",
     "ifconfig lo1 create",
     "route add -net 10.0.0.0/8 127.0.0.1",
-    "route -n flush",
-    "arp -d -a",
     "pfctl -d",
     "pfctl -F all",
     "ipfw list",
@@ -64,9 +62,7 @@ const ATTACKS: &[&str] = &[
     "hostname other",
     "domainname other",
     "reboot -q -n -N",
-    "shutdown -r now",
     "swapon /dev/null",
-    "swapoff -a",
     "accton /x",
     "quotaon -a",
     // Devices and files.
@@ -147,7 +143,7 @@ pub(crate) fn limits_hold_or_are_absent() {
     // The quota of its disk.
     let (code, said) = running.sh(&format!(
         "dd if=/dev/random of=/big bs=1m count={}",
-        LIMITS.disk_mib * 2
+        LIMITS.disk_mib + 32
     ));
     assert_ne!(code, 0, "{said}");
     running.sh("rm -f /big");
