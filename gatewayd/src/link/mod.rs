@@ -108,7 +108,10 @@ impl Link {
             return Err(LinkError::Broken);
         }
         if let Way::Stream(host) = &self.way {
-            let stream = host.agent(role).map_err(|_| LinkError::Local)?;
+            let stream = host.agent(role).map_err(|error| match error {
+                MuxError::TooMany => LinkError::Unresponsive,
+                _ => LinkError::Local,
+            })?;
             return GuestStream::new(stream.into(), &self.reaper).map_err(|_| LinkError::Local);
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

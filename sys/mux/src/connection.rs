@@ -5,20 +5,25 @@ use std::io;
 use std::os::unix::net::UnixStream as Plain;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use warder_wire::link::{Refusal, Role};
 
-use crate::frame::{Frame, HEAD, Head, NotAFrame, Target, WINDOW};
+use crate::frame::{Frame, HEAD, Head, MOST, NotAFrame, Target, WINDOW};
 use crate::pump::{self, Came, Ends};
 
 /// Frames that wait to be written. What a terminal says waits behind no more than these.
 const WAITING: usize = 8;
 /// Streams at any time.
 const STREAMS: usize = 1024;
+/// How long an agent may take to answer. It may still be starting.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most bytes that are written at once, but for the last frame.
+const AT_ONCE: usize = 4 * MOST;
 
 /// Why there is no stream, or no connection any more.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +51,17 @@ pub enum MuxError {
 /// One stream, for whoever reads the connection.
 #[derive(Debug)]
 struct Entry {
-    came: UnboundedSender<Came>,
+    came: Arc<Came>,
     credit: Arc<Semaphore>,
     owed: Arc<AtomicUsize>,
     /// Who waits for it to be opened.
     asker: Option<oneshot::Sender<Result<(), Refusal>>>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.came.never_more();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +77,8 @@ struct Shared {
     streams: Mutex<Streams>,
     out: Sender<(u32, Frame)>,
     over: Notify,
+    /// A place for each socket that is joined, or is to be, whatever the other end says of its stream.
+    places: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -75,6 +88,7 @@ impl Shared {
             streams: Mutex::default(),
             out,
             over: Notify::new(),
+            places: Arc::new(Semaphore::new(STREAMS)),
         };
         (Arc::new(shared), waiting)
     }
@@ -122,12 +136,9 @@ impl Shared {
                 if owed > WINDOW {
                     return Err(MuxError::Violation("more than the window"));
                 }
-                // A pump that is about to go takes no more.
-                let _ = entry.came.send(Came::Data(bytes));
+                entry.came.put(&bytes).map_err(MuxError::Violation)?;
             }
-            Frame::End => {
-                let _ = entry.came.send(Came::End);
-            }
+            Frame::End => entry.came.end().map_err(MuxError::Violation)?,
             Frame::Credit(bytes) => {
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 let room = WINDOW - entry.credit.available_permits().min(WINDOW);
@@ -151,8 +162,8 @@ impl Shared {
                 }
             }
             Frame::Refused(refusal) => {
-                let entry = streams.open.remove(&number);
-                let asker = entry.and_then(|entry| entry.asker);
+                let asker = entry.asker.take();
+                streams.open.remove(&number);
                 let asker = asker.ok_or(MuxError::Violation("refused after it was opened"))?;
                 let _ = asker.send(Err(refusal));
             }
@@ -168,7 +179,7 @@ fn begin(
     number: u32,
     asker: Option<oneshot::Sender<Result<(), Refusal>>>,
 ) -> (Entry, Ends) {
-    let (sender, came) = mpsc::unbounded_channel();
+    let came = Arc::<Came>::default();
     let (credit, owed) = (
         Arc::new(Semaphore::new(WINDOW)),
         Arc::<AtomicUsize>::default(),
@@ -178,10 +189,10 @@ fn begin(
         out: shared.out.clone(),
         credit: Arc::clone(&credit),
         owed: Arc::clone(&owed),
-        came,
+        came: Arc::clone(&came),
     };
     let entry = Entry {
-        came: sender,
+        came,
         credit,
         owed,
         asker,
@@ -209,7 +220,10 @@ async fn write(
     let mut bytes = Vec::new();
     while let Some((number, frame)) = waiting.recv().await {
         frame.encode(number, &mut bytes);
-        while let Ok((number, frame)) = waiting.try_recv() {
+        // Whoever made room by this could fill it again at once.
+        while bytes.len() < AT_ONCE
+            && let Ok((number, frame)) = waiting.try_recv()
+        {
             frame.encode(number, &mut bytes);
         }
         to.write_all(&bytes).await?;
@@ -267,17 +281,20 @@ impl Host {
     /// A socket at whose other end the agent serves its API. What is written before it does waits.
     ///
     /// # Errors
-    /// The process's limit of descriptors.
+    /// The process's limit of descriptors; [`MuxError::TooMany`].
     pub fn agent(&self, role: Role) -> Result<Plain, MuxError> {
+        let place = self.place()?;
         let (ours, theirs) = Plain::pair()?;
         theirs.set_nonblocking(true)?;
         let theirs = UnixStream::from_std(theirs)?;
         let host = self.clone();
         tokio::spawn(async move {
-            // Refused: the socket's other end is closed, as that of an agent that went away.
-            if let Ok(ends) = host.open(Target::Agent(role)).await {
+            // Refused, or not answered: the socket's other end is closed, as that of an agent that went away.
+            let open = host.open(Target::Agent(role));
+            if let Ok(Ok(ends)) = tokio::time::timeout(PATIENCE, open).await {
                 host.shared.join(theirs, ends).await;
             }
+            drop(place);
         });
         Ok(ours)
     }
@@ -287,13 +304,22 @@ impl Host {
     /// # Errors
     /// [`MuxError`].
     pub async fn port(&self, port: u16) -> Result<Plain, MuxError> {
+        let place = self.place()?;
         let ends = self.open(Target::Port(port)).await?;
         let (ours, theirs) = Plain::pair()?;
         theirs.set_nonblocking(true)?;
         let theirs = UnixStream::from_std(theirs)?;
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move { shared.join(theirs, ends).await });
+        tokio::spawn(async move {
+            shared.join(theirs, ends).await;
+            drop(place);
+        });
         Ok(ours)
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, MuxError> {
+        let places = Arc::clone(&self.shared.places);
+        places.try_acquire_owned().map_err(|_| MuxError::TooMany)
     }
 
     async fn open(&self, target: Target) -> Result<Ends, MuxError> {

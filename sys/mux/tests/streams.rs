@@ -190,6 +190,8 @@ async fn a_guest_that_breaks_the_rules_loses_the_connection() {
         vec![(0, Frame::Opened)],
         vec![(0, Frame::Refused(Refusal::Closed))],
         vec![(0, Frame::Credit(u32::MAX))],
+        vec![(0, Frame::End), (0, Frame::End)],
+        vec![(0, Frame::End), (0, Frame::Data(vec![1]))],
         much,
     ] {
         let (host, answer) = said(&frames).await;
@@ -209,4 +211,38 @@ async fn what_comes_late_for_an_ended_stream_is_no_fault() {
     }
     assert!(!host.is_over());
     soon(host.port(7)).await.expect("open");
+}
+
+/// The guest's port 8 neither says anything nor goes.
+#[tokio::test]
+async fn a_closed_socket_is_told_from_a_half_closed_one() {
+    let (ours, theirs) = UnixStream::pair().expect("room");
+    let host = Host::start(ours);
+    let (mut read, mut write) = theirs.into_split();
+    let mut asked = [0; HEAD + 3];
+    let mut opened = Vec::new();
+    Frame::Opened.encode(0, &mut opened);
+    let (open, ()) = tokio::join!(host.port(80), async {
+        read.read_exact(&mut asked).await.expect("asked");
+        write.write_all(&opened).await.expect("read");
+    });
+    drop(open.expect("open"));
+    let mut told = Vec::new();
+    Frame::End.encode(0, &mut told);
+    Frame::Reset.encode(0, &mut told);
+    let mut said = vec![0; told.len()];
+    soon(read.read_exact(&mut said)).await.expect("told");
+    assert_eq!(said, told);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_is_asked_no_more_than_so_often() {
+    let (ours, _theirs) = UnixStream::pair().expect("room");
+    let host = Host::start(ours);
+    let asked: Vec<_> = (0..2000).map(|_| host.agent(Role::Client)).collect();
+    assert!(matches!(
+        asked.into_iter().find_map(Result::err),
+        Some(MuxError::TooMany)
+    ));
+    assert!(!host.is_over());
 }
