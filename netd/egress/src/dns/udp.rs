@@ -35,6 +35,10 @@ pub(crate) async fn serve(egress: Arc<Egress>, socket: Datagrams) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        // Nothing can be sent to port 0, and netd ends who asks for it.
+        if got.from.port() == 0 {
+            continue;
+        }
         let message = &buffer[..got.length];
         match egress.sandboxes.at(*got.from.ip()) {
             Some(sandbox) => begin(&egress, &socket, &sandbox, got, message),
