@@ -22,6 +22,12 @@ fn address(address: &str, port: &str) -> io::Result<SocketAddr> {
 fn unreached(tried: io::Result<String>) -> Said {
     match tried {
         Ok(seen) => Said::broke(seen),
+        // No kernel said that: nothing was tried.
+        Err(error)
+            if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() =>
+        {
+            Said::broke(error.to_string())
+        }
         Err(error) => Said::held(match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "silence".to_owned(),
             _ => error.to_string(),
