@@ -119,6 +119,10 @@ impl Maker {
             for end in [name, &inner] {
                 host.set_mtu(end, self.mtu).map_err(at("set the MTU"))?;
             }
+            // pf refuses no packet in words whose checksum is wrong (pf.c, `pf_return`), and takes one that a pair left
+            // out for that.
+            host.with_checksums(name)
+                .map_err(at("have checksums computed"))?;
             host.without_inet6(name).map_err(at("switch IPv6 off"))?;
             host.move_to(&inner, jid)
                 .map_err(at("move the other end into the jail"))?;

@@ -63,6 +63,8 @@ const SET_FLAGS: libc::c_ulong = reads(b'i', 16, SIZE);
 const GET_FLAGS: libc::c_ulong = changes(b'i', 17, SIZE);
 const RENAME: libc::c_ulong = reads(b'i', 40, SIZE);
 const ADD_ADDRESS: libc::c_ulong = reads(b'i', 43, size_of::<Alias>());
+const SET_CAPABILITIES: libc::c_ulong = reads(b'i', 30, SIZE);
+const GET_CAPABILITIES: libc::c_ulong = changes(b'i', 31, SIZE);
 const GET_MTU: libc::c_ulong = changes(b'i', 51, SIZE);
 const SET_MTU: libc::c_ulong = reads(b'i', 52, SIZE);
 const GET_INDEX: libc::c_ulong = changes(b'i', 32, SIZE);
@@ -73,6 +75,9 @@ const MOVE: libc::c_ulong = changes(b'i', 90, SIZE);
 const CREATE: libc::c_ulong = changes(b'i', 124, SIZE);
 const DESTROY: libc::c_ulong = reads(b'i', 121, SIZE);
 const ADD_GROUP: libc::c_ulong = reads(b'i', 135, size_of::<Group>());
+
+/// `IFCAP_TXCSUM`, `IFCAP_TXCSUM_IPV6` (net/if.h).
+const LATE_CHECKSUMS: u32 = 1 << 1 | 1 << 22;
 
 /// `ND6_IFF_IFDISABLED`, `ND6_IFF_AUTO_LINKLOCAL` (netinet6/nd6.h).
 const NO_INET6: u32 = 0x8;
@@ -233,6 +238,23 @@ impl Stack {
     /// Those of ioctl(2).
     pub fn set_mtu(&self, interface: &str, mtu: u32) -> Result<()> {
         self.ask(SET_MTU, interface, &mtu.to_ne_bytes()).map(|_| ())
+    }
+
+    /// Has checksums of what it sends computed before it sends (ifconfig(8), `-txcsum`); for both ends of a pair, as
+    /// one follows the other. Where it never left them out nothing is to do.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn with_checksums(&self, interface: &str) -> Result<()> {
+        // What it can, and what it does of that, 32 bits each; the latter is set by the former's place.
+        let [_, _, _, _, a, b, c, d, ..] = self.ask(GET_CAPABILITIES, interface, &[])?;
+        let now = u32::from_ne_bytes([a, b, c, d]);
+        let wanted = now & !LATE_CHECKSUMS;
+        if wanted == now {
+            return Ok(());
+        }
+        self.ask(SET_CAPABILITIES, interface, &wanted.to_ne_bytes())
+            .map(|_| ())
     }
 
     /// Takes it up or down.
