@@ -258,6 +258,22 @@ impl Filter {
         Ok(self.states.ask(KILL_STATES, this, |_| ())?)
     }
 
+    fn end_instance(&mut self) -> Result<(), FilterError> {
+        let mut left = 0;
+        for _ in 0..ROUNDS {
+            let states = self.list()?;
+            let own = states::of_instance(&self.site, &states);
+            if own.is_empty() {
+                return Ok(());
+            }
+            left = own.len();
+            for id in own.iter().map(|state| state.id) {
+                self.end_one(id)?;
+            }
+        }
+        Err(FilterError::StatesLeft(left))
+    }
+
     fn end_label(&mut self, label: &str) -> Result<(), FilterError> {
         // PF_CS_LABEL.
         Ok(self
@@ -265,11 +281,12 @@ impl Filter {
             .ask(KILL_STATES, |m| m.text(10, label), |_| ())?)
     }
 
-    /// Removes all rules and pipes of the instance.
+    /// Removes all rules, states and pipes of the instance. No state may outlive its interface: one of that name may
+    /// come again.
     ///
     /// # Errors
     /// The first [`FilterError`], after everything was tried.
-    pub fn remove(self) -> Result<(), FilterError> {
+    pub fn remove(mut self) -> Result<(), FilterError> {
         // Without the instance's anchor pfctl exits with 1: somebody flushed all there was.
         let listing = match run(&plan::anchors(&self.site)) {
             Err(FilterError::Tool(e)) if e.code() == Some(1) => String::new(),
@@ -277,9 +294,15 @@ impl Filter {
         };
         let anchors = plan::sandbox_anchors(&self.site, &listing);
         let mut gone = Ok(());
-        for anchor in anchors.into_iter().chain([self.site.anchor()]) {
+        for anchor in anchors.iter().cloned().chain([self.site.anchor()]) {
             gone = gone.and(run(&Load::nothing(anchor).call()).map(drop));
         }
+        for anchor in anchors {
+            if let Some((_, port)) = anchor.rsplit_once('/') {
+                gone = gone.and(self.end_label(&self.site.dialled_label_of(port)));
+            }
+        }
+        gone = gone.and(self.end_instance());
         let pipes = match self.site.pipes {
             Some(_) => run(&plan::list_pipes())
                 .and_then(|listing| all(plan::no_pipes_of(&self.site, &listing))),

@@ -168,7 +168,11 @@ impl Site {
     /// Label of those that make states of sockets on its behalf.
     #[must_use]
     pub fn dialled_label(&self, port: &Port) -> String {
-        format!("{}-out", self.label(port))
+        self.dialled_label_of(port.name.as_str())
+    }
+
+    fn dialled_label_of(&self, port: &str) -> String {
+        format!("w{}-{port}-out", self.tag)
     }
 
     /// Tag of frames that bear their sandbox's MAC.

@@ -198,3 +198,21 @@ pub fn forbidden<'s>(
     let wrong = |s: &&State| s.concerns(site, port) && !s.stands(site, port, &keeps);
     states.iter().filter(wrong).collect()
 }
+
+/// The states of any sandbox of an instance, by their addresses, and by their pipes those of sockets on behalf of one.
+#[must_use]
+pub fn of_instance<'s>(site: &Site, states: &'s [State]) -> Vec<&'s State> {
+    let block = site.block.to_bits()..=site.last();
+    let inside = |at: SocketAddr| match at.ip() {
+        IpAddr::V4(address) => block.contains(&address.to_bits()),
+        IpAddr::V6(_) => false,
+    };
+    let own = |s: &&State| {
+        let ends = [s.source, s.destination];
+        let pipe = site
+            .all_pipes()
+            .is_some_and(|pipes| pipes.contains(&s.pipe));
+        pipe || ends.iter().any(|e| inside(e.before) || inside(e.after))
+    };
+    states.iter().filter(own).collect()
+}

@@ -216,6 +216,31 @@ fn states_are_judged_by_the_policy_of_now() {
     same("judged.txt", &text);
 }
 
+#[test]
+fn a_purge_ends_the_states_of_all_sandboxes_and_no_others() {
+    let mut states: Vec<State> = listing::read(include_str!("golden/states.txt"));
+    let own = states::of_instance(&site(), &states).len();
+    assert!(own > 0);
+    let foreign: SocketAddr = "192.0.2.1:80".parse().expect("an end");
+    let end = states::End {
+        before: foreign,
+        after: foreign,
+    };
+    for state in &mut states {
+        (state.source, state.destination, state.pipe) = (end, end, 0);
+    }
+    assert!(states::of_instance(&site(), &states).is_empty());
+    states[0].destination.before = "10.200.0.127:1".parse().expect("an end");
+    states[1].destination.before = "10.200.0.128:1".parse().expect("an end");
+    states[2].pipe = 1002;
+    let of: Vec<u64> = states::of_instance(&site(), &states)
+        .iter()
+        .map(|state| state.id.0)
+        .collect();
+    assert_eq!(of.first(), Some(&states[0].id.0));
+    assert!(!of.contains(&states[1].id.0));
+}
+
 /// A state as the kernel tells it (pf_nl.c, `dump_state`).
 fn told(state: &State) -> Vec<u8> {
     let address = |ip: IpAddr| match ip {
