@@ -324,9 +324,11 @@ fn denied_is_refused(world: &mut World) {
         Ended::Refused
     );
     assert!(begun.elapsed() < Duration::from_millis(900), "at once");
-    let ended = inside(Some(slot.jid), || udp(at(OTHER, 9000)));
-    println!("    UDP that is denied: {ended:?}");
-    assert_ne!(ended, Ended::Answered);
+    assert_eq!(
+        inside(Some(slot.jid), || udp(at(OTHER, 9000))),
+        Ended::Refused,
+        "UDP"
+    );
     world.remove(slot);
 }
 
@@ -341,6 +343,7 @@ fn egressd_gets_what_is_its(world: &mut World) {
         .expect("a copy");
     let origins = Origins::new(Some(origins)).expect("it answers");
     let udp_socket = UdpSocket::from(world.listeners.udp.try_clone().expect("a copy"));
+    while udp_socket.recv(&mut [0; 64]).is_ok() {}
     udp_socket.set_nonblocking(false).expect("waits");
     udp_socket
         .set_read_timeout(Some(Duration::from_secs(2)))
@@ -363,6 +366,10 @@ fn egressd_gets_what_is_its(world: &mut World) {
     assert_eq!(status, 0, "the answer came from {asked}");
 
     let listener = TcpListener::from(world.listeners.tcp.try_clone().expect("a copy"));
+    listener.set_nonblocking(false).expect("waits");
+    // Connections of trials before wait there, of sandboxes that are gone.
+    listener.set_nonblocking(true).expect("does not wait");
+    while listener.accept().is_ok() {}
     listener.set_nonblocking(false).expect("waits");
     let page = at(OTHER, 80);
     let (_, _guest) = crate::guests::start(Some(slot.jid), || match tcp(page) {
@@ -429,15 +436,16 @@ fn flows_end_with_their_policy(world: &mut World) {
             Bounds::DEFAULT,
         );
         let answered = now();
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1000));
         let still = now();
         let mut ends = talks.into_iter();
         let ((_, process), times) = ends.next().expect("two");
         process::signal(std::os::fd::AsFd::as_fd(&process), 9).expect("a child");
         let (count, last) = last_of(times);
         assert!(
-            count > 20 && last + 250_000_000 > still,
-            "what is allowed goes on: {count}"
+            count > 20 && last > answered + 100_000_000,
+            "what is allowed goes on: {count}, the last {} ms before it was looked at",
+            still.saturating_sub(last) / 1_000_000
         );
         let ((_, process), times) = ends.next().expect("two");
         process::signal(std::os::fd::AsFd::as_fd(&process), 9).expect("a child");
@@ -539,7 +547,17 @@ fn sockets_are_bound(world: &mut World) {
         &denying(&[&format!("{OTHER}/32")]),
         Bounds::DEFAULT,
     );
-    speak(&stream).expect("what is allowed goes on");
+    // Without pipes nothing tells egressd's flows apart, and all of the sandbox's end with any change.
+    let marked = world.filter.lacks().is_none();
+    if !marked {
+        println!("    without dummynet what is allowed ends as well");
+    }
+    assert_eq!(speak(&stream).is_ok(), marked, "what is allowed goes on");
+    let stream = if marked {
+        stream
+    } else {
+        talk(world, World::at(8080)).expect("begins anew")
+    };
     assert!(
         speak(&kept).is_err(),
         "what is not has ended, though egressd did not end it"
@@ -553,7 +571,12 @@ fn sockets_are_bound(world: &mut World) {
         ..denying(&["0.0.0.0/0"])
     };
     world.put(&mut slot, &proxied, Bounds::DEFAULT);
-    speak(&stream).expect("egressd judges by name now");
+    assert_eq!(speak(&stream).is_ok(), marked, "egressd judges by name now");
+    let stream = if marked {
+        stream
+    } else {
+        talk(world, World::at(8080)).expect("begins anew")
+    };
     world.put(&mut slot, &Policy::CLOSED, Bounds::DEFAULT);
     assert!(
         speak(&stream).is_err() && talk(world, World::at(8080)).is_err(),
