@@ -56,6 +56,8 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> R
     // The agent finds nothing but these; the sources move away from 3 first.
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .at("open /dev/null")?;
+    // It is the host's, not the cell's own.
+    sys::rights::limit(null.as_fd(), &sys::rights::DEVICE).at("cap_rights_limit")?;
     let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
     let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
     let reporter = rustix::io::fcntl_dupfd_cloexec(reporter, 4).at("dup")?;

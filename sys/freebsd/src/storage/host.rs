@@ -43,7 +43,12 @@ impl Host for System {
         Ok(mounted.map(|found| found.on).collect())
     }
 
+    // By number: what a guest left on the way may be links, which unmount(2) follows.
     fn unmount(&self, on: &Path) -> io::Result<()> {
-        Ok(mount::unmount_path(on, true)?)
+        let mounted = mount::mounted()?;
+        match mounted.iter().rev().find(|found| found.on == on) {
+            Some(found) => Ok(mount::unmount(found.fsid, true)?),
+            None => Err(rustix::io::Errno::INVAL.into()),
+        }
     }
 }

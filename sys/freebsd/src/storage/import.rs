@@ -97,6 +97,8 @@ impl Store {
         lend_locale(&tree)?;
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let null = rustix::fs::open("/dev/null", flags, Mode::empty()).at("open /dev/null")?;
+        // It is the host's: whoever takes tar over is root in its jail.
+        sys::rights::limit(null.as_fd(), &sys::rights::DEVICE).at("cap_rights_limit")?;
         let limits = [
             (Resource::Core, 0),
             (Resource::Nofile, 256),
@@ -122,14 +124,40 @@ impl Store {
     }
 }
 
-/// Makes a jail with this process in it; it goes with it.
+/// How the names of all such jails of an instance begin.
+pub(super) fn of_instance(tag: InstanceTag) -> String {
+    format!("warder-{tag}-unpack-")
+}
+
+/// How those of a draft do.
+pub(super) fn of_draft(tag: InstanceTag, draft: &Draft) -> String {
+    format!("{}{}-", of_instance(tag), draft.template())
+}
+
+/// Ends what runs in jails whose names begin so: an archive that took tar over may have left something behind it. Whether
+/// nothing is left. Never waits.
+pub(super) fn end(prefix: &str) -> Result<bool> {
+    let mut jails = jail::list().at("list jails")?;
+    jails.retain(|jail| jail.name.starts_with(prefix));
+    for jail in jails.iter().filter(|jail| !jail.dying) {
+        match jail::remove(jail.jid) {
+            // Gone meanwhile, as its last process is.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno).at("remove a jail"),
+        }
+    }
+    if jails.is_empty() {
+        return Ok(true);
+    }
+    let all = sys::procs::all().at("list processes")?;
+    let within = |p: &sys::procs::Proc| jails.iter().any(|jail| jail.jid == p.jid);
+    Ok(!all.iter().any(within))
+}
+
+/// Makes a jail with this process in it; it goes with its last one.
 fn enter(tag: InstanceTag, draft: &Draft, tree: &Path) -> Result<()> {
     // A dying jail may still have the name of the last one.
-    let name = format!(
-        "warder-{tag}-unpack-{}-{}",
-        draft.template(),
-        std::process::id()
-    );
+    let name = format!("{}{}", of_draft(tag, draft), std::process::id());
     let mut params = Params::new()
         .text("name", name)
         .text("path", tree)

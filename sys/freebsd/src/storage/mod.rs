@@ -79,6 +79,8 @@ impl Store {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let directory =
             rustix::fs::open(&path, flags, Mode::empty()).at("open the state directory")?;
+        // Of a privd that was killed.
+        import::end(&import::of_instance(tag))?;
         let zfs = warder_zfs::Store::open(System, &path, tag, dataset, |line| {
             eprintln!("storage: {line}");
         })?;
@@ -235,6 +237,9 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn settle(&mut self, draft: Draft, kept: bool) -> Result<()> {
+        if !kept {
+            import::end(&import::of_draft(self.tag, &draft))?;
+        }
         Ok(self.zfs.settle(draft, kept)?)
     }
 
@@ -274,8 +279,13 @@ impl Store {
     /// Completes an unpacked draft.
     ///
     /// # Errors
-    /// `System`; `Invalid` when the archive has something else where a cell needs a directory.
+    /// `System`; `Invalid` when the archive has something else where a cell needs a directory, or what unpacked it has not
+    /// ended.
     pub fn import_end(&self, draft: &Draft) -> Result<()> {
+        // Or it could lead astray whoever works in the tree from here on, as root of the host.
+        if !import::end(&import::of_draft(self.tag, draft))? {
+            return Err(HostError::Invalid("the archive left something running"));
+        }
         import::forget_locale(&self.zfs.tree(draft));
         Ok(self.zfs.import_end(draft)?)
     }

@@ -6,6 +6,17 @@ use rustix::io::Result;
 
 use super::checked;
 
+/// What a descriptor of a device such as /dev/null is used for. Not for its mode and owner, which are those of the host's
+/// own device, and which root in a jail may change by a descriptor (fchmod(2), devfs_setattr in devfs_vnops.c).
+pub const DEVICE: [u64; 6] = [
+    libc::CAP_PREAD,
+    libc::CAP_PWRITE,
+    libc::CAP_FSTAT,
+    libc::CAP_FCNTL,
+    libc::CAP_IOCTL,
+    libc::CAP_EVENT,
+];
+
 /// Leaves a descriptor, its copies to come and what is opened below it with `rights` (`CAP_*`), for good.
 ///
 /// # Errors

@@ -29,6 +29,7 @@ fn main() -> std::process::ExitCode {
         seen::nothing_of_the_host_but_its_programs,
         seen::its_own_names_and_devices,
         walls::attacks_are_refused,
+        walls::the_hosts_devices_stay_as_they_are,
         walls::its_network_works_and_is_not_its_own,
         walls::limits_hold_or_are_absent,
         life::kill_leaves_nothing,

@@ -285,6 +285,13 @@ impl Running {
         (answer[0], output.trim_end().to_owned())
     }
 
+    /// Has the agent change the mode of one of its descriptors: the number of the error.
+    pub(crate) fn fchmod(&self, number: i32) -> Option<i32> {
+        let (code, said) = self.sh(&format!("{FCHMOD}{number}"));
+        assert_eq!(code, 0, "{said}");
+        said.parse().ok()
+    }
+
     /// Runs shell text that must succeed.
     pub(crate) fn ok(&self, text: &str) -> String {
         let (code, output) = self.sh(text);
@@ -337,7 +344,17 @@ pub(crate) fn agent_if_asked() {
     }
 }
 
+/// What tells the agent to do that itself.
+const FCHMOD: &str = "#fchmod ";
+
 fn obey(text: &str) -> Vec<u8> {
+    if let Some(Ok(number)) = text.strip_prefix(FCHMOD).map(str::parse) {
+        // SAFETY: the standard descriptors stay open.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let changed = rustix::fs::fchmod(fd, rustix::fs::Mode::from_raw_mode(0o600));
+        let errno = changed.err().map_or(0, rustix::io::Errno::raw_os_error);
+        return [&[0], errno.to_string().as_bytes()].concat();
+    }
     let mut command = Command::new("/bin/sh");
     command.args(["-c", text]).current_dir("/");
     command.env("PATH", "/sbin:/bin:/usr/sbin:/usr/bin");

@@ -110,6 +110,21 @@ pub(crate) fn attacks_are_refused() {
     instance.end(running);
 }
 
+/// What it is handed is open on the host's own device, whose mode and owner root of the host has.
+pub(crate) fn the_hosts_devices_stay_as_they_are() {
+    use std::os::unix::fs::MetadataExt;
+    let mut instance = Instance::new();
+    let running = instance.cell();
+    let before = std::fs::metadata("/dev/null").expect("/dev/null");
+    for number in 0..3 {
+        // As the agent itself, whose descriptors they are.
+        assert_eq!(running.fchmod(number), Some(libc::ENOTCAPABLE), "{number}");
+    }
+    let after = std::fs::metadata("/dev/null").expect("/dev/null");
+    assert_eq!((before.mode(), before.uid()), (after.mode(), after.uid()));
+    instance.end(running);
+}
+
 pub(crate) fn its_network_works_and_is_not_its_own() {
     let mut instance = Instance::new();
     let running = instance.cell();
