@@ -39,6 +39,16 @@ pub enum FilterError {
     /// The host's own rules do not call the instance's.
     #[error("/etc/pf.conf lacks {}; then `service pf reload`", .0.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", "))]
     Hooks(Vec<&'static str>),
+    /// They let packets pass before the instance's rules see them.
+    #[error(
+        "/etc/pf.conf has `{0}` in front of `anchor \"warder/*\"`: move it behind, or add `on` an interface; then `service pf reload`"
+    )]
+    Before(String),
+    /// They leave sandboxes' interfaces out.
+    #[error(
+        "/etc/pf.conf has `set skip on {0}`, by which sandboxes would pass unfiltered: remove it; then `service pf reload`"
+    )]
+    Skipped(String),
     /// The sandbox has no place in the rules.
     #[error(transparent)]
     Place(#[from] PfError),
@@ -61,7 +71,9 @@ impl FilterError {
     #[must_use]
     pub fn code(&self) -> FaultCode {
         match self {
-            Self::NotLoaded | Self::Off | Self::Hooks(_) => FaultCode::Unsupported,
+            Self::NotLoaded | Self::Off | Self::Hooks(_) | Self::Before(_) | Self::Skipped(_) => {
+                FaultCode::Unsupported
+            }
             Self::Place(_) => FaultCode::Exhausted,
             Self::Tool(_) | Self::Kernel(_) | Self::Unreadable | Self::StatesLeft(_) => {
                 FaultCode::System
@@ -128,7 +140,7 @@ impl Filter {
     /// Looks whether the host's own rules call the instance's, and makes room for them.
     ///
     /// # Errors
-    /// [`FilterError::Off`], [`FilterError::Hooks`].
+    /// [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`], [`FilterError::Skipped`].
     pub fn prepare(&mut self) -> Result<(), FilterError> {
         if !host::enabled(&run(&host::info())?) {
             return Err(FilterError::Off);
@@ -140,6 +152,20 @@ impl Filter {
         let missing = host::missing(&listing);
         if !missing.is_empty() {
             return Err(FilterError::Hooks(missing));
+        }
+        if let Some(rule) = host::before(&listing) {
+            return Err(FilterError::Before(rule.to_owned()));
+        }
+        let interfaces = run(&host::interfaces())?;
+        let (uplink, group) = (self.site.uplink.as_str(), self.site.group());
+        // On a host without a way out it is the instance's own loopback interface.
+        let way_out = (uplink != format!("wu{}", self.site.tag)).then_some(uplink);
+        let own: Vec<&str> = way_out
+            .into_iter()
+            .chain([group.as_str(), "warder"])
+            .collect();
+        if let Some(name) = host::skipped(&interfaces, &own) {
+            return Err(FilterError::Skipped(name.to_owned()));
         }
         let limits = run(&plan::list_limits())?;
         all(plan::limits(&limits, self.slots))

@@ -53,6 +53,37 @@ pub fn missing(listing: &str) -> Vec<&'static str> {
     hooks.filter(has).collect()
 }
 
+/// Lists what `set skip` is said of, among all interfaces and groups that pf knows (pfctl(8), `-v`).
+#[must_use]
+pub fn interfaces() -> Call {
+    Call::new(Tool::Pfctl, ["-v", "-s", "Interfaces"])
+}
+
+/// Kinds of interfaces that sandboxes' packets pass, and are groups of them too.
+const OURS: [&str; 2] = ["epair", "all"];
+
+/// The first of what [`interfaces`] printed that pf judges no packet of and sandboxes' packets pass: one of `own`, or a
+/// kind of interface that theirs are. No rule of ours holds there (pf.conf(5), `set skip on`).
+#[must_use]
+pub fn skipped<'l>(listing: &'l str, own: &[&str]) -> Option<&'l str> {
+    let names = listing.lines().filter_map(|l| l.strip_suffix(" (skip)"));
+    names
+        .map(str::trim)
+        .find(|name| OURS.contains(name) || own.contains(name))
+}
+
+/// The host's own rule in what [`rules`] printed that lets packets of any interface pass before the instance's rules see
+/// them: `quick`, in front of the anchor, and on no interface.
+#[must_use]
+pub fn before(listing: &str) -> Option<&str> {
+    let hook = |line: &&str| line.starts_with("anchor \"warder/*\" ");
+    let passes = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.first() == Some(&"pass") && words.contains(&"quick") && !words.contains(&"on")
+    };
+    listing.lines().take_while(|line| !hook(line)).find(passes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +115,28 @@ mod tests {
         ] {
             let listing = WHOLE.replace("\nanchor \"warder/*\" all", &format!("\n{almost}"));
             assert_eq!(missing(&listing), ["anchor \"warder/*\""], "{almost}");
+        }
+    }
+
+    #[test]
+    fn nothing_passes_before_our_rules() {
+        assert_eq!(before(WHOLE), None);
+        let early =
+            "block drop in quick from <bad> to any\npass quick on lo0 all flags S/SA keep state\n";
+        assert_eq!(before(&format!("{early}{WHOLE}")), None);
+        let ssh = "pass in quick proto tcp from any to any port = ssh flags S/SA keep state";
+        assert_eq!(before(&format!("{early}{ssh}\n{WHOLE}")), Some(ssh));
+        assert_eq!(before(&format!("{WHOLE}{ssh}\n")), None);
+    }
+
+    #[test]
+    fn no_interface_of_sandboxes_is_skipped() {
+        let own = ["em0", "we40c292cs"];
+        let listing = "all\nem0\nepair\nlo\nlo0 (skip)\nwe40c292cs\n";
+        assert_eq!(skipped(listing, &own), None);
+        for name in ["epair", "em0", "we40c292cs", "all"] {
+            let listing = format!("lo0 (skip)\n{name} (skip)\n");
+            assert_eq!(skipped(&listing, &own), Some(name));
         }
     }
 
