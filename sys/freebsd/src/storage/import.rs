@@ -150,8 +150,9 @@ pub(super) fn end(prefix: &str) -> Result<bool> {
         return Ok(true);
     }
     let all = sys::procs::all().at("list processes")?;
+    let live = |p: &&sys::procs::Proc| p.state != sys::procs::State::Zombie;
     let within = |p: &sys::procs::Proc| jails.iter().any(|jail| jail.jid == p.jid);
-    Ok(!all.iter().any(within))
+    Ok(!all.iter().filter(live).any(within))
 }
 
 /// Makes a jail with this process in it; it goes with its last one.
