@@ -246,7 +246,10 @@ impl Link {
     }
 
     fn admit(&self, fd: OwnedFd, port: u16) -> Option<GuestStream> {
-        if check::connected_tcp(fd.as_fd(), port).is_err() {
+        // It came with all the rights that the guest has to it.
+        let sound = check::connected_tcp(fd.as_fd(), port).is_ok()
+            && warder_confine::limit_received(fd.as_fd()).is_ok();
+        if !sound {
             self.reaper.close(fd);
             return None;
         }
