@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Only checks whose id matches; `*` stands for anything. May be given several times.
     #[arg(long, value_name = "GLOB")]
     pub(crate) only: Vec<String>,
+    /// A check that may be impossible on this host and the run a success all the same. May be given several times.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) allow_missing: Vec<String>,
     /// Print the ids of all checks and what they try, and do nothing.
     #[arg(long)]
     pub(crate) list: bool,

@@ -173,7 +173,18 @@ fn finish(args: &Args, report: &Report) -> ExitCode {
         eprintln!("warder-conformance: {}: {error}", file.display());
         return ExitCode::from(2);
     }
-    if report.count(Verdict::Fails) == 0 && report.count(Verdict::Holds) > 0 {
+    let missing: Vec<&str> = report
+        .rows
+        .iter()
+        .filter(|row| row.verdict == Verdict::NotHere)
+        .map(|row| row.id.as_str())
+        .filter(|id| !args.allow_missing.iter().any(|glob| matches(glob, id)))
+        .collect();
+    if !missing.is_empty() {
+        eprintln!("warder-conformance: not tried here: {}", missing.join(" "));
+    }
+    let broken = report.count(Verdict::Fails) > 0 || !missing.is_empty();
+    if !broken && report.count(Verdict::Holds) > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
