@@ -492,12 +492,23 @@ impl Stack {
             .find(|p| Some(p.parent) == privd && p.name.rsplit('/').next() == Some(name)))
     }
 
-    /// Kills privd as a fault would.
-    pub(crate) fn kill_privd(&mut self) {
+    /// Kills privd as a fault would. Its gateway goes when it has noticed, and answers until then: that is waited for.
+    pub(crate) fn kill_privd(&mut self) -> Result<(), String> {
+        let gateway = self.daemon("gatewayd")?;
         if let Some(mut privd) = self.privd.take() {
             let _ = privd.kill();
             let _ = privd.wait();
         }
+        let Some(gateway) = gateway else {
+            return Ok(());
+        };
+        until("the end of its gateway", || {
+            let all = processes::all().ok()?;
+            (!all
+                .iter()
+                .any(|p| p.pid == gateway.pid && p.name == gateway.name))
+            .then_some(())
+        })
     }
 
     /// Ends privd as an operator would, and with it everything.

@@ -550,6 +550,27 @@ impl Instance {
             let _ = privd.wait();
         }
     }
+
+    /// The same with the next privd, until its gateway serves: the one before goes when it has noticed, and may answer
+    /// until then.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn replace_privd(&mut self) {
+        let before = self.daemon_pid("gatewayd");
+        self.kill_privd();
+        self.launch();
+        let end = Instant::now() + PATIENCE;
+        while before.is_some_and(|pid| Path::new(&format!("/proc/{pid}/exe")).exists()) {
+            assert!(
+                Instant::now() < end,
+                "its gateway stays:\n{}",
+                self.log_text()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.await_http();
+    }
 }
 
 impl Drop for Instance {

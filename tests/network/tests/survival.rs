@@ -149,8 +149,7 @@ fn through_the_death_of_every_daemon() {
                 &format!("long_https('{BETA}', 'alpha.test')"),
             );
             if victim == "privd" {
-                stage.instance().kill_privd();
-                stage.instance().launch();
+                stage.instance().replace_privd();
             } else {
                 let pid = stage.daemon_pid(victim).expect("it runs");
                 run(&format!("kill -9 {pid}"));
@@ -215,9 +214,7 @@ fn nothing_opens_while_daemons_are_away() {
         }
         let mark = stage.wire.mark();
         for _ in 0..3 {
-            stage.instance().kill_privd();
-            stage.instance().launch();
-            stage.await_http();
+            stage.instance().replace_privd();
             for victim in ["netd", "egressd", "gatewayd"] {
                 if let Some(pid) = stage.daemon_pid(victim) {
                     run(&format!("kill -9 {pid} || true"));

@@ -155,7 +155,7 @@ fn privd(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
     let resident = Resident::settle(stack)?;
     let old = stack.privd_pid();
-    stack.kill_privd();
+    stack.kill_privd()?;
     stack.launch()?;
     stack.await_http()?;
     usable(stack)?;
@@ -167,7 +167,7 @@ fn privd(scene: &mut Scene) -> Outcome {
 fn deadline(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
     let sandbox = stack.create(&json!({ "timeout": 1 }))?;
-    stack.kill_privd();
+    stack.kill_privd()?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     stack.launch()?;
     stack.await_http()?;
