@@ -17,6 +17,8 @@ use crate::{Call, Ended, Output, Result, ToolError};
 const MOST_ERRORS: usize = 64 << 10;
 /// How often is looked whether a tool has ended that keeps its pipes open, or that closed them.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long one that was killed may take to end.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `call` and waits for it.
 pub(crate) fn run(call: &Call) -> Result<Output> {
@@ -33,10 +35,9 @@ pub(crate) fn run(call: &Call) -> Result<Output> {
     let mut printed = Printed::of(&mut child, call.most);
     let status = wait(&mut child, &mut printed, until);
     if !matches!(status, Ok(Waited::Ended(_))) {
-        // It is not reaped yet, so this is still its number. A process that cannot be killed is in the kernel's hands:
-        // it is waited for, as everything it holds is.
+        // It is not reaped yet, so this is still its number.
         let _ = child.kill();
-        let _ = child.wait();
+        reap(&mut child);
     }
     let status = match status {
         Ok(Waited::Ended(status)) => status,
@@ -77,6 +78,15 @@ pub(crate) fn run(call: &Call) -> Result<Output> {
             printed.words()
         },
     })
+}
+
+/// Waits for one that was killed. One that is in the kernel's hands and does not end is left behind: whoever ran it may
+/// have others to serve, and learns in any case that it did not do what it was run for.
+fn reap(child: &mut Child) {
+    let until = Instant::now() + GRACE;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn start(call: &Call) -> io::Result<Child> {
