@@ -32,6 +32,8 @@ pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
     }];
     checks.extend(FEATURES.map(|feature| feature.look(ask)));
     checks.extend(MODULES.map(|module| module.look(ask)));
+    checks.push(pipes(ask));
+    checks.push(watches(ask));
     checks.push(filter(ask));
     checks.extend(HOOKS.map(|hook| hook.look(ask)));
     checks.extend(anchors(ask));
@@ -176,6 +178,41 @@ impl Module {
     }
 }
 
+/// The program that sets bounds on bandwidth, which asks the module: it is asked only where that is.
+fn pipes(ask: Ask<'_>) -> Check {
+    let loaded = ask("/sbin/kldstat", &["-q", "-m", "dummynet"]).is_some();
+    let present = !loaded || ask("/sbin/dnctl", &["-n", "pipe", "1", "config"]).is_some();
+    Check {
+        name: "program for bounds on bandwidth",
+        need: Need::Required,
+        present,
+        finding: if present {
+            String::new()
+        } else {
+            "dummynet is loaded and /sbin/dnctl does not run: no sandbox can be made".to_owned()
+        },
+        fix: "install the base system's ipfw (dnctl is part of it); or: kldunload dummynet",
+    }
+}
+
+/// Watches on directories: the agents of all sandboxes are root, which counts as one user.
+fn watches(ask: Ask<'_>) -> Check {
+    const ENOUGH: u32 = 4096;
+    let most = ask("/sbin/sysctl", &["-n", "vfs.inotify.max_user_instances"]);
+    let most = most.and_then(|text| text.trim().parse::<u32>().ok());
+    Check {
+        name: "watches on directories",
+        need: Need::Useful,
+        present: most.is_some_and(|most| most >= ENOUGH),
+        finding: match most {
+            None => "no inotify(2): watchDir is refused before FreeBSD 15.0".to_owned(),
+            Some(most) if most >= ENOUGH => String::new(),
+            Some(most) => format!("at most {most}, for all sandboxes together"),
+        },
+        fix: "sysctl.conf: vfs.inotify.max_user_instances=4096   (now: sysctl vfs.inotify.max_user_instances=4096)",
+    }
+}
+
 fn filter(ask: Ask<'_>) -> Check {
     let status = ask("/sbin/pfctl", &["-s", "info"]);
     let present = status
@@ -305,8 +342,10 @@ mod tests {
                 return changed.1.map(str::to_owned);
             }
             let said = match (program, arguments) {
+                ("/sbin/sysctl", ["-n", "vfs.inotify.max_user_instances"]) => "4096\n",
                 ("/sbin/sysctl", ["-n", _]) => "1\n",
-                ("/sbin/kldstat", ["-q", "-m", _]) => "",
+                ("/sbin/kldstat", ["-q", "-m", _])
+                | ("/sbin/dnctl", ["-n", "pipe", "1", "config"]) => "",
                 ("/sbin/pfctl", ["-s", "info"]) => {
                     "Status: Enabled for 0 days 00:10:00           Debug: Urgent\n"
                 }
@@ -354,6 +393,26 @@ mod tests {
                 "/sbin/kldstat -q -m if_epair",
                 None,
                 "loader.conf: if_epair_load=\"YES\"",
+            ),
+            (
+                "/sbin/dnctl -n pipe 1 config",
+                None,
+                "install the base system's ipfw",
+            ),
+            (
+                "/sbin/kldstat -q -m dummynet",
+                None,
+                "loader.conf: dummynet_load=\"YES\"",
+            ),
+            (
+                "/sbin/sysctl -n vfs.inotify.max_user_instances",
+                Some("256\n"),
+                "sysctl.conf: vfs.inotify.max_user_instances=4096",
+            ),
+            (
+                "/sbin/sysctl -n vfs.inotify.max_user_instances",
+                None,
+                "sysctl.conf: vfs.inotify.max_user_instances=4096",
             ),
             (
                 "/sbin/pfctl -s info",
