@@ -50,10 +50,7 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
                 tokio::spawn(async move {
                     while let Some((event, fds)) = events.recv().await {
                         warder_ipc::discard(fds);
-                        let gateway_net::Event::Sealed { sandbox } = event;
-                        if let Some(sandbox) = gateway.registry.get_any(&sandbox) {
-                            tokio::spawn(super::network::sealed(Arc::clone(&gateway), sandbox));
-                        }
+                        net(&gateway, event);
                     }
                     gateway.peers.net_ended(number);
                 });
@@ -83,6 +80,21 @@ fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
         }
         (Event::PluginChannel { .. }, Some(_)) => {}
         (event, _) => eprintln!("gatewayd: event with a wrong number of descriptors: {event:?}"),
+    }
+}
+
+/// What netd tells.
+fn net(gateway: &Arc<Gateway>, event: gateway_net::Event) {
+    use gateway_net::Event;
+    let own = Arc::clone(gateway);
+    match event {
+        Event::Sealed { sandbox } => {
+            if let Some(sandbox) = gateway.registry.get_any(&sandbox) {
+                tokio::spawn(super::network::sealed(own, sandbox));
+            }
+        }
+        Event::Shut { fault } => drop(tokio::spawn(super::network::all_closed(own, Some(fault)))),
+        Event::Opened => drop(tokio::spawn(super::network::all_closed(own, None))),
     }
 }
 

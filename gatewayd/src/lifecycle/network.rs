@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use warder_wire::FaultCode;
+use warder_wire::{Fault, FaultCode};
 
 use super::{save, settled, to_its_end};
 use crate::auth::Caller;
@@ -278,6 +278,25 @@ pub(crate) async fn check_all(gateway: Arc<Gateway>) {
 /// it is.
 pub(crate) async fn sealed(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
     recheck(&gateway, sandbox).await;
+}
+
+/// netd has closed all sandboxes, as the host's packet filter does not hold, or opened them again: both are told, and
+/// what is in force is asked for.
+pub(crate) async fn all_closed(gateway: Arc<Gateway>, why: Option<Fault>) {
+    let (what, note) = match &why {
+        Some(fault) => ("network.closed", fault.to_string()),
+        None => ("network.opened", String::new()),
+    };
+    gateway.registry.audit("netd", what, "", note);
+    for sandbox in gateway.registry.everything() {
+        if sandbox.now().phase == Phase::Running {
+            let data = json!({ "network_closed": why.is_some() });
+            gateway
+                .events
+                .write(EventKind::Updated, &sandbox.record(), data);
+        }
+    }
+    check_all(gateway).await;
 }
 
 /// Sees to it that netd holds what is wanted for a sandbox. False: there is no netd; the next one is asked about all.

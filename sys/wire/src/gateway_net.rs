@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Policy, SandboxId};
+use crate::{Fault, Policy, SandboxId};
 
 /// What the gateway may ask of netd.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -56,4 +56,12 @@ pub enum Event {
         /// The sandbox.
         sandbox: SandboxId,
     },
+    /// The host's packet filter does not judge what sandboxes send any more, so everything is closed to all of them, and
+    /// changes are refused, until it does.
+    Shut {
+        /// What it lacks, and what to do.
+        fault: Fault,
+    },
+    /// It does again, with the policies of before; flows of before have ended.
+    Opened,
 }
