@@ -80,6 +80,8 @@ pub enum Record {
         /// The slot's counter.
         counter: Option<u32>,
     },
+    /// All ports are down, as the packet filter is not what it should be, and these would be if it were; none: it is again.
+    Shut(Option<Vec<SandboxId>>),
 }
 
 /// What identifies a slot in the kernel.
@@ -129,6 +131,8 @@ pub struct Replay {
     pub releasing: BTreeMap<u32, (SandboxId, SlotRecord)>,
     /// Counters below this may have been used.
     pub counters: u32,
+    /// Which ports would be down if not all were, which they are unless it is none.
+    pub shut: Option<Vec<SandboxId>>,
 }
 
 impl Replay {
@@ -137,6 +141,7 @@ impl Replay {
         match record {
             Record::Boot(_) => *self = Self::default(),
             Record::Counters(n) => self.counters = self.counters.max(n),
+            Record::Shut(sealed) => self.shut = sealed,
             Record::Policy {
                 sandbox,
                 generation,
@@ -186,6 +191,7 @@ impl Replay {
     #[must_use]
     pub fn records(&self, boot: &str) -> Vec<Record> {
         let mut all = vec![begin(boot), Record::Counters(self.counters)];
+        all.extend(self.shut.clone().map(|sealed| Record::Shut(Some(sealed))));
         for (sandbox, slot) in self.releasing.values() {
             let (sandbox, slot) = (sandbox.clone(), *slot);
             all.push(Record::Take {
@@ -453,6 +459,8 @@ mod tests {
                 .prop_map(|sandbox| Record::Release { sandbox }),
             (sandbox, any::<Option<u32>>())
                 .prop_map(|(sandbox, counter)| Record::Released { sandbox, counter }),
+            proptest::option::of(proptest::collection::vec(0_u8..4, 0..3))
+                .prop_map(|ids| Record::Shut(ids.map(|ids| ids.into_iter().map(id).collect()))),
         ]
     }
 

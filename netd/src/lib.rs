@@ -18,4 +18,5 @@ pub mod reconcile;
 pub mod serve;
 pub mod slots;
 pub mod table;
+pub mod watch;
 pub mod worker;

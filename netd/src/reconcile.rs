@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use warder_desired::{Change, Ground, IfName};
+use warder_desired::{Change, Ground, IfName, Sandbox};
 use warder_filter::{Filter, FilterError, LISTEN_TCP, LISTEN_UDP};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, Uplink};
@@ -19,7 +19,7 @@ use warder_links::{
     port_name, raise_descriptor_limit,
 };
 use warder_wire::start::{NetStart, Ready, Role, Start};
-use warder_wire::{InstanceTag, Message, SandboxId, priv_net};
+use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
 
 use crate::daemon::{Daemon, Kernel};
 use crate::ledger::{Ledger, Record, Replay, SlotRecord};
@@ -27,6 +27,7 @@ use crate::log;
 use crate::policy::{self, Book, Entry, Place};
 use crate::slots::Pool;
 use crate::table::Phase;
+use crate::watch::Watch;
 use crate::worker::{Job, start_ender, start_maker, system};
 
 /// How long a predecessor may take to die.
@@ -49,7 +50,7 @@ pub enum StartError {
     Rules(#[from] FilterError),
     /// Its workers.
     #[error("worker: {0}")]
-    Worker(#[source] warder_wire::Fault),
+    Worker(#[source] Fault),
 }
 
 /// Makes or takes over everything, and confines the process. Returns the words for [`warder_wire::start::Ready`].
@@ -87,15 +88,30 @@ pub fn start(
         host_end: name(&uplink.host_name)?,
         address: uplink.router,
     };
-    let mut filter = Filter::open(ground.clone(), router.network())?;
-    filter.prepare()?;
-    if let Some(lacks) = filter.lacks() {
-        log::line(lacks);
-    }
     let found = router.ports()?;
-    recognise_seals(tag, &mut book, &found);
-    let block = config.block;
-    filter.apply(Change::All(&policy::desired(&book, Place { tag, block })))?;
+    recognise_seals(tag, &mut book, &found, replay.shut.as_deref());
+    let place = Place {
+        tag,
+        block: config.block,
+    };
+    let sandboxes = policy::desired(&book, place);
+    let (filter, why) = match open_filter(&ground, &router, &sandboxes, !found.is_empty()) {
+        Ok(opened) => opened,
+        Err(error) => {
+            // Nobody else will see to the sandboxes that run.
+            close(&mut router, &found);
+            return Err(error.into());
+        }
+    };
+    let shut = replay.shut.as_ref().map(|_| {
+        let text = "the packet filter was not what it should be when the netd of before ended";
+        Fault::new(FaultCode::Unavailable, text)
+    });
+    let why = why.map(|e| Fault::new(e.code(), e)).or(shut);
+    if let Some(why) = &why {
+        close(&mut router, &found);
+        log::audit(format_args!("all sandboxes are closed: {why}"));
+    }
     router.settle()?;
     router.claim_forwarding(&site)?;
     let listeners = listen(&router, filter.log())?;
@@ -132,9 +148,11 @@ pub fn start(
         maker,
         ender,
     };
+    let watch = Watch::new(why);
     let mut daemon = Daemon::new(
-        tag, config, uplink, privd, kernel, ledger, book, pool, found,
+        tag, config, uplink, privd, kernel, ledger, book, pool, found, watch,
     );
+    daemon.note_shut();
     for (sandbox, slot) in leftovers {
         daemon.pool.cool();
         daemon.end_released(sandbox, slot);
@@ -195,9 +213,48 @@ fn listen(router: &Router, log: u16) -> Result<Listeners, LinksError> {
     }
 }
 
-/// A port that is down was sealed by a netd of before; nobody else takes one down.
-fn recognise_seals(tag: InstanceTag, book: &mut Book, found: &[RouterLink]) {
-    for entry in book.values_mut() {
+/// The rules as they should be, and why they do not hold all the same, if they do not.
+fn open_filter(
+    ground: &Ground,
+    router: &Router,
+    sandboxes: &[Sandbox],
+    anything: bool,
+) -> Result<(Filter, Option<FilterError>), FilterError> {
+    let mut filter = Filter::open(ground.clone(), router.network())?;
+    let why = match filter.prepare() {
+        // A host on which nothing runs is made ready first.
+        Err(error) if !anything => return Err(error),
+        prepared => prepared.err(),
+    };
+    if let Some(lacks) = filter.lacks() {
+        log::line(lacks);
+    }
+    filter.apply(Change::All(sandboxes))?;
+    Ok((filter, why))
+}
+
+/// Takes every port down that can be.
+fn close(router: &mut Router, found: &[RouterLink]) {
+    for link in found {
+        if let Err(error) = router.seal(&link.name) {
+            log::line(format_args!("{}: {error}", link.name));
+        }
+    }
+}
+
+/// A port that is down was sealed by a netd of before; nobody else takes one down. If that had all of them down, it
+/// wrote which were down for themselves: `shut`.
+fn recognise_seals(
+    tag: InstanceTag,
+    book: &mut Book,
+    found: &[RouterLink],
+    shut: Option<&[SandboxId]>,
+) {
+    for (sandbox, entry) in book {
+        if let Some(sealed) = shut {
+            entry.sealed = sealed.contains(sandbox);
+            continue;
+        }
         let own = entry.slot.map(|slot| port_name(tag, slot.counter));
         entry.sealed = found
             .iter()

@@ -47,6 +47,13 @@ pub enum Job {
         /// Which of them.
         forbid: Forbid,
     },
+    /// End all flows of all slots.
+    EndAll {
+        /// Number of the job.
+        job: u64,
+    },
+    /// Look closely whether the packet filter is what it should be.
+    Inspect,
     /// Which of these counters' ports are still there?
     Look {
         /// At most [`MAX_LOOK`].
@@ -97,6 +104,18 @@ pub enum Done {
         /// Whether.
         result: Result<(), Fault>,
     },
+    /// All flows are gone.
+    EndedAll {
+        /// Number of the job.
+        job: u64,
+        /// Whether.
+        result: Result<(), Fault>,
+    },
+    /// The packet filter was looked at.
+    Inspected {
+        /// Whether it is what it should be.
+        result: Result<(), Fault>,
+    },
     /// Ports that are gone, of those asked for.
     Gone {
         /// Their counters.
@@ -137,6 +156,14 @@ pub fn start_ender(router: &Router, ground: &Ground) -> Result<Worker, Fault> {
             Job::End { job, slot, forbid } => {
                 let result = end(&mut filter, ground, &slot, &forbid);
                 Some((Done::Ended { job, result }, Vec::new()))
+            }
+            Job::EndAll { job } => {
+                let result = filter.end_instance().map_err(|e| Fault::new(e.code(), e));
+                Some((Done::EndedAll { job, result }, Vec::new()))
+            }
+            Job::Inspect => {
+                let result = filter.inspect().map_err(|e| Fault::new(e.code(), e));
+                Some((Done::Inspected { result }, Vec::new()))
             }
             Job::Look { mut counters } => {
                 // A port that cannot be looked up is taken for one that is there.
@@ -234,7 +261,7 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
             let result = maker.remove(&port).map_err(|e| fault(&e));
             Some((Done::Removed { port, result }, Vec::new()))
         }
-        Job::End { .. } | Job::Look { .. } => None,
+        Job::End { .. } | Job::EndAll { .. } | Job::Inspect | Job::Look { .. } => None,
     }
 }
 

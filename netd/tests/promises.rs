@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::{
-    DENIED, ECHO, HEARD, HOST, HOST_TOO, Instance, OPEN, SERVER, asks, dial, echoes, id, inside,
-    on_a_host, pings, run, run_inside,
+    DENIED, ECHO, HEARD, HOST, HOST_TOO, Instance, OPEN, PATIENCE, SERVER, asks, dial, echoes, id,
+    inside, on_a_host, pings, run, run_inside,
 };
 use warder_wire::FaultCode;
 use warder_wire::Policy;
@@ -142,6 +142,52 @@ fn sandboxes_do_not_reach_the_host_by_any_address() {
             dial(&instance.router(), host, ECHO).is_err(),
             "not even the router reaches the host"
         );
+    });
+}
+
+#[test]
+fn rules_that_somebody_flushed_are_there_again() {
+    on_a_host("rules_that_somebody_flushed_are_there_again", |_| {
+        let instance = Instance::new(1, 8, 2);
+        let mut netd = instance.start();
+        let (_, ns) = netd.reconciled().sandbox(1, OPEN);
+        let table = format!("inet warder_{}", instance.tag);
+        let listed = || run(&format!("nft list table {table} 2>/dev/null || true"));
+        let whole = listed();
+        assert!(whole.contains("masquerade"), "{whole}");
+        // As an administrator does who loads his own, or a part of them, or switches them off.
+        for harm in [
+            "nft flush ruleset".to_owned(),
+            format!("nft flush table {table}"),
+            format!("nft flush chain {table} input"),
+            format!("nft add rule {table} input accept"),
+            format!("nft 'add table {table} {{ flags dormant; }}'"),
+        ] {
+            run(&harm);
+            assert!(listed() != whole, "{harm}");
+            let end = Instant::now() + PATIENCE;
+            while listed() != whole {
+                assert!(Instant::now() < end, "{harm}: {}", listed());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let heard = HEARD.load(Ordering::SeqCst);
+            dial(&ns, HOST, ECHO).expect_err("the host");
+            assert_eq!(
+                HEARD.load(Ordering::SeqCst),
+                heard,
+                "the host hears nothing"
+            );
+            assert!(dial(&ns, SERVER, ECHO).is_ok(), "{harm}");
+        }
+        // No slot is given without them, however soon it is asked for.
+        run("nft flush ruleset");
+        let (_, ns) = netd.sandbox(2, OPEN);
+        assert_eq!(listed(), whole);
+        dial(&ns, HOST, ECHO).expect_err("the host");
+        // Those of others are theirs.
+        run("nft add table ip theirs");
+        assert_eq!(listed(), whole);
+        assert!(run("nft list tables").contains("theirs"));
     });
 }
 

@@ -1,5 +1,6 @@
 //! The packet filter as netd has it, the same on every system: what is desired in, rules in force.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
@@ -8,7 +9,7 @@ use warder_wire::FaultCode;
 
 pub use crate::NftError as FilterError;
 use crate::flow::{ASKED, DIALLED, FORWARDED, INTERCEPTED};
-use crate::model::Transaction;
+use crate::model::{Step, Table, Transaction};
 pub use crate::render::{LISTEN_TCP, LISTEN_UDP};
 use crate::{Session, render};
 
@@ -26,6 +27,9 @@ pub enum Purpose {
 pub struct Filter {
     ground: Ground,
     session: Session,
+    host: Session,
+    /// The generation of the host's rules, and what there was of the instance's, when they were last found right.
+    seen: Option<(u32, BTreeSet<Vec<u8>>)>,
 }
 
 impl Filter {
@@ -34,8 +38,12 @@ impl Filter {
     /// # Errors
     /// [`FilterError`].
     pub fn open(ground: Ground, ns: BorrowedFd<'_>) -> Result<Self, FilterError> {
-        let session = Session::open_in(ns)?;
-        Ok(Self { ground, session })
+        Ok(Self {
+            ground,
+            session: Session::open_in(ns)?,
+            host: Session::open()?,
+            seen: None,
+        })
     }
 
     /// By what the rules know a socket of the sandbox `mark`: the mark of its packets.
@@ -70,7 +78,53 @@ impl Filter {
             address,
             ..
         } = &self.ground;
-        Session::open()?.apply(&render::host(*tag, host_end, *address))
+        let whole = render::host(*tag, host_end, *address);
+        self.host.apply(&whole)?;
+        let generation = self.host.generation()?;
+        let told = self.host.told(Table(*tag))?;
+        let listed = |step: &&Step| matches!(step, Step::Chain(_) | Step::Rule(..));
+        let all = 1 + whole.steps.iter().filter(listed).count();
+        // Somebody else may have been at it meanwhile: then it is looked at again.
+        self.seen = (told.len() == all).then_some((generation, told));
+        Ok(())
+    }
+
+    /// Looks whether the instance's rules in the host's own namespace are still as they were made: somebody may have
+    /// flushed all there were. Then they are made anew, which judges every packet, those of flows too, from that moment
+    /// on; the rules that tell sandboxes apart are in the router's namespace. What is to be logged, if anything.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn look(&mut self) -> Result<Option<&'static str>, FilterError> {
+        let generation = self.host.generation()?;
+        let told = match &self.seen {
+            Some((last, _)) if *last == generation => return Ok(None),
+            Some((_, told)) => told,
+            None => &BTreeSet::new(),
+        };
+        let now = self.host.told(Table(self.ground.tag))?;
+        if !now.is_empty() && now == *told {
+            self.seen = Some((generation, now));
+            return Ok(None);
+        }
+        self.seen = None;
+        self.prepare()?;
+        Ok(Some(
+            "somebody changed the host's rules for Warder; they are as they were again",
+        ))
+    }
+
+    /// What was found whole is to be made anew by the next look.
+    pub fn doubt(&mut self) {
+        self.seen = None;
+    }
+
+    /// Looks more closely, which nothing asks for here.
+    ///
+    /// # Errors
+    /// None.
+    pub fn inspect(&mut self) -> Result<(), FilterError> {
+        Ok(())
     }
 
     /// Opens it again, should it be confused.
@@ -79,6 +133,7 @@ impl Filter {
     /// [`FilterError`].
     pub fn reopen(&mut self, ns: BorrowedFd<'_>) -> Result<(), FilterError> {
         self.session = Session::open_in(ns)?;
+        self.host = Session::open()?;
         Ok(())
     }
 
@@ -130,12 +185,20 @@ impl Filter {
         self.session.drop_flows(port.mark)
     }
 
+    /// Ends all flows of the instance's sandboxes.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn end_instance(&mut self) -> Result<(), FilterError> {
+        self.session.drop_all()
+    }
+
     /// Removes what [`Self::prepare`] made. The other rules go with their namespace.
     ///
     /// # Errors
     /// [`FilterError`].
-    pub fn remove(self) -> Result<(), FilterError> {
-        Session::open()?.apply(&render::gone(self.ground.tag))
+    pub fn remove(mut self) -> Result<(), FilterError> {
+        self.host.apply(&render::gone(self.ground.tag))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Where there is no nftables.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 use crate::NftError;
 use crate::flow::Flow;
-use crate::model::Transaction;
+use crate::model::{Table, Transaction};
 
 /// A way to the packet filter of one network namespace.
 #[derive(Debug)]
@@ -49,6 +50,30 @@ impl Session {
     /// [`NftError::Unsupported`].
     pub fn drop_flows(&mut self, _mark: u32) -> Result<(), NftError> {
         Err(NftError::Unsupported("connection tracking"))
+    }
+
+    /// Deletes all flows of the namespace.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn drop_all(&mut self) -> Result<(), NftError> {
+        Err(NftError::Unsupported("connection tracking"))
+    }
+
+    /// What rises with every change.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn generation(&mut self) -> Result<u32, NftError> {
+        Err(NftError::Unsupported("nftables"))
+    }
+
+    /// A table as the kernel tells it.
+    ///
+    /// # Errors
+    /// [`NftError::Unsupported`].
+    pub fn told(&mut self, _table: Table) -> Result<BTreeSet<Vec<u8>>, NftError> {
+        Err(NftError::Unsupported("nftables"))
     }
 
     /// How many flows carry `mark`.

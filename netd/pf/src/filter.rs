@@ -1,31 +1,45 @@
 //! The packet filter as netd has it, the same on every system: what is desired in, rules in force.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Bound;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use warder_desired::{Change, Class, Ground, Payload, Port, Ranges, Sandbox};
-use warder_freebsd::net::{Generic, GenericError};
+use warder_freebsd::net::{Generic, GenericError, PfTables};
 use warder_freebsd::sys::kld;
 use warder_netlink::Message;
 use warder_tool::{Call, Host, Run, ToolError};
 use warder_wire::FaultCode;
 
 use crate::plan::{self, Load};
+use crate::pulse::{self, Beat, KINDS, Print, Pulse, Rules};
 use crate::states::{self, State};
 use crate::{PfError, Site, host};
 
 pub use crate::{LISTEN_TCP, LISTEN_UDP};
 
+/// How long pfctl(8) or dnctl(8) may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Looks before giving up; a packet already past the rules can make a state behind the first.
 const ROUNDS: u32 = 8;
 /// `PFNL_FAMILY_NAME`, `PFNL_CMD_GETSTATES`, `PFNL_CMD_KILLSTATES`, `PF_CS_CMP_ID`, `PF_CS_CMP_CREATORID`
 /// (netpfil/pf/pf_nl.h).
 const FAMILY: &str = "pfctl";
 const GET_STATES: u8 = 1;
+/// `PFNL_CMD_GETRULES` with `PF_GR_ANCHOR` and `PF_GR_ACTION`, `PFNL_CMD_GET_STATUS`.
+const GET_RULES: u8 = 6;
+const ANCHOR: u16 = 1;
+const ACTION: u16 = 2;
+const GET_STATUS: u8 = 11;
 const KILL_STATES: u8 = 9;
 const KILL_ID: u16 = 1;
 const KILL_CREATOR: u16 = 2;
+
+/// Sandboxes' anchors that are held against what was loaded in one look, so that a look takes no longer for many.
+const GLANCE: usize = 32;
 
 /// Why rules are not in force, or flows are not gone.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +63,14 @@ pub enum FilterError {
         "/etc/pf.conf has `set skip on {0}`, by which sandboxes would pass unfiltered: remove it; then `service pf reload`"
     )]
     Skipped(String),
+    /// The host's rules call the instance's now, and for a moment may not have.
+    #[error(
+        "somebody switched pf off and on, or loaded its rules more than once; for a moment nothing may have been filtered"
+    )]
+    Touched,
+    /// Somebody else changed the instance's own rules.
+    #[error("somebody changed the rules of Warder's in pf, those of anchor {0}")]
+    Flushed(String),
     /// The sandbox has no place in the rules.
     #[error(transparent)]
     Place(#[from] PfError),
@@ -74,6 +96,9 @@ impl FilterError {
             Self::NotLoaded | Self::Off | Self::Hooks(_) | Self::Before(_) | Self::Skipped(_) => {
                 FaultCode::Unsupported
             }
+            Self::Touched | Self::Flushed(_) => FaultCode::Unavailable,
+            // Whether it took place nobody knows.
+            Self::Tool(ToolError::TimedOut { .. }) => FaultCode::TimedOut,
             Self::Place(_) => FaultCode::Exhausted,
             Self::Tool(_) | Self::Kernel(_) | Self::Unreadable | Self::StatesLeft(_) => {
                 FaultCode::System
@@ -98,6 +123,14 @@ pub struct Filter {
     closed: Ranges,
     slots: u32,
     states: Generic,
+    tables: Option<PfTables>,
+    /// pf as it was when the host's rules were found whole.
+    seen: Option<Pulse>,
+    /// Every anchor as it was loaded, and the last one that was looked at.
+    loaded: BTreeMap<String, Print>,
+    turn: String,
+    /// What times are counted from.
+    begun: Instant,
 }
 
 impl Filter {
@@ -114,6 +147,11 @@ impl Filter {
             slots: ground.slots,
             closed: ground.closed,
             states: Generic::open(FAMILY)?,
+            tables: PfTables::open().ok(),
+            seen: None,
+            loaded: BTreeMap::new(),
+            turn: String::new(),
+            begun: Instant::now(),
         })
     }
 
@@ -140,8 +178,21 @@ impl Filter {
     /// Looks whether the host's own rules call the instance's, and makes room for them.
     ///
     /// # Errors
-    /// [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`], [`FilterError::Skipped`].
+    /// Those of [`Self::inspect`].
     pub fn prepare(&mut self) -> Result<(), FilterError> {
+        let now = self.pulse()?;
+        self.inspect()?;
+        let limits = run(&plan::list_limits())?;
+        all(plan::limits(&limits, self.slots))?;
+        self.seen = now;
+        Ok(())
+    }
+
+    /// Looks whether pf judges packets and the host's own rules call the instance's, by some programs.
+    ///
+    /// # Errors
+    /// [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`], [`FilterError::Skipped`].
+    pub fn inspect(&mut self) -> Result<(), FilterError> {
         if !host::enabled(&run(&host::info())?) {
             return Err(FilterError::Off);
         }
@@ -164,11 +215,128 @@ impl Filter {
             .into_iter()
             .chain([group.as_str(), "warder"])
             .collect();
-        if let Some(name) = host::skipped(&interfaces, &own) {
-            return Err(FilterError::Skipped(name.to_owned()));
+        match host::skipped(&interfaces, &own) {
+            Some(name) => Err(FilterError::Skipped(name.to_owned())),
+            None => Ok(()),
         }
-        let limits = run(&plan::list_limits())?;
-        all(plan::limits(&limits, self.slots))
+    }
+
+    /// Looks whether everything is still as it was left: a handful of questions to the kernel, and [`Self::inspect`] when
+    /// somebody has loaded rules since. What is to be logged, if anything.
+    ///
+    /// # Errors
+    /// Those of [`Self::inspect`]; [`FilterError::Touched`] and [`FilterError::Flushed`] once, after which all is to be
+    /// loaded anew.
+    pub fn look(&mut self) -> Result<Option<&'static str>, FilterError> {
+        let now = self.pulse()?;
+        if now.is_some_and(|now| !now.running) {
+            self.seen = None;
+            return Err(FilterError::Off);
+        }
+        let beat = now.zip(self.seen).map(|(now, seen)| now.since(&seen));
+        if beat != Some(Beat::Same) {
+            self.seen = None;
+            self.inspect()?;
+            // What changed while it was inspected is seen the next time.
+            self.seen = now;
+            if beat == Some(Beat::Holed) {
+                return Err(FilterError::Touched);
+            }
+        }
+        match self.changed()? {
+            Some(anchor) => {
+                self.loaded.clear();
+                Err(FilterError::Flushed(anchor))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What was found whole is to be inspected again by the next look.
+    pub fn doubt(&mut self) {
+        self.seen = None;
+    }
+
+    /// pf now; `None` where the kernel cannot be asked so.
+    fn pulse(&mut self) -> Result<Option<Pulse>, FilterError> {
+        let mut status = None;
+        let asked = self.states.ask(
+            GET_STATUS,
+            |m| m,
+            |payload| status = pulse::status(payload).or(status),
+        );
+        let Some((running, since)) = known(asked)?.and(status) else {
+            return Ok(None);
+        };
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let set = seconds(wall.unwrap_or_default()) - seconds(self.begun.elapsed());
+        let mut main = [Rules::default(); KINDS.len()];
+        for (rules, kind) in main.iter_mut().zip(KINDS) {
+            match self.rules("", kind)? {
+                Some(found) => *rules = found,
+                None => return Ok(None),
+            }
+        }
+        let since = i64::from(since) - set;
+        Ok(Some(Pulse {
+            running,
+            since,
+            main,
+        }))
+    }
+
+    fn rules(&mut self, anchor: &str, kind: u8) -> Result<Option<Rules>, FilterError> {
+        let mut rules = None;
+        let which = |m: Message| m.text(ANCHOR, anchor).bytes(ACTION, &[kind]);
+        let asked = self.states.ask(GET_RULES, which, |payload| {
+            rules = pulse::rules(payload).or(rules);
+        });
+        Ok(known(asked)?.and(rules))
+    }
+
+    fn print(&mut self, anchor: &str) -> Result<Print, FilterError> {
+        Ok(Print {
+            rules: self.rules(anchor, KINDS[0])?.unwrap_or_default(),
+            redirections: self.rules(anchor, KINDS[2])?.unwrap_or_default(),
+            networks: self.tables.as_ref().and_then(|t| t.networks(anchor).ok()),
+        })
+    }
+
+    /// An anchor that somebody else changed: the instance's own, or one of the next few sandboxes'.
+    fn changed(&mut self) -> Result<Option<String>, FilterError> {
+        let own = self.site.anchor();
+        let from = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
+        let next = |(anchor, print): (&String, &Print)| (anchor.clone(), *print);
+        let mut few: Vec<_> = self.loaded.range(from).take(GLANCE).map(next).collect();
+        self.turn = if few.len() < GLANCE {
+            String::new()
+        } else {
+            few.last().map(|(a, _)| a.clone()).unwrap_or_default()
+        };
+        few.extend(self.loaded.get_key_value(&own).map(next));
+        for (anchor, print) in few {
+            if self.print(&anchor)? != print {
+                return Ok(Some(anchor));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Loads an anchor, and remembers how it was left.
+    fn put(&mut self, load: Load) -> Result<(), FilterError> {
+        let anchor = load.anchor.clone();
+        self.loaded.remove(&anchor);
+        run(&load.call())?;
+        let print = self.print(&anchor)?;
+        self.loaded.insert(anchor, print);
+        Ok(())
+    }
+
+    /// Empties an anchor, which then is gone.
+    fn empty(&mut self, anchor: String) -> Result<(), FilterError> {
+        self.loaded.remove(&anchor);
+        run(&Load::nothing(anchor).call()).map(drop)
     }
 
     /// Opens it again, should it be confused.
@@ -191,31 +359,32 @@ impl Filter {
             Change::Replace { new, old } => self.load(new, new.bounds != old.bounds),
             Change::Remove(sandbox) => {
                 let anchor = self.site.anchor_of(&sandbox.port)?;
-                run(&Load::nothing(anchor).call())?;
+                self.empty(anchor)?;
                 all(plan::no_pipes(&self.site, &sandbox.port)?)
             }
         }
     }
 
-    fn load(&self, sandbox: &Sandbox, bounds: bool) -> Result<(), FilterError> {
+    fn load(&mut self, sandbox: &Sandbox, bounds: bool) -> Result<(), FilterError> {
         let load = self.site.sandbox(&self.closed, sandbox)?;
         if bounds {
             all(plan::pipes(&self.site, sandbox)?)?;
         }
-        run(&load.call()).map(drop)
+        self.put(load)
     }
 
     /// The instance's rules, those of `sandboxes`, and none of others.
-    fn reset(&self, sandboxes: &[Sandbox]) -> Result<(), FilterError> {
+    fn reset(&mut self, sandboxes: &[Sandbox]) -> Result<(), FilterError> {
         let mut wanted = Vec::new();
         for sandbox in sandboxes {
             wanted.push(self.site.anchor_of(&sandbox.port)?);
         }
-        run(&self.site.instance(&self.closed).call())?;
+        self.loaded.clear();
+        self.put(self.site.instance(&self.closed))?;
         let listing = run(&plan::anchors(&self.site))?;
         for anchor in plan::sandbox_anchors(&self.site, &listing) {
             if !wanted.contains(&anchor) {
-                run(&Load::nothing(anchor).call())?;
+                self.empty(anchor)?;
             }
         }
         sandboxes
@@ -284,7 +453,11 @@ impl Filter {
         Ok(self.states.ask(KILL_STATES, this, |_| ())?)
     }
 
-    fn end_instance(&mut self) -> Result<(), FilterError> {
+    /// Ends all states of the instance's sandboxes.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn end_instance(&mut self) -> Result<(), FilterError> {
         let mut left = 0;
         for _ in 0..ROUNDS {
             let states = self.list()?;
@@ -338,8 +511,19 @@ impl Filter {
     }
 }
 
+/// What the kernel answered, unless it does not know the question, or what was asked about.
+fn known(asked: Result<(), GenericError>) -> Result<Option<()>, FilterError> {
+    match asked {
+        Ok(()) => Ok(Some(())),
+        Err(GenericError::Refused(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// netd's loop waits for what is run here: one that takes so long does it no more.
 fn run(call: &Call) -> Result<String, FilterError> {
-    Ok(Host.run(call)?.text().to_string())
+    let call = call.clone().within(PATIENCE);
+    Ok(Host.run(&call)?.text().to_string())
 }
 
 fn all(calls: impl IntoIterator<Item = Call>) -> Result<(), FilterError> {

@@ -42,6 +42,7 @@ pub mod filter;
 pub mod host;
 mod networks;
 pub mod plan;
+pub mod pulse;
 mod render;
 pub mod states;
 

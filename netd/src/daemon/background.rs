@@ -63,6 +63,7 @@ impl Daemon {
     /// What is due by the clock.
     pub(crate) fn tick(&mut self) {
         let now = Instant::now();
+        self.watch_tick(now);
         if self.look_at.is_some_and(|at| at <= now) {
             self.look();
         }
@@ -82,10 +83,17 @@ impl Daemon {
             .pool
             .is_waited_for()
             .then(|| Instant::now() + LOOK_EVERY);
-        let first = [self.retry_at, self.look_at, hope, self.egress_deadline()]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let watch = Some(self.watch.next());
+        let first = [
+            self.retry_at,
+            self.look_at,
+            hope,
+            self.egress_deadline(),
+            watch,
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
 
@@ -114,9 +122,7 @@ impl Daemon {
             .map(|d| d.slot.counter)
             .take(MAX_LOOK)
             .collect();
-        if let Some(kernel) = &mut self.kernel {
-            must_send(&mut kernel.ender.channel, &Job::Look { counters });
-        }
+        self.order(&Job::Look { counters });
     }
 
     fn gone(&mut self, counters: &[u32]) {
@@ -142,6 +148,13 @@ impl Daemon {
     pub(crate) fn send_maker(&mut self, job: &Job) {
         if let Some(kernel) = &mut self.kernel {
             must_send(&mut kernel.maker.channel, job);
+        }
+    }
+
+    /// Sends the other worker a job.
+    pub(super) fn order(&mut self, job: &Job) {
+        if let Some(kernel) = &mut self.kernel {
+            must_send(&mut kernel.ender.channel, job);
         }
     }
 
@@ -202,6 +215,8 @@ impl Daemon {
                 self.send_ends();
             }
             Done::Gone { counters } => self.gone(&counters),
+            Done::EndedAll { job, result } => self.ended(job, result),
+            Done::Inspected { result } => self.inspected(result),
         }
     }
 
@@ -236,6 +251,7 @@ impl Daemon {
                 });
                 self.look();
             }
+            Some(Pending::Mend(round)) => self.mended(round, result),
             None => {}
         }
     }

@@ -209,7 +209,10 @@ impl Daemon {
             sandbox,
             address,
             generation: entry.standing.generation,
-            policy: entry.effective(),
+            policy: Policy {
+                airgap: entry.airgap() || self.watch.shut().is_some(),
+                ..entry.effective()
+            },
             flows: entry.bounds.flows,
         }
     }
@@ -298,6 +301,9 @@ impl Daemon {
         if generation != entry.standing.generation {
             let detail = format!("generation {} is in force", entry.standing.generation);
             return Err(Fault::new(FaultCode::Conflict, detail));
+        }
+        if let Some(fault) = self.watch.shut() {
+            return Err(fault.clone());
         }
         if entry.airgap() || !allows(self, &entry.standing.policy) {
             return Err(Fault::new(FaultCode::Refused, "not allowed to the sandbox"));

@@ -44,6 +44,11 @@ impl Daemon {
             Some(entry) if entry.live => {}
             _ => return self.answer_privd(seq, Err(no_lease(&sandbox))),
         }
+        // No slot without rules that hold.
+        self.glance();
+        if let Some(fault) = self.watch.shut().cloned() {
+            return self.answer_privd(seq, Err(fault));
+        }
         if self.held.contains_key(&sandbox) {
             return self.give(seq, &sandbox);
         }

@@ -4,6 +4,7 @@ mod background;
 mod egress;
 mod leases;
 mod policies;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ use crate::log;
 use crate::policy::{self, Book, Place};
 use crate::slots::Pool;
 use crate::table::{Budget, Phase};
+use crate::watch::Watch;
 use crate::worker::{Job, Worker};
 
 /// The kernel side; gone after a purge.
@@ -59,6 +61,8 @@ enum Pending {
         sandbox: SandboxId,
         slot: SlotRecord,
     },
+    /// All rules are anew, and all flows end.
+    Mend(u64),
 }
 
 /// A released slot whose port is still there: the last cell's sockets keep the namespace until they end.
@@ -85,6 +89,8 @@ pub struct Daemon {
     pub(crate) book: Book,
     /// Whether the rules are not those of the book, because a transaction failed.
     astray: bool,
+    /// Whether the kernel's packet filter is what it should be.
+    watch: Watch,
     /// Ranges that no policy opens.
     pub(crate) closed: Ranges,
     pub(crate) pool: Pool,
@@ -125,6 +131,7 @@ impl Daemon {
         book: Book,
         pool: Pool,
         found: Vec<RouterLink>,
+        watch: Watch,
     ) -> Self {
         let counters = pool.counter();
         let closed = warder_desired::closed(&config.never);
@@ -140,6 +147,7 @@ impl Daemon {
             ledger: Some(ledger),
             book,
             astray: false,
+            watch,
             closed,
             pool,
             held: BTreeMap::new(),
@@ -211,6 +219,11 @@ impl Daemon {
         if !self.astray {
             match self.apply(change) {
                 Ok(()) => return Ok(()),
+                // Nobody knows what is in force, and once more would take as long again.
+                Err(fault) if fault.code == FaultCode::TimedOut => {
+                    self.astray = true;
+                    return Err(fault);
+                }
                 Err(fault) => log::line(format_args!("{fault}; all rules anew")),
             }
         }
@@ -230,6 +243,9 @@ impl Daemon {
         let Err(first) = kernel.filter.apply(change) else {
             return Ok(());
         };
+        if first.code() == FaultCode::TimedOut {
+            return Err(rules(&first));
+        }
         log::line(format_args!("rules: {first}; once more"));
         let reopened = kernel.filter.reopen(kernel.router.network());
         reopened.map_err(|e| rules(&e))?;
@@ -247,6 +263,7 @@ impl Daemon {
         if let Some(slot) = entry.slot {
             self.seal_port(&slot);
         }
+        self.note_shut();
         let sandbox = sandbox.clone();
         self.tell_gateway(&Message::Event(gateway_net::Event::Sealed { sandbox }));
     }
@@ -256,6 +273,11 @@ impl Daemon {
         log::audit(format_args!(
             "{port} is taken down: its rules could not be changed"
         ));
+        self.take_down(slot);
+    }
+
+    fn take_down(&mut self, slot: &SlotRecord) {
+        let port = port_name(self.tag, slot.counter);
         let Some(kernel) = &mut self.kernel else {
             return;
         };

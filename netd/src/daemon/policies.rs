@@ -57,8 +57,8 @@ impl Daemon {
             Some(entry) if entry.live => Ok(gateway_net::Answer::Policy {
                 generation: entry.standing.generation,
                 policy: entry.standing.policy.clone(),
-                airgap: entry.airgap(),
-                sealed: entry.sealed,
+                airgap: entry.airgap() || self.watch.shut().is_some(),
+                sealed: entry.sealed || self.watch.shut().is_some(),
             }),
             _ => Err(no_lease(sandbox)),
         };
@@ -104,6 +104,10 @@ impl Daemon {
             Some(entry) if entry.live => entry.clone(),
             _ => return self.refuse(wanted, no_lease(sandbox)),
         };
+        if let (Wanted::Policy(..), Some(fault)) = (&wanted, self.watch.shut()) {
+            let fault = fault.clone();
+            return self.refuse(wanted, fault);
+        }
         match wanted {
             Wanted::Policy(waiter, generation, policy) => {
                 match entry.standing.judge(generation, &policy) {
@@ -201,7 +205,9 @@ impl Daemon {
                 let told = told.or_else(|| self.tell(sandbox));
                 self.settle(sandbox, waiter, tightens, None, told);
             }
-            Err(fault) if tightens => self.sealed(sandbox, waiter, fault),
+            Err(fault) if tightens || fault.code == FaultCode::TimedOut => {
+                self.sealed(sandbox, waiter, fault);
+            }
             Err(fault) => {
                 // The rules still say the old policy, which is the tighter one.
                 self.book.insert(sandbox.clone(), old);

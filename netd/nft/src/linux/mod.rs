@@ -3,13 +3,21 @@
 mod encode;
 mod entry;
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 use warder_linux::netlink::{ACK, Message, NetlinkError, Protocol, REQUEST, Socket, attrs_after};
 
 use crate::NftError;
 use crate::flow::Flow;
-use crate::model::{Part, Transaction};
+use crate::model::{Part, Table, Transaction};
+
+/// `NFNL_SUBSYS_NFTABLES` << 8 with `NFT_MSG_GETTABLE`, `_GETCHAIN`, `_GETRULE`, and `_GETGEN`.
+const LISTED: [u16; 3] = [0x0a01, 0x0a04, 0x0a07];
+const GENERATION: u16 = 0x0a10;
+/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE` and `NFTA_RULE_TABLE` are one number; `NFTA_GEN_ID`.
+const NAME: u16 = 1;
+const GENERATION_ID: u16 = 1;
 
 /// `NFNL_SUBSYS_CTNETLINK` << 8 with the message number of `enum cntl_msg_types`.
 const FLOWS_GET: u16 = 0x0101;
@@ -125,6 +133,59 @@ impl Session {
             })
             .map_err(|e| kernel("conntrack", e))?;
         Ok(none)
+    }
+
+    /// Deletes all flows of the namespace.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn drop_all(&mut self) -> Result<(), NftError> {
+        let delete = || Message::new(FLOWS_DELETE, REQUEST | ACK, &[0; 4]);
+        let twice = self.socket.ack(delete());
+        let twice = twice.and_then(|()| self.socket.ack(delete()));
+        twice.map_err(|e| kernel("conntrack", e))
+    }
+
+    /// What rises with every change of any rule of the namespace.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn generation(&mut self) -> Result<u32, NftError> {
+        let mut generation = 0;
+        let ask = Message::new(GENERATION, REQUEST, &[0; 4]);
+        let asked = self.socket.get(ask, |_, payload| {
+            let mut all = attrs_after(payload, 4);
+            let id = all.find_map(|(kind, value)| (kind == GENERATION_ID).then_some(value));
+            let id = id.and_then(|value| Some(u32::from_be_bytes(*value.first_chunk()?)));
+            generation = id.unwrap_or(generation);
+        });
+        asked.map_err(|e| kernel("nftables", e))?;
+        Ok(generation)
+    }
+
+    /// A table as the kernel tells it, its chains and rules included and what is in its sets left out. Nothing, if there
+    /// is no such table.
+    ///
+    /// # Errors
+    /// [`NftError::Kernel`].
+    pub fn told(&mut self, table: Table) -> Result<BTreeSet<Vec<u8>>, NftError> {
+        let mut told = BTreeSet::new();
+        let mut name = table.to_string().into_bytes();
+        name.push(0);
+        for kind in LISTED {
+            let ask = Message::new(kind, REQUEST, &[0; 4]);
+            let asked = self.socket.dump(&ask, |kind, payload| {
+                let own = |(kind, value): (u16, &[u8])| kind == NAME && value == name;
+                // What comes first has the generation in it.
+                if let Some(rest) = payload.get(4..)
+                    && attrs_after(payload, 4).any(own)
+                {
+                    told.insert([&kind.to_ne_bytes(), rest].concat());
+                }
+            });
+            asked.map_err(|e| kernel("nftables", e))?;
+        }
+        Ok(told)
     }
 
     /// How many flows carry `mark`.

@@ -11,8 +11,10 @@ mod rights;
 mod routes;
 mod sockets;
 mod stack;
+mod tables;
 
 pub use generic::{Generic, GenericError};
 pub use interfaces::{Interface, interfaces};
 pub use sockets::{datagrams, listener, owned, packet_log, state_table};
 pub use stack::Stack;
+pub use tables::PfTables;
