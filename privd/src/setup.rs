@@ -221,7 +221,7 @@ pub(crate) fn claims(tag: InstanceTag, state_dir: &Path) -> Claims<'_> {
     Claims::new(Path::new(RUN_DIR), tag, state_dir)
 }
 
-fn private(path: &Path, mode: u32) -> Result<(), StartError> {
+fn private(path: &Path, mode: rustix::fs::RawMode) -> Result<(), StartError> {
     std::fs::create_dir_all(path.parent().unwrap_or(path))
         .map_err(|e| StartError::File("making a directory", e))?;
     Ok(make_private_dir(path, 0, 0, mode)?)

@@ -3,20 +3,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags};
+pub use warder_common::dirs::{Access, make_private_dir};
+use warder_common::{At, Result};
 
-use crate::error::{At, Result};
 use crate::sys;
-
-/// How a tree may be used through a detached descriptor.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Access {
-    /// Reading and executing.
-    ReadOnly,
-    /// Writing, not executing.
-    ReadWrite,
-}
 
 /// What rights(4) leave to whoever holds a tree, or a file, to read and execute.
 const READING: [u64; 10] = [
@@ -78,23 +69,4 @@ pub fn detached(path: &Path, access: Access) -> Result<OwnedFd> {
     };
     sys::rights::limit(tree.as_fd(), rights).at("cap_rights_limit")?;
     Ok(tree)
-}
-
-/// Makes a directory, or takes the one there, and sets its owner and mode. Its parent must belong to
-/// root: only the last name is kept from being a symbolic link.
-///
-/// # Errors
-/// `System`, also when something else than a directory has that name.
-pub fn make_private_dir(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno).at("mkdir"),
-    }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty()).at("open a directory")?;
-    rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).at("fchown")?;
-    // Mode bits fit: they are those of chmod(2).
-    let bits = rustix::fs::RawMode::try_from(mode).map_err(|_| Errno::INVAL);
-    let bits = bits.at("fchmod")?;
-    rustix::fs::fchmod(&dir, Mode::from_raw_mode(bits)).at("fchmod")
 }

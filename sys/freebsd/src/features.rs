@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use warder_common::{At, Result};
 use warder_wire::gateway_priv::Feature;
 
-use crate::error::{At, Result};
 use crate::sys;
 
 /// `kern.osreldate` of the oldest release on which every call of this crate is known to work: 14.3.

@@ -13,8 +13,6 @@ pub mod cell;
 #[cfg(target_os = "freebsd")]
 pub mod dirs;
 #[cfg(target_os = "freebsd")]
-mod error;
-#[cfg(target_os = "freebsd")]
 pub mod features;
 #[cfg(target_os = "freebsd")]
 pub mod net;
@@ -33,4 +31,4 @@ pub mod text;
 pub mod watch;
 
 #[cfg(target_os = "freebsd")]
-pub use error::{HostError, Result};
+pub use warder_common::{HostError, Result};

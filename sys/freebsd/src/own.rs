@@ -4,9 +4,9 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use warder_common::{At, HostError, Result, fds};
 
-use crate::error::{At, HostError, Result};
-use crate::process::Urgency;
+use crate::process::{Urgency, schedule};
 use crate::sys;
 
 /// Takes over a descriptor by its inherited number and marks it close-on-exec. Once for each number,
@@ -41,7 +41,7 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
 /// `System`, when something needed could not be done.
 pub fn settle(keep: &[RawFd]) -> Result<Vec<String>> {
     // Before this process has opened anything: no value owns any of the others.
-    sys::fds::close_all_but_numbers(keep).at("close_range")?;
+    fds::close_all_but_numbers(keep).at("close_range")?;
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let mut undone = Vec::new();
     let files = getrlimit(Resource::Nofile);
@@ -57,7 +57,7 @@ pub fn settle(keep: &[RawFd]) -> Result<Vec<String>> {
         undone.push(format!("not protected when memory runs out: {errno}"));
     }
     // Or a sandbox that keeps every processor busy holds up the others by whole slices.
-    if let Err(errno) = Urgency::Realtime.apply() {
+    if let Err(errno) = schedule(Urgency::Realtime) {
         undone.push(format!("not scheduled before others: {errno}"));
     }
     Ok(undone)

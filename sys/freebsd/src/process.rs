@@ -2,15 +2,15 @@
 //! (kqueue(2)). Never by a bare pid: a pid is compared with the start of its process.
 
 use std::cell::Cell;
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use warder_common::program::Steps;
+pub use warder_common::program::{Exit, Program, Signal, Urgency};
+use warder_common::{At, Result, fds, signals};
 
-use crate::error::{At, HostError, Result};
 use crate::sys;
 
 /// A process, held by its descriptor, which polls readable when it has ended.
@@ -36,64 +36,15 @@ enum Held {
     },
 }
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
-    /// It exited with this code.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-    /// It has ended; how is known only to its parent, which is not this process.
-    Unknown,
-}
-
-/// Signals the daemons send.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Signal {
-    /// Asks it to end.
-    Terminate,
-    /// Ends it.
-    Kill,
-}
-
-/// How soon a process gets a processor that others use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Urgency {
-    /// Before others (setpriority(2)). What it starts is ordinary again. Not rtprio(2): a realtime process that hangs
-    /// in a loop would hold its processor for good, since nothing here ends it.
-    Realtime,
-    /// As others: the scheduler prefers those that run briefly by itself.
-    Brief,
-    /// In its turn.
-    Ordinary,
-}
-
-/// What [`Process::spawn`] starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// The executable file.
-    pub file: BorrowedFd<'a>,
-    /// Its `argv[0]`.
-    pub name: &'a str,
-    /// Further arguments.
-    pub args: &'a [&'a str],
-    /// Descriptors it gets, each with its number there (3 or greater).
-    pub fds: &'a [(BorrowedFd<'a>, RawFd)],
-    /// Its standard error; standard input and output are `/dev/null`.
-    pub log: BorrowedFd<'a>,
-    /// How it is scheduled, where the host lets privd choose.
-    pub urgency: Urgency,
-}
-
-impl Urgency {
-    /// Schedules the calling process so.
-    pub(crate) fn apply(self) -> rustix::io::Result<()> {
-        let niceness = match self {
-            Self::Realtime => -20,
-            Self::Brief | Self::Ordinary => 0,
-        };
-        rustix::process::setpriority_process(None, niceness)
-    }
+/// Schedules the calling process. Realtime is a niceness (setpriority(2)), not rtprio(2): a realtime process that hangs
+/// in a loop would hold its processor for good, since nothing here ends it. The scheduler prefers those that run briefly
+/// by itself.
+pub(crate) fn schedule(urgency: Urgency) -> rustix::io::Result<()> {
+    let niceness = match urgency {
+        Urgency::Realtime => -20,
+        Urgency::Brief | Urgency::Ordinary => 0,
+    };
+    rustix::process::setpriority_process(None, niceness)
 }
 
 impl Process {
@@ -104,34 +55,15 @@ impl Process {
     /// `System` with what failed in the new process too, `Invalid` for a descriptor number below 3 or
     /// text with a zero byte.
     pub fn spawn(program: &Program<'_>) -> Result<Self> {
-        if program.fds.iter().any(|(_, target)| *target < 3) {
-            return Err(HostError::Invalid("descriptor number below 3"));
-        }
-        let mut args = Vec::with_capacity(1 + program.args.len());
-        for text in std::iter::once(&program.name).chain(program.args) {
-            args.push(
-                CString::new(*text).map_err(|_| HostError::Invalid("zero byte in argument"))?,
-            );
-        }
-        let (news, report) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
-        let process = Self::fork(|| {
-            let errno = replace(program, &args).errno().to_le_bytes();
-            // When the parent has gone there is nobody to tell.
-            let _ = rustix::io::write(&report, &errno);
-            127
-        })?;
-        drop(report);
-        let mut errno = [0; 4];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&news, &mut errno))
-            .at("read from child")?
-        {
-            0 => Ok(process),
-            _ => {
-                process.reap()?;
-                Err(Errno::from_raw_os_error(i32::from_le_bytes(errno))).at("start a program")
-            }
-        }
+        let steps = Steps {
+            schedule: |urgency| {
+                // privd has said so if it cannot choose.
+                let _ = schedule(urgency);
+            },
+            exec: |file, args| sys::process::exec(file, args, &[]),
+        };
+        let fork = |child: &dyn Fn() -> i32| Self::fork(child);
+        program.start(steps, fork, |process| process.reap().map(drop))
     }
 
     /// Forks a worker that holds only `keep` (and 0, 1, 2), exits with what `job` returns and is killed when
@@ -143,7 +75,7 @@ impl Process {
         // Not by PROC_PDEATHSIG_CTL: descriptors close first when a process ends, and a child that outlives its own
         // is another's by the time the signal would be sent (procdesc_close, sys_procdesc.c; exit1, kern_exit.c).
         Self::forked(false, || {
-            if sys::fds::close_all_but(keep).is_err() || sys::signals::reset().is_err() {
+            if fds::close_all_but(keep).is_err() || signals::reset().is_err() {
                 return 126;
             }
             job()
@@ -158,7 +90,7 @@ impl Process {
     fn forked(daemon: bool, child: impl FnOnce() -> i32) -> Result<Self> {
         let child = || {
             // privd's own urgency is inherited; it has said so if it cannot choose.
-            let _ = Urgency::Ordinary.apply();
+            let _ = schedule(Urgency::Ordinary);
             child()
         };
         let (pid, descriptor) = sys::process::fork(daemon, child).at("pdfork")?;
@@ -292,44 +224,4 @@ impl AsFd for Process {
 /// its parent ends.
 pub(crate) fn has_parent(parent: Pid) -> bool {
     rustix::process::getppid() == Some(parent)
-}
-
-/// In the new process: becomes the program. Returns only with the reason why not.
-fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
-    let become_program = || -> Result<()> {
-        sys::signals::reset().at("sigprocmask")?;
-        rustix::process::setsid().at("setsid")?;
-        // privd has said so if it cannot choose.
-        let _ = program.urgency.apply();
-        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .at("open /dev/null")?;
-        // Sources move above every target first, so that placing one never overwrites another.
-        let above = 1 + program
-            .fds
-            .iter()
-            .map(|(_, target)| *target)
-            .max()
-            .unwrap_or(2);
-        let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, above).at("dup");
-        let file = lift(program.file)?;
-        let log = lift(program.log)?;
-        let mut lifted = Vec::with_capacity(program.fds.len());
-        for (fd, target) in program.fds {
-            lifted.push((lift(*fd)?, *target));
-        }
-        sys::fds::close_all_on_exec().at("close_range")?;
-        let place = |fd: BorrowedFd<'_>, target| sys::fds::place(fd, target).at("dup2");
-        place(null.as_fd(), 0)?;
-        place(null.as_fd(), 1)?;
-        place(log.as_fd(), 2)?;
-        for (fd, target) in &lifted {
-            place(fd.as_fd(), *target)?;
-        }
-        let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
-        Err(sys::process::exec(file.as_fd(), &args, &[])).at("fexecve")
-    };
-    match become_program() {
-        Ok(()) => HostError::Invalid("exec returned"),
-        Err(error) => error,
-    }
 }

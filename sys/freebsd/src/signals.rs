@@ -2,35 +2,17 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::error::{At, Result};
-use crate::sys::kqueue::Queue;
-use crate::sys::signals;
+use warder_common::signals::CAUGHT;
+pub use warder_common::signals::Caught;
+use warder_common::{At, Result, signals};
 
-/// A signal a daemon handles.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Caught {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT.
-    Interrupt,
-    /// SIGHUP.
-    Hangup,
-    /// SIGCHLD: at least one child changed state. Processes of this crate send none.
-    Child,
-}
+use crate::sys::kqueue::Queue;
 
 /// Caught signals, readable as a descriptor.
 #[derive(Debug)]
 pub struct Signals {
     queue: Queue,
 }
-
-const CAUGHT: [(libc::c_int, Caught); 4] = [
-    (libc::SIGTERM, Caught::Terminate),
-    (libc::SIGINT, Caught::Interrupt),
-    (libc::SIGHUP, Caught::Hangup),
-    (libc::SIGCHLD, Caught::Child),
-];
 
 impl Signals {
     /// Blocks the signals of [`Caught`] and collects them from now on. Processes started by this crate
@@ -44,8 +26,7 @@ impl Signals {
         for (number, _) in CAUGHT {
             queue.signal(number, 0).at("kevent")?;
         }
-        let set = signals::set(&CAUGHT.map(|(number, _)| number));
-        signals::mask(libc::SIG_BLOCK, &set).at("sigprocmask")?;
+        signals::block_caught().at("sigprocmask")?;
         Ok(Self { queue })
     }
 
@@ -59,8 +40,7 @@ impl Signals {
         let number = events
             .first()
             .and_then(|event| i32::try_from(event.ident).ok());
-        let known = CAUGHT.iter().find(|(own, _)| Some(*own) == number);
-        Ok(known.map(|(_, caught)| *caught))
+        Ok(number.and_then(Caught::numbered))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
+use warder_common::{At, Result};
 
-use crate::error::{At, Result};
 use crate::sys::kqueue::Queue;
 
 /// Most tokens answered at once.

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use rustix::mount::{OpenTreeFlags, open_tree};
+use warder_common::{At, Result};
 use warder_wire::gateway_priv::Feature;
 
 use crate::cell::{IdRange, UserNamespace};
-use crate::error::{At, Result};
 use crate::sys;
 
 /// The oldest kernel on which every call of this crate is known to work.

@@ -8,7 +8,6 @@
 
 pub mod cell;
 pub mod dirs;
-mod error;
 pub mod features;
 pub mod netlink;
 pub mod netns;
@@ -20,4 +19,4 @@ pub mod storage;
 mod sys;
 pub mod watch;
 
-pub use error::{HostError, Result};
+pub use warder_common::{HostError, Result};

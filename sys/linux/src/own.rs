@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities,
 };
+use warder_common::{At, HostError, Result};
 
-use crate::error::{At, HostError, Result};
 use crate::process::Urgency;
 use crate::sys;
 

@@ -1,14 +1,14 @@
 //! Processes, named by descriptor (pidfd_open(2)), never by a bare pid.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use warder_common::program::Steps;
+pub use warder_common::program::{Exit, Program, Signal, Urgency};
+use warder_common::{At, HostError, Result, fds, signals};
 
-use crate::error::{At, HostError, Result};
 use crate::sys;
 
 /// A process, held by its descriptor, which polls readable when it has ended.
@@ -16,54 +16,6 @@ use crate::sys;
 pub struct Process {
     descriptor: OwnedFd,
     pid: u32,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
-    /// It exited with this code.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-    /// It has ended; how is known only to its parent, which is not this process.
-    Unknown,
-}
-
-/// Signals the daemons send.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Signal {
-    /// Asks it to end.
-    Terminate,
-    /// Ends it.
-    Kill,
-}
-
-/// How soon a process gets a processor that others use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Urgency {
-    /// At once (sched(7): SCHED_FIFO, the lowest priority). What it starts is ordinary again.
-    Realtime,
-    /// Soon, for a short while, with no greater share in all. Kernels before 6.12 take no such wish.
-    Brief,
-    /// In its turn.
-    Ordinary,
-}
-
-/// What [`Process::spawn`] starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// The executable file.
-    pub file: BorrowedFd<'a>,
-    /// Its `argv[0]`.
-    pub name: &'a str,
-    /// Further arguments.
-    pub args: &'a [&'a str],
-    /// Descriptors it gets, each with its number there (3 or greater).
-    pub fds: &'a [(BorrowedFd<'a>, RawFd)],
-    /// Its standard error; standard input and output are `/dev/null`.
-    pub log: BorrowedFd<'a>,
-    /// How it is scheduled, where the host lets privd choose.
-    pub urgency: Urgency,
 }
 
 impl Process {
@@ -74,34 +26,15 @@ impl Process {
     /// `System` with what failed in the new process too, `Invalid` for a descriptor number below 3 or
     /// text with a zero byte.
     pub fn spawn(program: &Program<'_>) -> Result<Self> {
-        if program.fds.iter().any(|(_, target)| *target < 3) {
-            return Err(HostError::Invalid("descriptor number below 3"));
-        }
-        let mut args = Vec::with_capacity(1 + program.args.len());
-        for text in std::iter::once(&program.name).chain(program.args) {
-            args.push(
-                CString::new(*text).map_err(|_| HostError::Invalid("zero byte in argument"))?,
-            );
-        }
-        let (news, report) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
-        let process = Self::fork(0, None, || {
-            let errno = replace(program, &args).errno().to_le_bytes();
-            // When the parent has gone there is nobody to tell.
-            let _ = rustix::io::write(&report, &errno);
-            127
-        })?;
-        drop(report);
-        let mut errno = [0; 4];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&news, &mut errno))
-            .at("read from child")?
-        {
-            0 => Ok(process),
-            _ => {
-                process.reap()?;
-                Err(Errno::from_raw_os_error(i32::from_le_bytes(errno))).at("start a program")
-            }
-        }
+        let steps = Steps {
+            schedule: |urgency| {
+                // privd has said so if it cannot choose.
+                let _ = sys::schedule(urgency);
+            },
+            exec: sys::exec,
+        };
+        let fork = |child: &dyn Fn() -> i32| Self::fork(0, None, child);
+        program.start(steps, fork, |process| process.reap())
     }
 
     /// Forks a worker that holds only `keep` (and 0, 1, 2), exits with what `job` returns and is killed when
@@ -112,7 +45,8 @@ impl Process {
     pub fn worker(keep: &[BorrowedFd<'_>], job: impl FnOnce() -> i32) -> Result<Self> {
         let parent = rustix::process::getpid();
         Self::fork(0, None, || {
-            if !dies_with(parent) || sys::close_all_but(keep).is_err() || reset_signals().is_err() {
+            if !dies_with(parent) || fds::close_all_but(keep).is_err() || signals::reset().is_err()
+            {
                 return 126;
             }
             job()
@@ -235,56 +169,11 @@ fn start_time_in(stat: &str) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Default actions and an empty mask, as a program expects them.
-pub(crate) fn reset_signals() -> Result<()> {
-    sys::default_sigpipe();
-    sys::mask_signals(libc::SIG_SETMASK, &sys::signal_set(&[])).at("sigprocmask")
-}
-
 /// In a new process: has it killed when its parent ends. False when it cannot be, or that has ended already.
 pub(crate) fn dies_with(parent: Pid) -> bool {
     let kill = Some(rustix::process::Signal::KILL);
     rustix::process::set_parent_process_death_signal(kill).is_ok()
         && rustix::process::getppid() == Some(parent)
-}
-
-/// In the new process: becomes the program. Returns only with the reason why not.
-fn replace(program: &Program<'_>, args: &[CString]) -> HostError {
-    let become_program = || -> Result<()> {
-        reset_signals()?;
-        rustix::process::setsid().at("setsid")?;
-        // privd has said so if it cannot choose.
-        let _ = sys::schedule(program.urgency);
-        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .at("open /dev/null")?;
-        // Sources move above every target first, so that placing one never overwrites another.
-        let above = 1 + program
-            .fds
-            .iter()
-            .map(|(_, target)| *target)
-            .max()
-            .unwrap_or(2);
-        let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, above).at("dup");
-        let file = lift(program.file)?;
-        let log = lift(program.log)?;
-        let mut lifted = Vec::with_capacity(program.fds.len());
-        for (fd, target) in program.fds {
-            lifted.push((lift(*fd)?, *target));
-        }
-        sys::close_all_on_exec().at("close_range")?;
-        sys::place(null.as_fd(), 0).at("dup2")?;
-        sys::place(null.as_fd(), 1).at("dup2")?;
-        sys::place(log.as_fd(), 2).at("dup2")?;
-        for (fd, target) in &lifted {
-            sys::place(fd.as_fd(), *target).at("dup2")?;
-        }
-        let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
-        Err(sys::exec(file.as_fd(), &args)).at("execveat")
-    };
-    match become_program() {
-        Ok(()) => HostError::Invalid("exec returned"),
-        Err(error) => error,
-    }
 }
 
 #[cfg(test)]

@@ -3,22 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+pub use warder_common::signals::Caught;
+use warder_common::{At, Result, signals};
 
-use crate::error::{At, Result};
 use crate::sys;
-
-/// A signal a daemon handles.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Caught {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT.
-    Interrupt,
-    /// SIGHUP.
-    Hangup,
-    /// SIGCHLD: at least one child changed state.
-    Child,
-}
 
 /// Caught signals, readable as a descriptor.
 #[derive(Debug)]
@@ -33,8 +21,7 @@ impl Signals {
     /// # Errors
     /// `System`.
     pub fn new() -> Result<Self> {
-        let set = sys::signal_set(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]);
-        sys::mask_signals(libc::SIG_BLOCK, &set).at("sigprocmask")?;
+        let set = signals::block_caught().at("sigprocmask")?;
         Ok(Self {
             descriptor: sys::signalfd(&set).at("signalfd")?,
         })
@@ -55,13 +42,7 @@ impl Signals {
         let number = info[..length]
             .first_chunk()
             .map(|number| i32::from_ne_bytes(*number));
-        Ok(match number {
-            Some(libc::SIGTERM) => Some(Caught::Terminate),
-            Some(libc::SIGINT) => Some(Caught::Interrupt),
-            Some(libc::SIGHUP) => Some(Caught::Hangup),
-            Some(libc::SIGCHLD) => Some(Caught::Child),
-            _ => None,
-        })
+        Ok(number.and_then(Caught::numbered))
     }
 }
 

@@ -118,69 +118,6 @@ pub(crate) fn set_mount(
     checked(answer).map(drop)
 }
 
-/// Closes every descriptor but 0, 1, 2 and `keep`. See close_range(2).
-pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<u32> = keep
-        .iter()
-        .map(|fd| fd.as_raw_fd().cast_unsigned())
-        .collect();
-    kept.sort_unstable();
-    let mut first = 3;
-    for fd in kept {
-        if fd < first {
-            continue;
-        }
-        if fd > first {
-            close_range(first, fd - 1, 0)?;
-        }
-        first = fd + 1;
-    }
-    close_range(first, u32::MAX, 0)
-}
-
-/// Marks every descriptor from 3 up to be closed by the next exec.
-pub(crate) fn close_all_on_exec() -> Result<()> {
-    close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-}
-
-fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
-    // SAFETY: takes three integers. The callers run in a process of their own just before an exec or
-    // exit, where no owner of a closed descriptor runs any more.
-    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    checked(answer).map(drop)
-}
-
-/// Makes `target` another number of `fd`, open across exec.
-pub(crate) fn place(fd: BorrowedFd<'_>, target: RawFd) -> Result<()> {
-    // SAFETY: takes two integers. As for close_range: whoever owned `target` does not run any more.
-    let answer = unsafe { libc::dup2(fd.as_raw_fd(), target) };
-    checked(answer.into()).map(drop)
-}
-
-/// Blocks the signals given, or those no more.
-pub(crate) fn mask_signals(how: libc::c_int, set: &libc::sigset_t) -> Result<()> {
-    // SAFETY: set is valid and no old mask is asked for.
-    let answer = unsafe { libc::sigprocmask(how, std::ptr::from_ref(set), std::ptr::null_mut()) };
-    checked(answer.into()).map(drop)
-}
-
-/// A set of these signals.
-pub(crate) fn signal_set(signals: &[libc::c_int]) -> libc::sigset_t {
-    // SAFETY: a sigset_t is plain integers, for which all zeroes is a value: the empty set.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    for signal in signals {
-        // SAFETY: set is valid; a wrong number is refused.
-        unsafe { libc::sigaddset(&raw mut set, *signal) };
-    }
-    set
-}
-
-/// Gives SIGPIPE its default action back: Rust ignores it, and that would outlast exec.
-pub(crate) fn default_sigpipe() {
-    // SAFETY: installs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-}
-
 /// A descriptor that reads as the signals of `set`. See signalfd(2).
 pub(crate) fn signalfd(set: &libc::sigset_t) -> Result<OwnedFd> {
     // SAFETY: set is valid; -1 asks for a new descriptor.

@@ -4,8 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-
-use crate::error::{At, Result};
+use warder_common::{At, Result};
 
 /// Most tokens answered at once.
 const AT_ONCE: usize = 64;

@@ -86,7 +86,8 @@ fn nothing_depends_on_a_daemon() {
 
 #[test]
 fn the_exposed_side_does_not_link_the_privileged_one() {
-    const PRIVILEGED: [&str; 6] = [
+    const PRIVILEGED: [&str; 7] = [
+        "warder-common",
         "warder-tool",
         "warder-linux",
         "warder-freebsd",

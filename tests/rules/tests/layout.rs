@@ -6,7 +6,7 @@ use warder_rules::{graph, none, tree};
 
 /// Folders in which a crate may lie, and the zone that its `Trust` line must name. `None`: no zone of
 /// its own (libraries of several zones, tests, the operator's command).
-const FOLDERS: [(&str, Option<u8>); 37] = [
+const FOLDERS: [(&str, Option<u8>); 38] = [
     ("privd", Some(3)),
     ("netd", Some(3)),
     ("netd/desired", Some(3)),
@@ -28,6 +28,7 @@ const FOLDERS: [(&str, Option<u8>); 37] = [
     ("plugins/namespace", Some(2)),
     ("plugins/credential", Some(2)),
     ("plugins/example", Some(2)),
+    ("sys/common", Some(3)),
     ("sys/netlink", Some(3)),
     ("sys/wire", None),
     ("sys/ipc", None),

@@ -13,8 +13,9 @@ pub use router::Router;
 pub use space::Space;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use warder_common::fds;
 use warder_freebsd::features;
-use warder_freebsd::sys::{fds, process, sysctl};
+use warder_freebsd::sys::{process, sysctl};
 use warder_wire::InstanceTag;
 
 use crate::{LinksError, plan};

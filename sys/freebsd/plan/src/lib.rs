@@ -11,5 +11,4 @@ pub mod devfs;
 pub mod jail;
 pub mod limits;
 pub mod mounts;
-pub mod report;
 pub mod stops;

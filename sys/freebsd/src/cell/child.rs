@@ -1,16 +1,16 @@
 //! The child's way from a fork of privd to the agent. Each step says what it needs from those before.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Resource, Rlimit};
+use warder_common::report::Reporter;
+use warder_common::{At, HostError, Result, fds, signals};
 use warder_freebsd_plan::jail::{Value, parameters};
 use warder_freebsd_plan::mounts::{of_cell, of_volume};
-use warder_freebsd_plan::report;
 
 use super::{CellSpec, mounts};
-use crate::error::{At, HostError, Result};
 use crate::process::has_parent;
 use crate::storage::BASE_DIRS;
 use crate::sys::{self, Params};
@@ -20,7 +20,7 @@ pub(super) fn become_agent(
     spec: &CellSpec<'_>,
     jail: &str,
     parent: Pid,
-    reporter: &OwnedFd,
+    reporter: &Reporter,
 ) -> HostError {
     match set_up(spec, jail, parent, reporter) {
         Ok(never) => match never {},
@@ -28,10 +28,10 @@ pub(super) fn become_agent(
     }
 }
 
-fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> Result<Infallible> {
+fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> Result<Infallible> {
     let keep = [spec.agent, spec.listener, reporter.as_fd()];
-    sys::fds::close_all_but(&keep).at("close_range")?;
-    sys::signals::reset().at("sigprocmask")?;
+    fds::close_all_but(&keep).at("close_range")?;
+    signals::reset().at("sigprocmask")?;
     // Or Ctrl-C on the daemon's terminal would reach every sandbox.
     rustix::process::setsid().at("setsid")?;
     sys::process::be_plain_root().at("shed the daemon's session")?;
@@ -60,19 +60,19 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &OwnedFd) -> R
     sys::rights::limit(null.as_fd(), &sys::rights::DEVICE).at("cap_rights_limit")?;
     let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
     let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
-    let reporter = rustix::io::fcntl_dupfd_cloexec(reporter, 4).at("dup")?;
+    let reporter = reporter.lifted(4)?;
     for standard in 0..3 {
-        sys::fds::place(null.as_fd(), standard).at("dup2")?;
+        fds::place(null.as_fd(), standard).at("dup2")?;
     }
-    sys::fds::close_all_on_exec().at("close_range")?;
-    sys::fds::place(listener.as_fd(), 3).at("dup2")?;
+    fds::close_all_on_exec().at("close_range")?;
+    fds::place(listener.as_fd(), 3).at("dup2")?;
 
     // From here on the next privd finds it by the jail's name.
     if !has_parent(parent) {
         return Err(HostError::Invalid("privd has ended"));
     }
     enter_jail(spec, jail)?;
-    rustix::io::write(&reporter, &[report::READY]).at("report")?;
+    reporter.ready()?;
     Err(sys::process::exec(agent.as_fd(), &[c"envd"], &[])).at("exec the agent")
 }
 

@@ -7,13 +7,13 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_freebsd_plan::limits::{self, Counted};
 use warder_freebsd_plan::{jail as plan, stops};
 use warder_wire::gateway_priv::{Feature, Usage};
 use warder_wire::{InstanceTag, Limits, LimitsInForce, SandboxId};
 
 use super::{Network, devices, mounts};
-use crate::error::{At, HostError, Result};
 use crate::process::{Exit, Process};
 use crate::sys::{jail, procs, rctl};
 
@@ -266,7 +266,9 @@ impl Controllers {
     /// # Errors
     /// `Unsupported`.
     pub fn reclaim(&self, _sandbox: &SandboxId) -> Result<()> {
-        crate::error::unsupported("cell::Controllers::reclaim")
+        Err(HostError::Unsupported {
+            operation: "cell::Controllers::reclaim",
+        })
     }
 }
 

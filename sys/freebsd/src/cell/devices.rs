@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_freebsd_plan::devfs as plan;
 use warder_wire::InstanceTag;
 
-use crate::error::{At, HostError, Result};
 use crate::sys::devfs;
 
 fn open() -> Result<std::os::fd::OwnedFd> {

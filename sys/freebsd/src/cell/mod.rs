@@ -12,22 +12,21 @@ mod network;
 mod stopping;
 mod users;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
-use warder_freebsd_plan::report;
+pub use warder_common::report::{Outcome, Status};
+use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
 pub use network::{Network, network_of};
 pub use users::{IdRange, UserNamespace, end_strays};
 
-use crate::error::{At, HostError, Result};
 use crate::process::{Process, Signal};
 use crate::storage::Root;
-use crate::sys::{Said, jail, procs};
+use crate::sys::{jail, procs};
 
 /// What [`spawn`] makes a cell of.
 #[derive(Clone, Copy, Debug)]
@@ -99,72 +98,6 @@ fn remove_jail(jid: i32) -> Result<()> {
     }
 }
 
-/// News of a cell being set up; readable when there is some.
-#[derive(Debug)]
-pub struct Status {
-    descriptor: OwnedFd,
-    heard: Vec<u8>,
-}
-
-/// What became of a cell being set up.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// The agent runs.
-    Running,
-    /// A step failed; the cell has ended or is about to.
-    Failed {
-        /// The step.
-        stage: String,
-        /// What the kernel said; 0 when it was not the kernel, or the process died without a word.
-        errno: i32,
-    },
-}
-
-impl Status {
-    /// What became of the cell, if that is known by now. Never blocks.
-    ///
-    /// # Errors
-    /// `System`.
-    pub fn read(&mut self) -> Result<Option<Outcome>> {
-        let mut buffer = [0; report::LONGEST];
-        loop {
-            match rustix::io::read(&self.descriptor, &mut buffer) {
-                Ok(0) => {
-                    return Ok(Some(match report::read(&self.heard) {
-                        report::Said::Running => Outcome::Running,
-                        report::Said::Failed { stage, errno } => Outcome::Failed { stage, errno },
-                    }));
-                }
-                Ok(length) => self.heard.extend_from_slice(&buffer[..length]),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(errno) => return Err(errno).at("read cell status"),
-            }
-        }
-    }
-}
-
-impl AsFd for Status {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
-/// A failure for the pipe: the step, what the kernel said of it in its own words, and the error's number.
-fn failure(error: &HostError) -> Vec<u8> {
-    let stage = match error {
-        HostError::System { call, errno } => {
-            let said = errno.get_ref().and_then(|e| e.downcast_ref::<Said>());
-            match said.map(|said| said.text.as_str()) {
-                None | Some("") => (*call).to_owned(),
-                Some(words) => format!("{call}: {words}"),
-            }
-        }
-        error => error.to_string(),
-    };
-    report::failure(&stage, error.errno())
-}
-
 /// Starts a cell and returns at once; the cell sets itself up and reports through [`Status`]. The caller
 /// must be single-threaded.
 ///
@@ -173,13 +106,10 @@ fn failure(error: &HostError) -> Vec<u8> {
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
     let name = spec.controllers.jail_name(spec.network, spec.sandbox);
     spec.controllers.begin(spec.sandbox, &name, spec.limits)?;
-    let (news, reporter) =
-        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).at("pipe")?;
+    let (status, reporter) = report::channel()?;
     let parent = rustix::process::getpid();
     let process = Process::fork(|| {
-        let error = child::become_agent(spec, &name, parent, &reporter);
-        // When privd has gone there is nobody to tell, and the next one removes what was made.
-        let _ = rustix::io::write(&reporter, &failure(&error));
+        reporter.failed(&child::become_agent(spec, &name, parent, &reporter));
         1
     })?;
     let start_time = process.start_time();
@@ -191,10 +121,6 @@ pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
                 slot: spec.network.counter,
                 pid: process.pid(),
                 start_time,
-            };
-            let status = Status {
-                descriptor: news,
-                heard: Vec::new(),
             };
             Ok((Cell { process, handle }, status))
         }

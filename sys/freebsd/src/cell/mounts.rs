@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_freebsd_plan::mounts::{Mount, owner};
 use warder_wire::SandboxId;
 
-use crate::error::{At, HostError, Result};
 use crate::sys::mount::{self, MNT_NOSUID, MNT_RDONLY};
 use crate::sys::{Params, Said};
 

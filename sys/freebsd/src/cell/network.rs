@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
+use warder_common::{HostError, Result};
 use warder_wire::priv_net::Slot;
 
 use super::Cell;
-use crate::error::{HostError, Result};
 
 /// The jail of a slot, whose vnet the cell's has. Both daemons know it by its name
 /// ([`warder_wire::priv_net::slot_jail`]), so all that has to be said is a number.

@@ -5,11 +5,11 @@
 //! processes the cell's own users had stopped is known only to the privd that stopped the others; after a restart
 //! they go on as well. See docs/freebsd.md.
 
+use warder_common::{At, Result};
 use warder_freebsd_plan::stops::Seen;
 use warder_wire::SandboxId;
 
 use super::{Cell, Controllers, IdRange};
-use crate::error::{At, Result};
 use crate::sys::procs::{self, Proc, State};
 
 impl Controllers {

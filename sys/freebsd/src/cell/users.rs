@@ -3,8 +3,7 @@
 //! files lie in a tree of its own. The types are there because the daemons are written once.
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::Result;
+use warder_common::Result;
 
 /// The range of ids that a sandbox has on other systems. Nothing on FreeBSD is owned by them.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]

@@ -9,9 +9,10 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
     socketpair,
 };
+use warder_common::fds;
 
 use super::routes;
-use crate::sys::{fds, jail, process};
+use crate::sys::{jail, process};
 
 /// A network stack.
 #[derive(Debug)]

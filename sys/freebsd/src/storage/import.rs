@@ -12,11 +12,11 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
+use warder_common::{At, HostError, Result, fds};
 use warder_wire::InstanceTag;
 
 use super::{Draft, Store};
 use crate::cell::UserNamespace;
-use crate::error::{At, HostError, Result};
 use crate::process::Process;
 use crate::sys::{self, Params, jail};
 
@@ -82,7 +82,7 @@ impl Store {
         Process::worker(&keep, || {
             let unpacked = self.unpack(draft, program.as_fd(), tar);
             let Err(error) = unpacked.map(|never| match never {});
-            eprintln!("unpack: {}", super::sentence(&error));
+            eprintln!("unpack: {}", warder_zfs::sentence(&error));
             126
         })
     }
@@ -115,11 +115,11 @@ impl Store {
         rustix::process::setsid().at("setsid")?;
         enter(self.tag, draft, &tree)?;
         sys::procctl::no_new_privileges().at("procctl")?;
-        sys::fds::close_all_on_exec().at("close_range")?;
-        sys::fds::place(archive, 0).at("dup2")?;
-        sys::fds::place(null.as_fd(), 1).at("dup2")?;
+        fds::close_all_on_exec().at("close_range")?;
+        fds::place(archive, 0).at("dup2")?;
+        fds::place(null.as_fd(), 1).at("dup2")?;
         // Names in an archive are not for the daemon's log; what fails from here on says its code only.
-        sys::fds::place(null.as_fd(), 2).at("dup2")?;
+        fds::place(null.as_fd(), 2).at("dup2")?;
         Err(sys::process::exec(program, &ARGUMENTS, &ENVIRONMENT)).at("exec")
     }
 }

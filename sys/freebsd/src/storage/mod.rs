@@ -9,16 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_wire::gateway_priv::{Feature, Template, VolumeMount};
 use warder_wire::{GuestPath, InstanceTag, SandboxId, TemplateName, VolumeId};
-use warder_zfs::ZfsError;
 
 pub use warder_zfs::{BASE_DIRS, Draft, MOST_LAYERS};
 
 use crate::cell::IdRange;
-use crate::error::{At, HostError, Result};
-use crate::sys::{self, Said};
+use crate::sys;
 use host::System;
 
 /// The state directory's storage.
@@ -328,31 +326,6 @@ impl AsFd for Store {
     }
 }
 
-impl From<ZfsError> for HostError {
-    fn from(error: ZfsError) -> Self {
-        let call = "storage";
-        if let ZfsError::Invalid(why) = error {
-            return Self::Invalid(why);
-        }
-        let text = sentence(&error);
-        if error.is_full() {
-            // Which dataset is full has no place in it.
-            eprintln!("{call}: {text}");
-            return Self::NoSpace { call };
-        }
-        let errno = match error {
-            ZfsError::Missing { .. } | ZfsError::NotZfs { .. } => Errno::NOENT,
-            ZfsError::Foreign { .. } | ZfsError::Covered { .. } => Errno::EXIST,
-            ZfsError::Busy { .. } => Errno::BUSY,
-            _ => Errno::IO,
-        };
-        Self::System {
-            call,
-            errno: Said { errno, text }.into(),
-        }
-    }
-}
-
 /// What storage in `state_dir` finds on this host.
 pub(crate) fn features(state_dir: &Path) -> [Feature; 1] {
     let kind = sys::mount::of(state_dir).map(|of| of.kind);
@@ -362,15 +335,4 @@ pub(crate) fn features(state_dir: &Path) -> [Feature; 1] {
         note: "else zfs_dataset POOL/NAME in warder.conf says where sandboxes are stored"
             .to_owned(),
     }]
-}
-
-/// An error with all its causes.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

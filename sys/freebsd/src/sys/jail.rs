@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
+use warder_common::Said;
 
-use super::params::{Params, Said, text as text_in};
+use super::params::{Params, text as text_in};
 use super::{checked, weak};
 
 /// `MAXHOSTNAMELEN` (sys/param.h): longest name of a jail, its terminating zero included.

@@ -3,7 +3,6 @@
 
 pub mod cpuset;
 pub mod devfs;
-pub mod fds;
 pub mod jail;
 pub mod kld;
 pub mod kqueue;
@@ -16,13 +15,13 @@ pub mod procs;
 pub mod raw;
 pub mod rctl;
 pub mod rights;
-pub mod signals;
 pub mod sysctl;
 mod weak;
 
 use rustix::io::{Errno, Result};
+pub use warder_common::Said;
 
-pub use params::{Params, Said};
+pub use params::Params;
 
 /// The error of the call just made.
 fn last() -> Errno {

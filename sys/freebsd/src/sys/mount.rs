@@ -6,8 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::{Errno, Result};
+use warder_common::Said;
 
-use super::params::{Params, Said, c_text};
+use super::params::{Params, c_text};
 use super::{checked, raw};
 
 pub use super::raw::{MNT_EMPTYDIR, MNT_NOCOVER, MNT_NOEXEC, MNT_NOSUID, MNT_RDONLY, MNT_UPDATE};

@@ -2,50 +2,13 @@
 //! iovec, and `errmsg`, into which the kernel writes what it says.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
+use warder_common::Said;
 
 /// Bytes of `errmsg`; the kernel cuts what it says at that (`JAIL_ERRMSGLEN` of libjail, nmount(2)).
 const SAID_BYTES: usize = 1024;
-
-/// What the kernel said when it refused, in its own words where it had some.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Said {
-    /// The error's number.
-    pub errno: Errno,
-    /// The kernel's words; empty when it had none.
-    pub text: String,
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = std::io::Error::from(self.errno);
-        match self.text.as_str() {
-            "" => number.fmt(f),
-            text => write!(f, "{text}: {number}"),
-        }
-    }
-}
-
-impl std::error::Error for Said {}
-
-impl From<Errno> for Said {
-    fn from(errno: Errno) -> Self {
-        Self {
-            errno,
-            text: String::new(),
-        }
-    }
-}
-
-impl From<Said> for std::io::Error {
-    fn from(said: Said) -> Self {
-        let kind = std::io::Error::from(said.errno).kind();
-        Self::new(kind, said)
-    }
-}
 
 /// A list of named values.
 #[derive(Clone, Debug, Default)]

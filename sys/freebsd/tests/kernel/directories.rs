@@ -17,7 +17,7 @@ pub(crate) fn directories_are_private() {
         let found = std::fs::symlink_metadata(&path).expect("there");
         assert_eq!(
             (found.uid(), found.gid(), found.mode() & 0o7777),
-            (uid, 5, mode)
+            (uid, 5, u32::from(mode))
         );
     }
     let link = dir.path().join("link");

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+use warder_common::{HostError, Said};
 use warder_tool::{Call, ToolError};
 
 /// A result of this crate.
@@ -206,6 +208,43 @@ impl<T> At<T> for io::Result<T> {
     fn at(self, what: &'static str) -> Result<T> {
         self.map_err(|errno| ZfsError::File { what, errno })
     }
+}
+
+impl From<ZfsError> for HostError {
+    fn from(error: ZfsError) -> Self {
+        let call = "storage";
+        if let ZfsError::Invalid(why) = error {
+            return Self::Invalid(why);
+        }
+        let text = sentence(&error);
+        if error.is_full() {
+            // Which dataset is full has no place in it.
+            eprintln!("{call}: {text}");
+            return Self::NoSpace { call };
+        }
+        let errno = match error {
+            ZfsError::Missing { .. } | ZfsError::NotZfs { .. } => Errno::NOENT,
+            ZfsError::Foreign { .. } | ZfsError::Covered { .. } => Errno::EXIST,
+            ZfsError::Busy { .. } => Errno::BUSY,
+            _ => Errno::IO,
+        };
+        Self::System {
+            call,
+            errno: Said { errno, text }.into(),
+        }
+    }
+}
+
+/// An error with all its causes.
+#[must_use]
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ mod trash;
 mod volumes;
 
 pub use base::BASE_DIRS;
-pub use error::{Result, ZfsError};
+pub use error::{Result, ZfsError, sentence};
 pub use sandboxes::Root;
 pub use store::{Host, Lies, Store};
 pub use templates::{Draft, MOST_LAYERS};

@@ -3,26 +3,27 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{Gid, LinkNameSpaceType, Uid, move_into_link_name_space};
+use warder_common::report::Reporter;
+use warder_common::{At, HostError, Result, fds, signals};
 
 use super::groups::Groups;
-use super::{CellSpec, READY, UserNamespace, filter, mounts, rights};
-use crate::error::{At, HostError, Result};
-use crate::process::{Urgency, reset_signals};
+use super::{CellSpec, UserNamespace, filter, mounts, rights};
+use crate::process::Urgency;
 use crate::sys;
 
 /// Becomes the agent. Returns only with the reason why not.
-pub(crate) fn become_agent(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> HostError {
+pub(crate) fn become_agent(spec: &CellSpec<'_>, groups: &Groups, reporter: &Reporter) -> HostError {
     match set_up(spec, groups, reporter) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<Infallible> {
+fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &Reporter) -> Result<Infallible> {
     let mut keep = vec![
         spec.users.as_fd(),
         spec.network.as_fd(),
@@ -31,7 +32,7 @@ fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<In
         reporter.as_fd(),
     ];
     keep.extend(groups.tasks().iter().map(AsFd::as_fd));
-    sys::close_all_but(&keep).at("close_range")?;
+    fds::close_all_but(&keep).at("close_range")?;
     // Its own scheduling class first: a group of version 1 takes no realtime process.
     plain_process()?;
     for tasks in groups.tasks() {
@@ -54,17 +55,17 @@ fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &OwnedFd) -> Result<In
     // The agent finds nothing but these; the sources move away from 3 first.
     let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
     let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
-    let reporter = rustix::io::fcntl_dupfd_cloexec(reporter, 4).at("dup")?;
-    sys::close_all_on_exec().at("close_range")?;
+    let reporter = reporter.lifted(4)?;
+    fds::close_all_on_exec().at("close_range")?;
     for standard in 0..3 {
-        sys::place(null.as_fd(), standard).at("dup2")?;
+        fds::place(null.as_fd(), standard).at("dup2")?;
     }
-    sys::place(listener.as_fd(), 3).at("dup2")?;
+    fds::place(listener.as_fd(), 3).at("dup2")?;
 
     // Needs CAP_SYS_ADMIN of the user namespace, since without no_new_privs (sudo shall work); exec takes it away.
     sys::seccomp(&filter::program()).at("seccomp")?;
     rights::bound()?;
-    rustix::io::write(&reporter, &[READY]).at("report")?;
+    reporter.ready()?;
     Err(sys::exec(agent.as_fd(), &[c"envd"])).at("exec the agent")
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn become_root_of(users: &UserNamespace) -> Result<()> {
 
 /// Sheds what a daemon may have changed for itself and a fork inherits.
 pub(crate) fn plain_process() -> Result<()> {
-    reset_signals()?;
+    signals::reset().at("sigprocmask")?;
     // Ends with privd, until it has users by whom the next privd finds it.
     let kill = Some(rustix::process::Signal::KILL);
     rustix::process::set_parent_process_death_signal(kill).at("set_pdeathsig")?;

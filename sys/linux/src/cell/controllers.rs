@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use warder_common::{At, Result};
 use warder_wire::gateway_priv::Usage;
 use warder_wire::{InstanceTag, LimitState, Limits, LimitsInForce, SandboxId};
 
 use super::groups::{Groups, Hierarchy};
 use super::hierarchy::{Controller, mounted};
-use crate::error::{At, Result};
 
 /// Limits on cells of one instance.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::process::{Pid, Signal, pidfd_send_signal};
+use warder_common::{HostError, Result};
 use warder_wire::SandboxId;
 use warder_wire::gateway_priv::Feature;
 
@@ -15,7 +16,6 @@ use super::groups::Hierarchy;
 use super::hierarchy::Controller;
 use super::strays::{each, within};
 use super::{Cell, Controllers, IdRange};
-use crate::error::{HostError, Result};
 
 impl Controllers {
     fn freezer(&self) -> Option<&Hierarchy> {

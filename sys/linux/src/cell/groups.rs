@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
+use warder_common::{At, Result};
 use warder_wire::{Limits, SandboxId};
 
 use super::hierarchy::{Controller, Mounted};
-use crate::error::{At, Result};
 
 /// This instance's group in one hierarchy.
 #[derive(Debug)]

@@ -18,11 +18,11 @@ mod strays;
 mod unpack;
 mod users;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
+pub use warder_common::report::{Outcome, Status};
+use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
@@ -32,7 +32,6 @@ pub use strays::end_strays;
 pub(crate) use unpack::unpack;
 pub use users::{IdRange, UserNamespace};
 
-use crate::error::{At, HostError, Result};
 use crate::process::{Process, Signal};
 use crate::storage::Root;
 
@@ -93,83 +92,6 @@ pub struct CellHandle {
     pub net_ns: u64,
 }
 
-/// News of a cell being set up; readable when there is some.
-#[derive(Debug)]
-pub struct Status {
-    descriptor: OwnedFd,
-    heard: Vec<u8>,
-}
-
-/// What became of a cell being set up.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// The agent runs.
-    Running,
-    /// A step failed; the cell has ended or is about to.
-    Failed {
-        /// The step.
-        stage: String,
-        /// What the kernel said; 0 when it was not the kernel, or the process died without a word.
-        errno: i32,
-    },
-}
-
-/// Said just before exec: the end of the channel after this means that exec succeeded.
-const READY: u8 = b'+';
-/// Longest report: [`READY`], errno, the step.
-const REPORT: usize = 256;
-
-impl Status {
-    /// What became of the cell, if that is known by now. Never blocks.
-    ///
-    /// # Errors
-    /// `System`.
-    pub fn read(&mut self) -> Result<Option<Outcome>> {
-        let mut buffer = [0; REPORT];
-        loop {
-            match rustix::io::read(&self.descriptor, &mut buffer) {
-                Ok(0) => return Ok(Some(outcome(&self.heard))),
-                Ok(length) => self.heard.extend_from_slice(&buffer[..length]),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(errno) => return Err(errno).at("read cell status"),
-            }
-        }
-    }
-}
-
-impl AsFd for Status {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
-/// What the whole of a cell's report means.
-fn outcome(heard: &[u8]) -> Outcome {
-    let failure = match heard {
-        [READY] => return Outcome::Running,
-        [READY, failure @ ..] => failure,
-        failure => failure,
-    };
-    match failure.split_first_chunk() {
-        Some((errno, stage)) => Outcome::Failed {
-            stage: String::from_utf8_lossy(stage).into_owned(),
-            errno: i32::from_le_bytes(*errno),
-        },
-        None => Outcome::Failed {
-            stage: "the process died while being set up".into(),
-            errno: 0,
-        },
-    }
-}
-
-fn report(error: &HostError) -> Vec<u8> {
-    let mut report = error.errno().to_le_bytes().to_vec();
-    report.extend_from_slice(error.call().as_bytes());
-    report.truncate(REPORT);
-    report
-}
-
 /// Starts a cell and returns at once; the cell sets itself up and reports through [`Status`]. The caller
 /// must be single-threaded.
 ///
@@ -181,23 +103,14 @@ pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
         let net_ns = rustix::fs::fstat(spec.network)
             .at("stat network namespace")?
             .st_ino;
-        let (news, reporter) =
-            rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).at("pipe")?;
+        let (status, reporter) = report::channel()?;
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
         let process = Process::fork(namespaces, groups.unified(), || {
-            let error = child::become_agent(spec, &groups, &reporter);
-            // When privd has gone there is nobody to tell, and the next one removes this cell.
-            let _ = rustix::io::write(&reporter, &report(&error));
+            reporter.failed(&child::become_agent(spec, &groups, &reporter));
             1
         })?;
         match describe(&process, spec.controllers.boot_id(), net_ns) {
-            Ok(handle) => {
-                let status = Status {
-                    descriptor: news,
-                    heard: Vec::new(),
-                };
-                Ok((Cell { process, handle }, status))
-            }
+            Ok(handle) => Ok((Cell { process, handle }, status)),
             Err(error) => {
                 process.signal(Signal::Kill)?;
                 process.reap()?;
@@ -248,27 +161,4 @@ pub fn adopt(handle: &CellHandle) -> Result<Option<Cell>> {
         process,
         handle: handle.clone(),
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_says_what_happened() {
-        assert_eq!(outcome(b"+"), Outcome::Running);
-        let error = HostError::System {
-            call: "mount",
-            errno: Errno::PERM.into(),
-        };
-        let failed = Outcome::Failed {
-            stage: "mount".into(),
-            errno: 1,
-        };
-        assert_eq!(outcome(&report(&error)), failed);
-        let after_ready = [&[READY], report(&error).as_slice()].concat();
-        assert_eq!(outcome(&after_ready), failed);
-        assert!(matches!(outcome(b""), Outcome::Failed { errno: 0, .. }));
-        assert!(matches!(outcome(b"abc"), Outcome::Failed { errno: 0, .. }));
-    }
 }

@@ -15,10 +15,10 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
+use warder_common::{At, HostError, Result};
 use warder_wire::{GuestPath, Limits};
 
 use super::UserNamespace;
-use crate::error::{At, HostError, Result};
 use crate::storage::{Root, link_merged_usr};
 use crate::sys;
 

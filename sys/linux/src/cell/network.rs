@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use warder_common::{At, HostError, Result};
 use warder_wire::priv_net::Slot;
 
 use super::Cell;
-use crate::error::{At, HostError, Result};
 
 /// A network namespace, owned by the host's user namespace.
 #[derive(Debug)]

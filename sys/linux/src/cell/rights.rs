@@ -2,8 +2,7 @@
 
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
-
-use crate::error::{At, Result};
+use warder_common::{At, Result};
 
 /// The capabilities (capabilities(7)) that root in the sandbox keeps, all of them over its own user
 /// namespace only: it may change owners, act as any of its users, bind low ports, kill, trace, and set

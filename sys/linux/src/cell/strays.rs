@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use warder_common::{At, Result};
 
 use super::IdRange;
-use crate::error::{At, Result};
 
 /// Kills every process whose user is one of `ids` and none of `kept`; their number.
 ///

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use warder_common::{At, Result, fds};
 
 use super::child::{become_root_of, plain_process};
 use super::{UserNamespace, filter, mounts, rights};
-use crate::error::{At, Result};
 use crate::process::Process;
 use crate::sys;
 
@@ -31,7 +31,7 @@ pub(crate) fn unpack(
         | libc::CLONE_NEWCGROUP;
     Process::fork(namespaces, None, || {
         let become_program = || -> Result<Infallible> {
-            sys::close_all_but(&[users.as_fd(), program, archive]).at("close_range")?;
+            fds::close_all_but(&[users.as_fd(), program, archive]).at("close_range")?;
             plain_process()?;
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
             let null = rustix::fs::open("/dev/null", flags, Mode::empty()).at("open /dev/null")?;
@@ -40,14 +40,14 @@ pub(crate) fn unpack(
             rights::limit(16)?;
             // No group bounds its memory, and tar takes in whole what an archive calls a long name.
             rights::set(rustix::process::Resource::As, 1 << 30)?;
-            sys::close_all_on_exec().at("close_range")?;
-            sys::place(archive, 0).at("dup2")?;
-            sys::place(null.as_fd(), 1).at("dup2")?;
+            fds::close_all_on_exec().at("close_range")?;
+            fds::place(archive, 0).at("dup2")?;
+            fds::place(null.as_fd(), 1).at("dup2")?;
             sys::seccomp(&filter::program()).at("seccomp")?;
             rights::bound()?;
             sys::no_new_privileges().at("no_new_privs")?;
             // Names in an archive are not for the daemon's log.
-            sys::place(null.as_fd(), 2).at("dup2")?;
+            fds::place(null.as_fd(), 2).at("dup2")?;
             Err(sys::exec(program, args)).at("exec")
         };
         match become_program() {

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use warder_common::{At, HostError, Result};
 
-use crate::error::{At, HostError, Result};
 use crate::process::{Process, Signal, dies_with};
 
 /// The host's ids of one sandbox: its id 0 is `first`.

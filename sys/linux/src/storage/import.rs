@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 
 use super::{Draft, Store};
 use crate::cell::UserNamespace;
-use crate::error::{At, HostError, Result};
 use crate::process::Process;
 
 /// Directories that a cell mounts over; made where the archive has none.

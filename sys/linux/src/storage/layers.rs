@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use warder_common::{At, HostError, Result};
 use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
 
 use super::snapshot::LINKS;
 use super::{Store, write_all};
-use crate::error::{At, HostError, Result};
 
 /// Most layers of a tree: there is a mount point for each.
 pub const MOST_LAYERS: usize = 60;

@@ -5,10 +5,10 @@
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use std::os::fd::OwnedFd;
+use warder_common::{At, Result};
 use warder_wire::SandboxId;
 
 use super::{DIRECTORY, Store, write_all};
-use crate::error::{At, Result};
 
 /// Levels of directories looked into; one descriptor each.
 const MOST_DEPTH: usize = 64;

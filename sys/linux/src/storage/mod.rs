@@ -29,6 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
 
@@ -36,7 +37,6 @@ pub(crate) use base::link_merged_usr;
 pub use layers::{Draft, MOST_LAYERS};
 
 use crate::cell::IdRange;
-use crate::error::{At, HostError, Result};
 
 /// The state directory's storage.
 #[derive(Debug)]

@@ -13,11 +13,11 @@ use rustix::fs::{
     XattrFlags,
 };
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 use warder_wire::SandboxId;
 
 use super::{DIRECTORY, Draft, Store};
 use crate::cell::{IdRange, UserNamespace, detach};
-use crate::error::{At, HostError, Result};
 
 /// In a draft until it is kept: a name for each file that has several.
 pub(super) const LINKS: &str = "links";

@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 
 use super::{DIRECTORY, Store};
-use crate::error::{At, HostError, Result};
 
 impl Store {
     /// Whether anything waits to be removed.

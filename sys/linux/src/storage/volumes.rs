@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 
 use rustix::fs::{Gid, Mode, RenameFlags, Uid};
+use warder_common::{At, Result};
 use warder_wire::VolumeId;
 
 use super::Store;
-use crate::error::{At, Result};
 
 /// User `user` of every template: what cells do by default, they do as it.
 const OWNER: u32 = 1000;

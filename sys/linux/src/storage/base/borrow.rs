@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 
 use super::{open_host_dir, unmerged};
-use crate::error::{At, HostError, Result};
 use crate::storage::write_all;
 
 /// Links that lead into /usr on a host with merged directories.

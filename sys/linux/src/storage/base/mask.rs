@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, Stat, Uid};
 use rustix::io::Errno;
+use warder_common::{At, HostError, Result};
 
 use super::open_host_dir;
-use crate::error::{At, HostError, Result};
 use crate::storage::DIRECTORY;
 
 /// Fills the layer, an empty directory.

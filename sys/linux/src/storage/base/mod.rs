@@ -16,10 +16,10 @@ use std::fmt::Write;
 pub(crate) use borrow::link_merged_usr;
 
 use rustix::fs::{CWD, Mode, OFlags};
+use warder_common::{At, HostError, Result};
 use warder_wire::TemplateName;
 
 use super::{Draft, Store, bottom, write_all};
-use crate::error::{At, HostError, Result};
 
 /// Changes with what this code makes of the same host.
 const EDITION: u32 = 1;

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use warder_common::{At, Result};
 
-use crate::error::{At, Result};
 use crate::storage::write_all;
 
 /// Path, mode, owner and group (the same number but for shadow files).

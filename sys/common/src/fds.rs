@@ -2,9 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use rustix::io::Result;
-
-use super::checked;
+use rustix::io::{Errno, Result};
 
 /// Closes every descriptor but 0, 1, 2 and `keep`.
 ///
@@ -46,7 +44,7 @@ pub fn close_all_on_exec() -> Result<()> {
 fn close_range(first: u32, last: u32, flags: libc::c_int) -> Result<()> {
     // SAFETY: takes three integers. The callers run in a process of their own just before an exec or
     // exit, where no owner of a closed descriptor runs any more.
-    checked(unsafe { libc::close_range(first, last, flags) }).map(drop)
+    checked(unsafe { libc::close_range(first, last, flags) })
 }
 
 /// Makes `target` another number of `fd`, open across exec.
@@ -55,5 +53,14 @@ fn close_range(first: u32, last: u32, flags: libc::c_int) -> Result<()> {
 /// `EBADF` when the number is beyond the limit.
 pub fn place(fd: BorrowedFd<'_>, target: RawFd) -> Result<()> {
     // SAFETY: takes two integers. As for close_range: whoever owned `target` does not run any more.
-    checked(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map(drop)
+    checked(unsafe { libc::dup2(fd.as_raw_fd(), target) })
+}
+
+/// The answer of the call just made.
+pub(crate) fn checked(answer: libc::c_int) -> Result<()> {
+    if answer >= 0 {
+        return Ok(());
+    }
+    let said = std::io::Error::last_os_error().raw_os_error();
+    Err(Errno::from_raw_os_error(said.unwrap_or(libc::EIO)))
 }
