@@ -39,6 +39,12 @@ use libc::syscall;
 /// Makes it. The rows that name calls pass constants, which live for ever and which the kernel only reads, numbers and
 /// null; none passes memory that is written to.
 pub(crate) fn call(number: i64, args: &[Arg]) -> io::Result<i64> {
+    // sigaction(2): a call that the kernel does not have ends who makes it, unless SIGSYS is ignored; then it is ENOSYS.
+    #[cfg(target_os = "freebsd")]
+    // SAFETY: SIG_IGN is no function, and nothing of this program waits for the signal.
+    unsafe {
+        libc::signal(libc::SIGSYS, libc::SIG_IGN)
+    };
     let word = |n: usize| args.get(n).map_or(0, |a| a.word());
     // SAFETY: every pointer is to a constant that outlives the call, and no row names a call that writes to what its
     // arguments point to or that changes this process's memory.

@@ -1,11 +1,18 @@
 //! What is tried on FreeBSD. Numbers of calls are those of sys/syscall.h of 15.1.
 
+mod network;
+mod others;
+mod sysctls;
+mod trees;
+
 use std::ffi::c_ushort;
 use std::io;
 use std::os::unix::net::UnixListener;
 
 use crate::attempt::{Act, Attempt, Said};
 use crate::call::{Arg, call};
+
+pub(crate) use others::touch;
 
 use Arg::{Bytes, Number, Text};
 
@@ -36,6 +43,7 @@ const CHFLAGS: i64 = 34;
 const ACCT: i64 = 51;
 const SWAPON: i64 = 85;
 const QUOTACTL: i64 = 148;
+const NLM: i64 = 154;
 const NFSSVC: i64 = 155;
 const GETFH: i64 = 161;
 const SYSARCH: i64 = 165;
@@ -47,13 +55,15 @@ const KENV: i64 = 390;
 const JAIL_ATTACH: i64 = 436;
 const AUDITON: i64 = 446;
 const AUDITCTL: i64 = 453;
-const JAIL_GET: i64 = 506;
 const JAIL_SET: i64 = 507;
 const JAIL_REMOVE: i64 = 508;
 const RCTL_GET_RULES: i64 = 526;
 const RCTL_ADD_RULE: i64 = 528;
 const RCTL_REMOVE_RULE: i64 = 529;
+const FHSTAT: i64 = 553;
 const SYSCTLBYNAME: i64 = 570;
+const SWAPOFF: i64 = 582;
+const SETAUID: i64 = 448;
 
 const ONE: Arg = Bytes(&1_i32.to_ne_bytes());
 const ZERO: Arg = Bytes(&0_i32.to_ne_bytes());
@@ -64,28 +74,29 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
         "mount file systems: tmpfs, nullfs, devfs, procfs, fdescfs, ZFS",
         Act::Do(mounts),
     ),
+    // mount(2). EINVAL: the kernel has no such file system, and may not load it for a jail.
     Attempt::new(
         "mount-as-ever",
         "mount file systems by the older call",
         Act::Calls(
             &[
                 (
-                    "ufs",
+                    "fdescfs",
                     MOUNT,
-                    &[Text(c"ufs"), Text(c"/mnt"), Number(0), Number(0)],
+                    &[Text(c"fdescfs"), Text(c"/mnt"), Number(0), Number(0)],
                 ),
                 (
-                    "nfs",
+                    "procfs",
                     MOUNT,
-                    &[Text(c"nfs"), Text(c"/mnt"), Number(0), Number(0)],
+                    &[Text(c"procfs"), Text(c"/mnt"), Number(0), Number(0)],
                 ),
                 (
-                    "cd9660",
+                    "linprocfs",
                     MOUNT,
-                    &[Text(c"cd9660"), Text(c"/mnt"), Number(0), Number(0)],
+                    &[Text(c"linprocfs"), Text(c"/mnt"), Number(0), Number(0)],
                 ),
             ],
-            &[libc::EPERM, libc::EOPNOTSUPP, libc::ENODEV, libc::ENOENT],
+            &[libc::EPERM, libc::EINVAL],
         ),
     ),
     Attempt::new(
@@ -322,6 +333,7 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
             &[
                 ("getfh", GETFH, &[Text(c"/"), Number(0)]),
                 ("fhopen", FHOPEN, &[Number(0), Number(0)]),
+                ("fhstat", FHSTAT, &[Bytes(&[0; 64]), Number(0)]),
             ],
             REFUSED,
         ),
@@ -343,19 +355,22 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "swap-and-accounting",
-        "swapon, acct, quotactl, nfssvc",
+        "swapon, swapoff, acct, quotactl, nfssvc, nlm",
         Act::Calls(
             &[
                 ("swapon", SWAPON, &[Text(c"/none")]),
+                ("swapoff", SWAPOFF, &[Text(c"/none"), Number(0)]),
                 ("acct", ACCT, &[Number(0)]),
                 (
                     "quotactl",
                     QUOTACTL,
                     &[Text(c"/"), Number(0), Number(0), Number(0)],
                 ),
-                ("nfssvc", NFSSVC, &[Number(0), Number(0)]),
+                // NFSSVC_NFSDADDSOCK; without a flag that names a service nothing is asked for.
+                ("nfssvc", NFSSVC, &[Number(0x100), Number(0)]),
+                ("nlm", NLM, &[Number(0), Number(0), Number(0), Number(0)]),
             ],
-            &[libc::EPERM, libc::ENOSYS, libc::EOPNOTSUPP, libc::EINVAL],
+            REFUSED,
         ),
     ),
     Attempt::new(
@@ -365,6 +380,7 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
             &[
                 ("auditon", AUDITON, &[Number(0), Number(0), Number(0)]),
                 ("auditctl", AUDITCTL, &[Text(c"/none")]),
+                ("setauid", SETAUID, &[ZERO]),
             ],
             REFUSED,
         ),
@@ -443,6 +459,51 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
         ]),
     ),
     Attempt::new(
+        "every-sysctl",
+        "set every sysctl that is a number to what it says",
+        Act::Do(sysctls::write_all),
+    ),
+    Attempt::new(
+        "interfaces",
+        "make, destroy, rename, move and address interfaces by ioctl(2)",
+        Act::Do(network::interfaces),
+    ),
+    Attempt::new(
+        "routing-socket",
+        "add, change and remove routes over route(4)",
+        Act::Do(network::routes),
+    ),
+    Attempt::new(
+        "socket-families",
+        "sockets of every family but the usual four",
+        Act::Do(network::families),
+    ),
+    Attempt::new(
+        "devfs-rules",
+        "have /dev show what another ruleset of devfs(8) shows",
+        Act::Do(trees::device_rules),
+    ),
+    Attempt::new(
+        "mounts-seen",
+        "list the host's mounts",
+        Act::Do(trees::mounts_seen),
+    ),
+    Attempt::new(
+        "base-system",
+        "change programs and libraries of the host's that every sandbox maps",
+        Act::Do(trees::base_system),
+    ),
+    Attempt::new(
+        "processors",
+        "change the processors of the host's sets, interrupts and jails",
+        Act::Do(others::processors),
+    ),
+    Attempt::new(
+        "clock-rate",
+        "have the clock go faster or slower",
+        Act::Do(others::clock_rate),
+    ),
+    Attempt::new(
         "packet-filter",
         "open pf(4) and its log",
         Act::Open(&["/dev/pf", "/dev/pflog", "/dev/auditpipe", "/dev/crypto"]),
@@ -490,14 +551,31 @@ fn other_jails() -> Said {
         call(JAIL_REMOVE, &[Number(2_000_000_000)]).map(|_| "removed"),
         HIDDEN,
     );
-    let listed = Said::of(
-        call(JAIL_GET, &[Number(0), Number(0), Number(0)]).map(|_| "listed"),
-        HIDDEN,
-    );
+    let listed = Said::of(list_jails(), HIDDEN);
     if !removed.holds || !listed.holds {
         return Said::broke(format!("remove: {}, list: {}", removed.seen, listed.seen));
     }
     Said::held("1000 are not there")
+}
+
+/// jail_get(2): the first one after jail 0. "ENOENT: no jail was found."
+fn list_jails() -> io::Result<&'static str> {
+    let (mut name, mut last) = (*b"lastjid\0", 0_i32);
+    let mut vectors = [
+        libc::iovec {
+            iov_base: name.as_mut_ptr().cast(),
+            iov_len: name.len(),
+        },
+        libc::iovec {
+            iov_base: (&raw mut last).cast(),
+            iov_len: size_of::<i32>(),
+        },
+    ];
+    // SAFETY: two vectors, whose memory outlives the call; it reads both and writes to none of them.
+    match unsafe { libc::jail_get(vectors.as_mut_ptr(), 2, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok("listed"),
+    }
 }
 
 /// nmount(2): "EPERM: the caller is neither the super-user nor the owner of" the directory; a jail without allow.mount may
