@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub ready_slots: u32,
     /// Below this many MiB free, nothing new is stored.
     pub storage_reserve_mib: u32,
+    /// What a volume may hold, in MiB, where the storage can bound it.
+    pub volume_quota_mib: Option<u32>,
     /// Whether sandboxes live on when privd is stopped cleanly.
     pub keep_on_stop: bool,
     /// Whether privd was started to remove everything, and nothing else.
@@ -177,6 +179,7 @@ struct Draft {
     max_sandboxes: Option<u32>,
     ready_slots: Option<u32>,
     storage_reserve_mib: Option<u32>,
+    volume_quota_mib: Option<u32>,
     keep_on_stop: Option<bool>,
     pause_reclaim: Option<bool>,
     resolvers: Vec<Ipv4Addr>,
@@ -210,6 +213,7 @@ impl Draft {
             "storage_reserve_mib" => {
                 once(&mut self.storage_reserve_mib, number(value, 0, u32::MAX)?)
             }
+            "volume_quota_mib" => once(&mut self.volume_quota_mib, number(value, 1, u32::MAX)?),
             "on_stop" => match value {
                 "keep" => once(&mut self.keep_on_stop, true),
                 "remove" => once(&mut self.keep_on_stop, false),
@@ -299,6 +303,7 @@ impl Draft {
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
             ready_slots: self.ready_slots.unwrap_or(32),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
+            volume_quota_mib: self.volume_quota_mib,
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
             purge: false,
             pause_reclaim: self.pause_reclaim.unwrap_or(false),

@@ -193,6 +193,15 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         state_dir,
         run_dir,
     };
+    let quota = privd.config.volume_quota_mib;
+    if !privd
+        .store
+        .bound_volumes(quota.map(|mib| u64::from(mib) << 20))
+    {
+        privd
+            .log
+            .own("volume_quota_mib: this storage cannot bound volumes, and does not");
+    }
     privd.reconcile()?;
     privd.refresh_base();
     privd.log.own(format_args!(

@@ -17,10 +17,17 @@ const SHARES: [(&str, u64); 5] = [
     ("nmsgq", 8),
 ];
 
+/// How much of a cell's memory its `/tmp` may take, in bytes; its processes have the rest. racct does not count what
+/// lies in a tmpfs, so that what either may have at most has to be settled before.
+#[must_use]
+pub(crate) fn for_files(limits: &Limits) -> u64 {
+    (u64::from(limits.memory_mib) << 20) / 4
+}
+
 /// The rules of a cell. They are bound to its jail's name, so they can be made before the jail is.
 #[must_use]
 pub fn rules(jail: &str, limits: &Limits) -> Vec<String> {
-    let memory = u64::from(limits.memory_mib) << 20;
+    let memory = (u64::from(limits.memory_mib) << 20) - for_files(limits);
     let most = [
         // Anonymous memory is denied at once when it is asked for; what is resident beyond the limit, of files
         // too, is paged out.
@@ -130,8 +137,8 @@ mod tests {
     fn every_limit_is_a_rule_of_the_jail() {
         let rules = rules("w01234567-3.iabcdefghij0123456789", &LIMITS);
         for wanted in [
-            "jail:w01234567-3.iabcdefghij0123456789:swapuse:deny=536870912",
-            "jail:w01234567-3.iabcdefghij0123456789:memoryuse:deny=536870912",
+            "jail:w01234567-3.iabcdefghij0123456789:swapuse:deny=402653184",
+            "jail:w01234567-3.iabcdefghij0123456789:memoryuse:deny=402653184",
             "jail:w01234567-3.iabcdefghij0123456789:maxproc:deny=256",
             "jail:w01234567-3.iabcdefghij0123456789:nthr:deny=256",
             "jail:w01234567-3.iabcdefghij0123456789:pcpu:deny=150",

@@ -4,6 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use warder_wire::{Limits, SandboxId};
 
+use crate::limits::for_files;
+
 /// One mount, in the order in which they are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mount {
@@ -42,16 +44,15 @@ pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
         no_set_id: true,
         options: vec![("ruleset", ruleset.to_string())],
     });
-    let half = (u64::from(limits.memory_mib) << 20) / 2;
     mounts.push(Mount {
         kind: "tmpfs",
         place: "/tmp".to_owned(),
         from: None,
         read_only: false,
         no_set_id: true,
-        // racct does not count what lies in it, nor the kernel memory of many empty files.
+        // racct counts neither what lies in it nor the kernel memory of many empty files.
         options: vec![
-            ("size", half.to_string()),
+            ("size", for_files(limits).to_string()),
             ("inodes", "65536".to_owned()),
             ("mode", "1777".to_owned()),
         ],
@@ -116,7 +117,7 @@ mod tests {
         let dev = mounts.iter().find(|m| m.place == "/dev").expect("/dev");
         assert_eq!(dev.options, [("ruleset", "22272".to_owned())]);
         let tmp = mounts.iter().find(|m| m.place == "/tmp").expect("/tmp");
-        assert!(tmp.options.contains(&("size", "268435456".to_owned())));
+        assert!(tmp.options.contains(&("size", "134217728".to_owned())));
         assert!(tmp.options.contains(&("mode", "1777".to_owned())));
     }
 

@@ -288,6 +288,12 @@ impl Store {
         Ok(self.zfs.import_end(draft)?)
     }
 
+    /// What each volume made from now on may hold. Whether that is enforced: each is a dataset with a quota of its own.
+    pub fn bound_volumes(&mut self, bytes: Option<u64>) -> bool {
+        self.zfs.bound_volumes(bytes);
+        true
+    }
+
     /// Takes note of an empty volume; [`Self::sync_volumes`] makes it. False if there is one of that name.
     ///
     /// # Errors

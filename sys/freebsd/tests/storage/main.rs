@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
         trees::a_store_is_found_again,
         trees::what_cannot_be_used_is_said,
         trees::volumes_outlive_trees,
+        trees::volumes_are_bounded,
         trees::a_full_pool_is_named,
         trees::what_a_tree_costs,
         templates::a_snapshot_outlives_its_sandbox,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Instant;
 
 use warder_freebsd::HostError;
@@ -23,26 +24,7 @@ pub(crate) fn a_tree_is_made_limited_and_destroyed() {
     assert_eq!(of.flags & mount::MNT_NOSUID, 0, "setuid programs work");
     let hosts = std::fs::read_to_string(root.path().join("etc/hosts")).expect("there");
     assert!(hosts.contains(id(1).as_str()), "{hosts}");
-    // What does not shrink.
-    let mut file = std::fs::File::create(root.path().join("big")).expect("makes");
-    let mut block = [0_u8; 1 << 16];
-    let mut seed = 1_u64;
-    let mut written = 0;
-    let full = loop {
-        for byte in &mut block {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            *byte = seed.to_le_bytes()[0];
-        }
-        match file.write_all(&block) {
-            Ok(()) => written += block.len(),
-            Err(e) => break e,
-        }
-        assert!(written < 80 << 20, "the limit does not hold");
-    };
-    assert!(written > 48 << 20, "only {written} bytes: {full}");
-    drop(file);
+    filled_at(&root.path().join("big"), 64);
     bench.store().measure().expect("measures");
     let used = bench.store().used(&id(1)).expect("known");
     assert!((40 << 20..80 << 20).contains(&used), "{used}");
@@ -50,6 +32,50 @@ pub(crate) fn a_tree_is_made_limited_and_destroyed() {
     bench.store().empty_trash().expect("empties");
     assert_eq!(bench.there(), ["templates/bare"]);
     assert!(!root.path().exists());
+}
+
+/// Writes what does not shrink into a file until that is refused, which has to be at about `mib`.
+fn filled_at(file: &Path, mib: usize) {
+    let mut file = std::fs::File::create(file).expect("makes");
+    let mut block = [0_u8; 1 << 16];
+    let mut seed = 1_u64;
+    let mut written = 0;
+    let full = loop {
+        for word in block.chunks_exact_mut(8) {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            word.copy_from_slice(&seed.to_le_bytes());
+        }
+        match file.write_all(&block) {
+            Ok(()) => written += block.len(),
+            Err(e) => break e,
+        }
+        assert!(written < (mib + 16) << 20, "the limit does not hold");
+    };
+    assert!(written > mib * 3 / 4 << 20, "only {written} bytes: {full}");
+    assert_eq!(full.kind(), std::io::ErrorKind::QuotaExceeded, "{full}");
+}
+
+pub(crate) fn volumes_are_bounded() {
+    let mut bench = bench();
+    let [plain, bounded] = ["1", "2"].map(|n| VolumeId::new(&format!("v{n:0>20}")).expect("an id"));
+    let store = bench.store();
+    assert!(store.bound_volumes(None));
+    assert!(store.create_volume(&plain).expect("notes"));
+    store.sync_volumes(Some(&plain)).expect("makes");
+    assert!(store.bound_volumes(Some(32 << 20)));
+    assert!(store.create_volume(&bounded).expect("notes"));
+    store.sync_volumes(Some(&bounded)).expect("makes");
+    let mounts = [(&plain, "/plain"), (&bounded, "/bounded")].map(|(volume, at)| VolumeMount {
+        volume: volume.clone(),
+        at: GuestPath::new(at).expect("a path"),
+    });
+    let root = bench.clone(1, "bare").with_volumes(&mounts);
+    root.materialize(64).expect("makes");
+    let places: Vec<_> = root.volumes().map(|(from, _)| from).collect();
+    filled_at(&places[1].join("big"), 32);
+    std::fs::write(places[0].join("big"), vec![7; 40 << 20]).expect("no bound of its own");
 }
 
 pub(crate) fn a_store_is_found_again() {

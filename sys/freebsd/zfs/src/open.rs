@@ -58,6 +58,7 @@ impl<H: Host> Store<H> {
             drafts: BTreeMap::new(),
             sandboxes: BTreeMap::new(),
             volumes: found.volumes,
+            volume_quota: None,
             orphans: false,
         };
         store.load_sandboxes()?;

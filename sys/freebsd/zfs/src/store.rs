@@ -65,6 +65,8 @@ pub struct Store<H> {
     pub(crate) drafts: BTreeMap<TemplateName, u64>,
     pub(crate) sandboxes: BTreeMap<SandboxId, Record>,
     pub(crate) volumes: BTreeSet<VolumeId>,
+    /// What a new one may hold, in bytes.
+    pub(crate) volume_quota: Option<u64>,
     /// Clones that no record names were found when it was opened.
     pub(crate) orphans: bool,
 }

@@ -15,6 +15,11 @@ use crate::store::{Host, Store};
 const OWNER: u32 = 1000;
 
 impl<H: Host> Store<H> {
+    /// What each volume made from now on may hold, in bytes (zfsprops(7), refquota).
+    pub fn bound_volumes(&mut self, bytes: Option<u64>) {
+        self.volume_quota = bytes;
+    }
+
     /// Takes note of a volume; [`Self::sync_volumes`] makes it. False if there is one of that name.
     pub fn create_volume(&mut self, volume: &VolumeId) -> bool {
         self.volumes.insert(volume.clone())
@@ -41,7 +46,10 @@ impl<H: Host> Store<H> {
             return self.at.files.sync("trash");
         };
         let place = Place::volume(volume);
-        let path = self.at.make(&place, &[(KIND, Kind::Draft.as_str())])?;
+        let quota = self.volume_quota.map(|bytes| bytes.to_string());
+        let mut properties = vec![(KIND, Kind::Draft.as_str())];
+        properties.extend(quota.iter().map(|quota| ("refquota", quota.as_str())));
+        let path = self.at.make(&place, &properties)?;
         chown(&path, Some(OWNER), Some(OWNER)).at("chown")?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).at("chmod")?;
         let dataset = self.at.layout.dataset(&place);

@@ -14,6 +14,13 @@ use super::Store;
 const OWNER: u32 = 1000;
 
 impl Store {
+    /// What each volume made from now on may hold. Whether that is enforced: a directory of a file system that others
+    /// share has no bound of its own.
+    #[must_use]
+    pub fn bound_volumes(&mut self, bytes: Option<u64>) -> bool {
+        bytes.is_none()
+    }
+
     /// Makes an empty volume; [`Self::sync_volumes`] follows. False if there is one of that name.
     ///
     /// # Errors

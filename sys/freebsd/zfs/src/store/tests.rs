@@ -540,6 +540,21 @@ fn base_is_made_anew_beside_the_former_one() {
 }
 
 #[test]
+fn a_volume_gets_the_quota_of_its_day() {
+    let mut bench = bench();
+    for (n, quota) in [(1, None), (2, Some(1 << 30)), (3, None)] {
+        bench.store.bound_volumes(quota);
+        let volume = VolumeId::new(&format!("v{n:020}")).expect("an id");
+        assert!(bench.store.create_volume(&volume));
+        bench.store.sync_volumes(Some(&volume)).expect("makes");
+        let dataset = bench.store.at.layout.dataset(&Place::volume(&volume));
+        let set = bench.store.at.property("refquota", &dataset);
+        let set = set.expect("reads");
+        assert_eq!(set.parse().ok(), quota, "{set}");
+    }
+}
+
+#[test]
 fn a_volume_is_mounted_by_whoever_comes_first() {
     let mut bench = bench();
     let volume = VolumeId::new("vabcdefghij0123456789").expect("an id");
