@@ -33,7 +33,7 @@ pub(crate) const EXCHANGES_PER_SANDBOX: usize = 1024;
 /// Most creates at once; beyond it 429.
 pub(crate) const PENDING_CREATES: usize = 256;
 /// How long a create may take in all.
-pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(55);
 /// How long a kill may take in all.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a pause, a resume or a snapshot may take in all.
@@ -41,7 +41,7 @@ pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Most requests at once that wait until one sandbox is woken; beyond it 429.
 pub(crate) const WAITING_PER_SANDBOX: usize = 256;
 /// How long a request waits until its sandbox is woken.
-pub(crate) const WAKE_TIMEOUT: Duration = Duration::from_secs(40);
+pub(crate) const WAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a sandbox lives that was woken by traffic, in seconds.
 pub(crate) const WAKE_LIFE_S: u64 = 300;
 /// How long an agent may take to show that it answers, where a pause demands it.

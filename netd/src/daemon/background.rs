@@ -23,7 +23,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// Between looks for ports that are gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a request waits for a slot that is still cooling.
-const HOPE: Duration = Duration::from_secs(5);
+const HOPE: Duration = Duration::from_secs(15);
 /// Ends of flows that a worker is sent before it has done others.
 const ENDS_OUT: usize = 256;
 

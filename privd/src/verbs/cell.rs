@@ -16,9 +16,9 @@ use crate::supervise::{ReplyTo, Role, chain};
 use crate::table::Verb;
 
 /// How long a cell may wait for its slot. netd may be restarted in this time.
-const SLOT_MS: u64 = 10_000;
+const SLOT_MS: u64 = 20_000;
 /// How long the agent may take from fork to exec.
-const SETUP_MS: u64 = 15_000;
+const SETUP_MS: u64 = 30_000;
 
 impl Privd {
     /// `CellCreate`.
