@@ -15,6 +15,7 @@ pub(crate) fn run(tests: &[(&str, fn())]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let mut failed = Vec::new();
+    let mut ran_any = false;
     for (name, test) in tests {
         if filter
             .as_ref()
@@ -22,6 +23,7 @@ pub(crate) fn run(tests: &[(&str, fn())]) -> ExitCode {
         {
             continue;
         }
+        ran_any = true;
         let start = Instant::now();
         let ran = sys::process::fork(false, || {
             test();
@@ -29,7 +31,7 @@ pub(crate) fn run(tests: &[(&str, fn())]) -> ExitCode {
         });
         let (pid, descriptor) = ran.expect("pdfork");
         let mut ends = [PollFd::new(&descriptor, PollFlags::IN)];
-        let patience = Timespec::try_from(Duration::from_secs(120)).expect("fits");
+        let patience = Timespec::try_from(Duration::from_secs(600)).expect("fits");
         let status = match poll(&mut ends, Some(&patience)) {
             Ok(1) => sys::process::wait(pid, true).expect("wait4"),
             // Killed with its descriptor.
@@ -41,6 +43,10 @@ pub(crate) fn run(tests: &[(&str, fn())]) -> ExitCode {
             println!("test {name} ... FAILED (wait status {status:?})");
             failed.push(*name);
         }
+    }
+    if !ran_any {
+        println!("no test has such a name");
+        return ExitCode::FAILURE;
     }
     if failed.is_empty() {
         return ExitCode::SUCCESS;
