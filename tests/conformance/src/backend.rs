@@ -18,6 +18,7 @@ pub(crate) enum Backend {
 }
 
 /// Commands that change or show what is the host's. Each has to fail, as root and where sudo is in its way there too.
+/// Their programs are of the base system, so that they are there to be tried.
 const LINUX: &[&str] = &[
     "umount /proc",
     "mount -o remount,rw /usr",
@@ -54,10 +55,9 @@ const FREEBSD: &[&str] = &[
     "ifconfig epair create",
     "ifconfig bridge create",
     "route add -net 10.9.9.0/24 127.0.0.1",
-    "route flush",
-    "arp -s 10.9.9.9 02:00:00:00:00:01",
+    "route delete default",
     "pfctl -s rules",
-    "pfctl -F all",
+    "pfctl -a warder_no_such_anchor -F rules",
     "zfs list",
     "zpool list",
     "kldload if_bridge",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use warder_wire::RUN_DIR;
+use warder_wire::{InstanceTag, RUN_DIR};
 
 /// What is listed, by which program, with which arguments. A program that is not there lists nothing: it is the other
 /// system's.
@@ -14,10 +14,14 @@ const LISTS: &[(&str, &str, &[&str])] = &[
     ("rules", "nft", &["list", "tables"]),
     ("interface", "ifconfig", &["-l"]),
     ("jail", "jls", &["name"]),
-    ("dataset", "zfs", &["list", "-H", "-t", "all", "-o", "name"]),
+    // Templates and volumes are the instance's own files, as its state directory is.
+    (SANDBOXES, "zfs", &["list", "-H", "-t", "all", "-o", "name"]),
     ("limit", "rctl", &[]),
     ("anchor", "pfctl", &["-v", "-s", "Anchors"]),
 ];
+
+/// Datasets of sandboxes alone.
+const SANDBOXES: &str = "dataset";
 
 /// Where a directory with the instance's tag in its name would be a group or a socket of it.
 const PLACES: &[&str] = &["/sys/fs/cgroup", RUN_DIR];
@@ -33,6 +37,9 @@ pub(crate) fn of(tag: &str, dir: &Path) -> BTreeSet<String> {
             continue;
         };
         for line in String::from_utf8_lossy(&out.stdout).lines() {
+            if *what == SANDBOXES && !line.contains("/sandboxes/") {
+                continue;
+            }
             if line.contains(tag) || line.contains(&short) || line.contains(&dir) {
                 found.insert(format!("{what} {}", line.trim()));
             }
@@ -42,6 +49,31 @@ pub(crate) fn of(tag: &str, dir: &Path) -> BTreeSet<String> {
         below(Path::new(place), tag, 2, &mut found);
     }
     found
+}
+
+/// Destroys the datasets that hold what an instance stored, when its state directory is about to go: as long as that is
+/// there, they are its files. Only what privd has marked with the instance's tag (zfsprops(7), user properties).
+pub(crate) fn destroy_datasets(tag: &InstanceTag) {
+    let list = ["list", "-H", "-o", "name,org.warder:tag"];
+    let Ok(out) = Command::new("zfs").args(list).output() else {
+        return;
+    };
+    let tag = tag.to_string();
+    let name = format!("/warder-{tag}");
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        let Some((dataset, owner)) = line.split_once('\t') else {
+            continue;
+        };
+        if owner != tag || !dataset.ends_with(&name) {
+            continue;
+        }
+        let ended = Command::new("zfs")
+            .args(["destroy", "-R", dataset])
+            .status();
+        if !ended.is_ok_and(|status| status.success()) {
+            eprintln!("warder-conformance: {dataset} is left");
+        }
+    }
 }
 
 fn below(dir: &Path, tag: &str, depth: u8, found: &mut BTreeSet<String>) {

@@ -30,8 +30,11 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if checks.is_empty() {
-        eprintln!("warder-conformance: no check has such an id; see --list");
+    // One that was meant and is not made would be taken for one that holds.
+    let ids = chapters::all(args.backend);
+    let nothing = |glob: &&String| !ids.iter().any(|check| matches(glob, &check.id));
+    if let Some(glob) = args.only.iter().chain(&args.allow_missing).find(nothing) {
+        eprintln!("warder-conformance: no check matches {glob}; see --list");
         return ExitCode::from(2);
     }
     // On Linux everything happens in a network of its own, and goes with the last process of it.
@@ -102,7 +105,20 @@ fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
     }
     let (stack, internet, figures) = scene.close();
     if let Ok(mut stack) = stack {
-        let _ = stack.stop();
+        if let Err(why) = stack.stop() {
+            rows.push(Row::new(
+                "stack.end",
+                "stop privd at the end of the run",
+                "that it ends well",
+                Err(Bad::Fails(why)),
+            ));
+            if !args.json {
+                rows.iter()
+                    .last()
+                    .iter()
+                    .for_each(|row| println!("{}", row.line()));
+            }
+        }
         let failed = rows.iter().any(|row| row.verdict == Verdict::Fails);
         if failed {
             eprintln!("privd's log ends: {}", stack.log_end());

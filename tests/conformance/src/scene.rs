@@ -78,7 +78,9 @@ impl Scene {
             return Ok(sandbox.clone());
         }
         let stack = self.stack()?;
-        let sandbox = stack.create_with_probe(&serde_json::json!({}))?;
+        // On a slow host a run takes longer than other sandboxes have to live.
+        let long = serde_json::json!({ "timeout": 86_400 });
+        let sandbox = stack.create_with_probe(&long)?;
         stack.keep(&sandbox);
         self.probed = Some(sandbox.clone());
         Ok(sandbox)

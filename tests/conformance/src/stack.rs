@@ -15,11 +15,12 @@ use warder_wire::{InstanceTag, RUN_DIR};
 
 use crate::backend::Backend;
 use crate::check::{Bad, is, that};
+use crate::leftovers;
 use crate::processes::{self, Process};
 use crate::wait::until;
 
 /// Most that a command may take. It ends one that hangs, and judges none.
-const COMMAND_MS: u32 = 60_000;
+const COMMAND_MS: u32 = 180_000;
 /// Where the probe lies in a sandbox.
 pub(crate) const PROBE: &str = "/tmp/probe";
 /// The port of E2B's agent API.
@@ -47,6 +48,8 @@ pub(crate) struct Stack {
     pub(crate) address: SocketAddr,
     key: String,
     privd: Option<Child>,
+    /// Whether it has ended by itself, with nothing left to do.
+    ended_well: bool,
     /// Sandboxes that nobody has ended yet, and whether they stay when a check is over.
     made: Vec<(String, bool)>,
 }
@@ -166,6 +169,7 @@ impl Stack {
             address,
             key: String::new(),
             privd: None,
+            ended_well: false,
             made: Vec::new(),
             dir: Some(dir),
         };
@@ -195,6 +199,7 @@ impl Stack {
             .stderr(errors)
             .spawn();
         self.privd = Some(started.map_err(|e| format!("privd: {e}"))?);
+        self.ended_well = false;
         Ok(())
     }
 
@@ -499,20 +504,12 @@ impl Stack {
             let _ = privd.kill();
             let _ = privd.wait();
         }
-        let Some(gateway) = gateway else {
-            return Ok(());
-        };
-        until("the end of its gateway", || {
-            let all = processes::all().ok()?;
-            (!all
-                .iter()
-                .any(|p| p.pid == gateway.pid && p.name == gateway.name))
-            .then_some(())
-        })
+        end_of(gateway.as_ref())
     }
 
     /// Ends privd as an operator would, and with it everything.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
+        let gateway = self.daemon("gatewayd").ok().flatten();
         let Some(mut privd) = self.privd.take() else {
             return Ok(());
         };
@@ -520,17 +517,41 @@ impl Stack {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-                .map_err(|e| format!("kill: {e}"))?;
+            // It may have ended already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let ended = until("the end of privd", || privd.try_wait().ok().flatten());
         match ended {
-            Ok(status) if status.success() => Ok(()),
+            Ok(status) if status.success() => {
+                end_of(gateway.as_ref())?;
+                self.ended_well = true;
+                Ok(())
+            }
             Ok(status) => Err(format!("privd ended with {status}: {}", self.log_end())),
             Err(why) => {
                 let _ = privd.kill();
                 let _ = privd.wait();
                 Err(format!("{why}: {}", self.log_end()))
+            }
+        }
+    }
+
+    /// Has privd remove what an instance that did not end well has left on the host.
+    fn purge(&self) -> Result<(), String> {
+        let mut privd = Command::new(self.programs.join("privd"))
+            .args(["-p", "-f"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("privd -p: {e}"))?;
+        match until("the end of privd -p", || privd.try_wait().ok().flatten()) {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("privd -p ended with {status}")),
+            Err(why) => {
+                let _ = privd.kill();
+                let _ = privd.wait();
+                Err(why)
             }
         }
     }
@@ -543,8 +564,31 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let _ = self.stop();
+        let ended = self.stop();
+        if self.ended_well {
+            leftovers::destroy_datasets(&self.tag);
+            return;
+        }
+        let left = self
+            .purge()
+            .err()
+            .or_else(|| ended.err())
+            .unwrap_or_default();
+        eprintln!("warder-conformance: privd did not end well; purged. {left}");
+        leftovers::destroy_datasets(&self.tag);
     }
+}
+
+/// Waits for the end of the gateway that a privd had started.
+fn end_of(gateway: Option<&Process>) -> Result<(), String> {
+    let Some(gateway) = gateway else {
+        return Ok(());
+    };
+    until("the end of its gateway", || {
+        let all = processes::all().ok()?;
+        let same = |p: &Process| p.pid == gateway.pid && p.name == gateway.name;
+        (!all.iter().any(same)).then_some(())
+    })
 }
 
 fn bytes(body: &Value) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as never.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as never: generous, since it is only waited out when something is wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {

@@ -166,7 +166,9 @@ fn privd(scene: &mut Scene) -> Outcome {
 
 fn deadline(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
-    let sandbox = stack.create(&json!({ "timeout": 1 }))?;
+    let sandbox = stack.create(&json!({}))?;
+    let path = format!("/sandboxes/{}/timeout", sandbox.id());
+    stack.ask("POST", &path, &json!({ "timeout": 1 }), 204)?;
     stack.kill_privd()?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     stack.launch()?;

@@ -56,6 +56,12 @@ const ROWS: &[Row] = &[
         trace,
     ),
     (
+        "process-calls",
+        "every call that names a process, with one of the host",
+        "no such process, or refused",
+        process_calls,
+    ),
+    (
         "sysv-memory",
         "open System V shared memory of the host",
         "not there",
@@ -249,6 +255,18 @@ fn trace(scene: &mut Scene) -> Outcome {
     let seen = holds(scene, &["trace", &victim.id().to_string()]);
     let _ = victim.kill();
     let _ = victim.wait();
+    seen
+}
+
+fn process_calls(scene: &mut Scene) -> Outcome {
+    let mut victim = std::process::Command::new("sleep").arg("600").spawn()?;
+    let seen = holds(scene, &["touch", &victim.id().to_string()]);
+    let alive = victim.try_wait();
+    let _ = victim.kill();
+    let _ = victim.wait();
+    that(alive.is_ok_and(|ended| ended.is_none()), || {
+        "it was ended".to_owned()
+    })?;
     seen
 }
 

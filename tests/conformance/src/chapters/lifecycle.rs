@@ -198,8 +198,11 @@ fn kill_unknown(scene: &mut Scene) -> Outcome {
 
 fn deadline(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
-    let made = stack.create(&json!({ "timeout": 1 }))?;
+    // Made with a longer one: a host on which a create takes a second would end it before it was there.
+    let made = stack.create(&json!({}))?;
     let path = format!("/sandboxes/{}", made.id());
+    let soon = json!({ "timeout": 1 });
+    stack.ask("POST", &format!("{path}/timeout"), &soon, 204)?;
     until("its end", || {
         let answer = stack.api("GET", &path, &Value::Null).ok()?;
         (answer.status == 404).then_some(())

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::backend::Backend;
 use crate::check::{Bad, Check, Outcome, Row, of_rows, that};
 use crate::scene::Scene;
 use crate::stack::Stack;
@@ -15,7 +16,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "pids",
-        "start 1100 processes where 1024 are allowed",
+        "start 1100 threads where 1024 processes and threads are allowed",
         "refused, and a neighbour works; or reported as absent",
         pids,
     ),
@@ -45,8 +46,20 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-pub(super) fn checks() -> Vec<Check> {
-    of_rows("limits", ROWS)
+/// What rctl(8) can say of a jail.
+const RULES: &[Row] = &[(
+    "rules",
+    "ask rctl(8) for the rules of a sandbox's jail",
+    "memory, processes, threads, processor time, open files; or reported as absent",
+    rules,
+)];
+
+pub(super) fn checks(backend: Backend) -> Vec<Check> {
+    let mut all = of_rows("limits", ROWS);
+    if backend == Backend::Jail {
+        all.extend(of_rows("limits", RULES));
+    }
+    all
 }
 
 fn word(stack: &Stack, name: &str) -> Result<String, Bad> {
@@ -89,10 +102,37 @@ fn pids(scene: &mut Scene) -> Outcome {
         stack.create_with_probe(&json!({}))?,
         stack.create(&json!({}))?,
     );
-    let seen = stack.holds(&greedy, "user", &["spawn", "1100"])?;
+    let seen = stack.holds(&greedy, "user", &["threads", "1100"])?;
     stack.said(&other, "user", "true")?;
     stack.said(&greedy, "user", "true")?;
     Ok(seen)
+}
+
+fn rules(scene: &mut Scene) -> Outcome {
+    let stack = scene.stack()?;
+    unless_absent(stack, "memory")?;
+    let sandbox = stack.create(&json!({}))?;
+    let told = |args: &[&str]| -> Result<String, Bad> {
+        let out = std::process::Command::new("rctl").args(args).output()?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (all, id) = (told(&["jail:"])?, format!(".{}:", sandbox.id()));
+    let own: Vec<&str> = all.lines().filter(|rule| rule.contains(&id)).collect();
+    let mut seen = Vec::new();
+    for resource in [
+        "memoryuse",
+        "swapuse",
+        "maxproc",
+        "nthr",
+        "pcpu",
+        "openfiles",
+    ] {
+        let marked = format!(":{resource}:deny=");
+        let rule = own.iter().find_map(|rule| rule.split_once(&marked));
+        let (_, most) = rule.ok_or_else(|| format!("no {resource} among {own:?}"))?;
+        seen.push(format!("{resource} {most}"));
+    }
+    Ok(seen.join(", "))
 }
 
 fn memory(scene: &mut Scene) -> Outcome {

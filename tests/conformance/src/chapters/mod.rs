@@ -24,7 +24,7 @@ pub(crate) fn all(backend: Backend) -> Vec<Check> {
         isolation::checks(backend),
         leaks::checks(),
         network::checks(),
-        limits::checks(),
+        limits::checks(backend),
         state::checks(),
         cost::checks(),
         crash::checks(),

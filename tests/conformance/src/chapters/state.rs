@@ -245,7 +245,7 @@ fn paused_network(scene: &mut Scene) -> Outcome {
 
 fn deadline_pauses(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
-    let sandbox = stack.create(&json!({ "timeout": 5, "autoPause": true }))?;
+    let sandbox = stack.create(&json!({ "autoPause": true }))?;
     let pid = counter(stack, &sandbox)?;
     stack.ask(
         "POST",

@@ -36,8 +36,12 @@ fn attempt(words: &[&str]) -> Said {
         ["trace", pid] => pid
             .parse()
             .map_or_else(|_| Said::broke("not a number"), warder_probe::trace),
+        ["touch", pid] => pid
+            .parse()
+            .map_or_else(|_| Said::broke("not a number"), warder_probe::touch),
         ["signal", pid] => process::signal(pid),
         ["spawn", most] => process::spawn(most),
+        ["threads", most] => process::threads(most),
         ["eat", mib] => process::eat(mib),
         ["spin", threads, ms] => process::spin(threads, ms),
         ["find", mark] => files::find(mark),

@@ -1,6 +1,9 @@
 //! Processes, and what they may use up.
 
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -37,6 +40,39 @@ pub(super) fn spawn(most: &str) -> Said {
     }
     for child in &mut all {
         let _ = child.wait();
+    }
+    match refused {
+        Some(error) => Said::held(format!("refused after {count}: {error}")),
+        None => Said::broke(format!("{count} were started")),
+    }
+}
+
+/// Starts threads until that is refused, `most` at most. They count as processes do, and take hardly any memory, of which
+/// there may be less than so many programs need. It holds when it was refused.
+pub(super) fn threads(most: &str) -> Said {
+    let Ok(most) = most.parse::<usize>() else {
+        return Said::broke("not a number");
+    };
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut all = Vec::new();
+    let mut refused = None;
+    while all.len() < most && refused.is_none() {
+        let ended = Arc::clone(&ended);
+        let wait = move || {
+            while !ended.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+        };
+        match Builder::new().stack_size(64 << 10).spawn(wait) {
+            Ok(thread) => all.push(thread),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let count = all.len();
+    ended.store(true, Ordering::Release);
+    for thread in all {
+        thread.thread().unpark();
+        let _ = thread.join();
     }
     match refused {
         Some(error) => Said::held(format!("refused after {count}: {error}")),
