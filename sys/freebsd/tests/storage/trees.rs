@@ -53,7 +53,10 @@ fn filled_at(file: &Path, mib: usize) {
         }
         assert!(written < (mib + 16) << 20, "the limit does not hold");
     };
-    assert!(written > (mib * 3 / 4) << 20, "only {written} bytes: {full}");
+    assert!(
+        written > (mib * 3 / 4) << 20,
+        "only {written} bytes: {full}"
+    );
     assert_eq!(full.kind(), std::io::ErrorKind::QuotaExceeded, "{full}");
 }
 
