@@ -9,8 +9,6 @@ use crate::net::Pending;
 use crate::privd::Privd;
 use crate::supervise::Role;
 
-/// How long all of it may take.
-const STOP_MS: u64 = 20_000;
 /// How long a process may take to go after its channel was closed.
 const GO_MS: u64 = 2_000;
 
@@ -27,12 +25,25 @@ pub(crate) enum Stage {
     Done,
 }
 
+impl Stage {
+    /// How long it may take. netd takes its slots down one after the other: a kernel needs up to half a second for each
+    /// where it is emulated, some milliseconds elsewhere.
+    fn limit_ms(self) -> u64 {
+        match self {
+            Self::Purging => 60_000,
+            Self::Ending | Self::Leaving | Self::Done => 20_000,
+        }
+    }
+}
+
 /// A stop under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stop {
     keep: bool,
     stage: Stage,
+    /// When all of it began, and this stage.
     begun: u64,
+    since: u64,
 }
 
 impl Privd {
@@ -55,9 +66,10 @@ impl Privd {
             keep,
             stage: Stage::Ending,
             begun: self.now.mono,
+            since: self.now.mono,
         });
         self.timers.set(self.now.mono + GO_MS, Timer::Stop);
-        self.timers.set(self.now.mono + STOP_MS, Timer::Stop);
+        self.limit_stage(Stage::Ending);
         self.end_snapshots(None);
         self.end_templates();
         for role in self.posts.keys().copied().collect::<Vec<_>>() {
@@ -77,7 +89,7 @@ impl Privd {
     /// Goes on with stopping as far as possible. Called whenever something has ended.
     pub(crate) fn stop_step(&mut self) {
         let Some(stop) = self.stop else { return };
-        let overdue = self.now.mono >= stop.begun + STOP_MS;
+        let overdue = self.now.mono >= stop.since + stop.stage.limit_ms();
         if self.now.mono >= stop.begun + GO_MS {
             self.kill_lingering();
         }
@@ -115,21 +127,25 @@ impl Privd {
             }
             _ => return,
         };
-        self.stop = Some(Stop {
-            stage: next,
-            ..stop
-        });
+        self.limit_stage(next);
         if next == Stage::Leaving {
             self.empty_trash();
         }
         self.stop_step();
     }
 
+    /// A stage begins, and with it its time.
+    fn limit_stage(&mut self, stage: Stage) {
+        let now = self.now.mono;
+        if let Some(stop) = &mut self.stop {
+            (stop.stage, stop.since) = (stage, now);
+            self.timers.set(now + stage.limit_ms(), Timer::Stop);
+        }
+    }
+
     /// netd has removed everything.
     pub(crate) fn purged(&mut self) {
-        if let Some(stop) = &mut self.stop {
-            stop.stage = Stage::Leaving;
-        }
+        self.limit_stage(Stage::Leaving);
         self.net_purged = true;
         self.close_channel(Role::Net);
         self.empty_trash();
