@@ -5,12 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::doctor::asked;
-
-/// Whether this is one.
-pub(crate) fn is_here() -> bool {
-    rustix::system::uname().sysname().to_bytes() == b"FreeBSD"
-}
+use crate::doctor::{Ask, asked};
 
 /// A process as ps(1) shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,7 +20,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
 }
 
-/// Every process.
+/// Every process; none if they cannot be listed.
 pub(crate) fn processes() -> Vec<Process> {
     let columns = ["pid=", "ppid=", "uid=", "jid=", "lstart=", "comm="];
     let mut arguments = vec!["-axww"];
@@ -132,8 +127,12 @@ pub(crate) fn table(rows: &[Value]) -> String {
 }
 
 /// What has the tag or the state directory in its name, each with its kind: jails, mounts of sandboxes, interfaces,
-/// datasets of sandboxes, anchors of pf, rules of rctl.
+/// datasets of sandboxes, anchors of pf, rules of rctl. What cannot be listed counts as left.
 pub(crate) fn named(tag: &str, state_dir: &Path) -> Vec<String> {
+    named_by(&asked, tag, state_dir)
+}
+
+fn named_by(ask: Ask<'_>, tag: &str, state_dir: &Path) -> Vec<String> {
     const LISTS: [(&str, &str, &[&str]); 6] = [
         ("jail", "/usr/sbin/jls", &["name"]),
         ("mount", "/sbin/mount", &["-p"]),
@@ -143,9 +142,18 @@ pub(crate) fn named(tag: &str, state_dir: &Path) -> Vec<String> {
         ("limit", "/usr/bin/rctl", &[]),
     ];
     let state = state_dir.to_string_lossy().into_owned();
+    // rctl(8) lists nothing where nothing is accounted.
+    let accounts = ask("/sbin/sysctl", &["-n", "kern.racct.enable"]);
+    let accounts = accounts.is_none_or(|value| value.trim() != "0");
     let mut found = Vec::new();
     for (kind, program, arguments) in LISTS {
-        let listing = asked(program, arguments).unwrap_or_default();
+        if kind == "limit" && !accounts {
+            continue;
+        }
+        let Some(listing) = ask(program, arguments) else {
+            found.push(format!("{kind}: cannot be listed, {program} failed"));
+            continue;
+        };
         let entries = entries(kind, &listing);
         let left = entries.filter(|entry| is_left(kind, entry, tag, &state));
         found.extend(left.map(|entry| format!("{kind} {entry}")));
@@ -172,16 +180,46 @@ fn is_left(kind: &str, entry: &str, tag: &str, state: &str) -> bool {
 
 /// Removes the instance's datasets, templates and all: its state directory is about to go.
 pub(crate) fn forget(tag: &str) -> Result<(), String> {
+    let root = own_root(&asked, tag)?;
+    // Neither what is mounted or held, nor clones elsewhere: that fails.
+    asked("/sbin/zfs", &["destroy", "-r", &root])
+        .map(drop)
+        .ok_or_else(|| format!("zfs destroy -r {root} failed"))
+}
+
+/// The dataset of the instance, by the mark that it bears itself; an error if anything below it is not the instance's.
+fn own_root(ask: Ask<'_>, tag: &str) -> Result<String, String> {
+    let get = |more: &[&str]| {
+        let mut arguments = vec!["get", "-H", "-t", "filesystem,volume"];
+        arguments.extend(["-o", "name,property,value,source"]);
+        arguments.extend(more);
+        let listing = ask("/sbin/zfs", &arguments);
+        let listing = listing.ok_or_else(|| format!("zfs {} failed", arguments.join(" ")))?;
+        let rows = listing.lines().map(|line| {
+            let row: Vec<String> = line.split('\t').map(str::to_owned).collect();
+            <[String; 4]>::try_from(row).map_err(|_| format!("zfs get said {line:?}"))
+        });
+        rows.collect::<Result<Vec<_>, String>>()
+    };
+    let all = get(&["org.warder:tag"])?;
+    let marked = |row: &&[String; 4]| row[2] == tag && row[3] == "local";
     let name = format!("warder-{tag}");
-    let listing = asked("/sbin/zfs", &["list", "-H", "-o", "name"]).unwrap_or_default();
-    for dataset in listing
-        .lines()
-        .filter(|d| d.rsplit('/').next() == Some(&name))
-    {
-        asked("/sbin/zfs", &["destroy", "-R", dataset])
-            .ok_or_else(|| format!("zfs destroy -R {dataset} failed"))?;
+    let roots: Vec<&String> = all.iter().filter(marked).map(|row| &row[0]).collect();
+    let root = match roots[..] {
+        [root] if root.rsplit('/').next() == Some(&name) => root,
+        _ => return Err(format!("no dataset {name} to destroy, but {roots:?}")),
+    };
+    for [dataset, _, _, source] in get(&["-r", "org.warder:kind", root])? {
+        let below = dataset.strip_prefix(root.as_str()).unwrap_or_default();
+        let shelf = matches!(below, "" | "/templates" | "/sandboxes" | "/volumes");
+        // What somebody else makes in there has no mark of its own.
+        if !shelf && source != "local" {
+            return Err(format!(
+                "{dataset} is not of this run: {root} is not destroyed"
+            ));
+        }
     }
-    Ok(())
+    Ok(root.clone())
 }
 
 #[cfg(test)]
@@ -226,5 +264,52 @@ mod tests {
         assert!(!left("mount", "tank/home /home zfs rw 0 0"));
         let all: Vec<_> = entries("interface", "em0 lo0 w0a1b2c3d5a\n").collect();
         assert_eq!(all, ["em0", "lo0", "w0a1b2c3d5a"]);
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_left() {
+        let named = |ask: Ask<'_>| named_by(ask, "0a1b2c3d", Path::new("/s"));
+        assert_eq!(named(&|_, _| None).len(), 6);
+        let without = |program: &'static str| {
+            move |asked: &str, _: &[&str]| (asked != program).then(String::new)
+        };
+        assert_eq!(named(&without("")), [""; 0]);
+        assert_eq!(
+            named(&without("/sbin/pfctl")),
+            ["anchor: cannot be listed, /sbin/pfctl failed"]
+        );
+        // Where nothing is accounted there is nothing to list.
+        let plain = |program: &str, _: &[&str]| match program {
+            "/sbin/sysctl" => Some("0\n".to_owned()),
+            "/usr/bin/rctl" => None,
+            _ => Some(String::new()),
+        };
+        assert_eq!(named(&plain), [""; 0]);
+    }
+
+    #[test]
+    fn only_a_dataset_that_bears_the_tag_itself_is_destroyed() {
+        let root = |marks: &'static str, kinds: &'static str| {
+            let ask = move |_: &str, arguments: &[&str]| {
+                let below = arguments.contains(&"-r");
+                Some(if below { kinds } else { marks }.to_owned())
+            };
+            own_root(&ask, "0a")
+        };
+        let marks = "tank\torg.warder:tag\t-\t-\n\
+            tank/w/warder-0a\torg.warder:tag\t0a\tlocal\n\
+            tank/w/warder-0a/templates\torg.warder:tag\t0a\tinherited from tank/w/warder-0a\n\
+            tank/warder-0b\torg.warder:tag\t0b\tlocal\n";
+        let kinds = "tank/w/warder-0a\torg.warder:kind\t-\t-\n\
+            tank/w/warder-0a/templates\torg.warder:kind\t-\t-\n\
+            tank/w/warder-0a/templates/base.1\torg.warder:kind\ttemplate\tlocal\n";
+        assert_eq!(root(marks, kinds).as_deref(), Ok("tank/w/warder-0a"));
+        // Of another's making, within or of the same name.
+        let foreign = "tank/w/warder-0a/templates/base.1/mine\torg.warder:kind\ttemplate\tinherited from tank\n";
+        assert!(root(marks, foreign).is_err());
+        assert!(root("tank/warder-0a\torg.warder:tag\t-\t-\n", kinds).is_err());
+        assert!(root("tank/mine\torg.warder:tag\t0a\tlocal\n", kinds).is_err());
+        assert!(root("what is this\n", kinds).is_err());
+        assert!(own_root(&|_, _| None, "0a").is_err());
     }
 }

@@ -16,13 +16,15 @@ use crate::http::full;
 use crate::output::field;
 use crate::process::{Agent, Start, exit_code};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const FILE: &str = "/home/user/note.txt";
 const TEXT: &str = "written through the gateway\n";
 const WEB_PORT: u16 = 8000;
 
 /// For the scripts, with the tools that the sandbox has: a Linux distribution's, or those of FreeBSD's base system.
-/// `get URL`; `serve ADDRESS PORT DIRECTORY`, which for want of a server answers each connection with the index.
+/// `get URL`; `serve ADDRESS PORT DIRECTORY`, which for want of a server answers each connection with the index;
+/// `quiet COMMAND...` holds none of the call's pipes: a redirection of a function's would, since FreeBSD's sh keeps
+/// what it replaces for the time after it, in every process of the function.
 const TOOLS: &str = r#"get() {
   if command -v curl >/dev/null; then curl -sf -m 2 "$1"; else fetch -qT 2 -o - "$1" 2>/dev/null; fi
 }
@@ -40,6 +42,9 @@ serve() {
       cat >/dev/null
     }
   done
+}
+quiet() {
+  exec >/dev/null 2>&1; "$@"
 }
 "#;
 
@@ -220,7 +225,7 @@ async fn web(agent: &Agent) -> Result<(), Error> {
     // It goes on when the call that started it has ended.
     let script = format!(
         "{TOOLS} mkdir -p www && echo served >www/index.html && \
-         (serve 127.0.0.1 {WEB_PORT} www >/dev/null 2>&1 &) && \
+         (quiet serve 127.0.0.1 {WEB_PORT} www &) && \
          for i in $(seq 100); do get http://127.0.0.1:{WEB_PORT}/ && exit 0; sleep 0.05; done; exit 1"
     );
     says(agent, &script, "served\n").await
@@ -312,8 +317,7 @@ async fn blind(first: &Agent, second: &Agent) -> Result<(), Error> {
         )
     };
     let script = format!(
-        "{TOOLS} (serve 0.0.0.0 8010 www >/dev/null 2>&1 &); \
-         (sleep 600 >/dev/null 2>&1 &); \
+        "{TOOLS} (quiet serve 0.0.0.0 8010 www &); (quiet sleep 600 &); \
          echo secret | {secrets} >/dev/null; \
          for i in $(seq 100); do get http://127.0.0.1:8010/ >/dev/null && break; sleep 0.05; done; \
          {addresses}"

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::demo::server::Server;
 use crate::demo::{freebsd, who};
+use crate::doctor::on_freebsd;
 use crate::error::Error;
 
 /// Kinds of namespaces (namespaces(7)).
 const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
-/// The kernel takes namespaces and links down after the last process has gone; it gets this long.
-const GRACE: Duration = Duration::from_secs(5);
+/// The kernel takes namespaces and links down after the last process has gone, and empty anchors when pf next looks, every
+/// ten seconds (pf.conf(5), `interval`); it gets this long.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What an instance left in the kernel while it ran.
 #[derive(Debug, Default)]
@@ -20,14 +22,17 @@ pub(crate) struct Traces {
     processes: BTreeSet<(u32, u64)>,
     /// On FreeBSD, with their start as text.
     started: BTreeSet<(u32, String)>,
+    /// There as well: what ran could not be listed.
+    missed: bool,
     namespaces: BTreeSet<String>,
 }
 
 impl Traces {
     /// Notes every process below the server and every namespace it is in that is not ours.
     pub(crate) fn record(&mut self, server: &Server) {
-        if freebsd::is_here() {
+        if on_freebsd() {
             let below = freebsd::below(&freebsd::processes(), server.pid().unwrap_or(0));
+            self.missed |= below.is_empty();
             self.started
                 .extend(below.into_iter().map(|p| (p.pid, p.start)));
             return;
@@ -80,9 +85,13 @@ impl Before {
         let place = server.place();
         let tag = place.tag().to_string();
         let mut left = Vec::new();
-        if freebsd::is_here() {
+        if on_freebsd() {
             let lives = |p: &freebsd::Process| traces.started.contains(&(p.pid, p.start.clone()));
-            let processes = freebsd::processes().into_iter().filter(lives);
+            let all = freebsd::processes();
+            if all.is_empty() || traces.missed {
+                left.push("process: cannot be listed, /bin/ps failed".to_owned());
+            }
+            let processes = all.into_iter().filter(lives);
             left.extend(processes.map(|p| format!("process {} {}", p.pid, p.name)));
             left.extend(freebsd::named(&tag, place.state_dir()));
         }
@@ -219,7 +228,7 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let own = std::process::id();
-        if freebsd::is_here() {
+        if on_freebsd() {
             assert!(freebsd::processes().iter().any(|p| p.pid == own));
             return;
         }

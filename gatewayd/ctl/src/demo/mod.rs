@@ -11,6 +11,7 @@ mod who;
 use serde_json::json;
 
 use crate::args;
+use crate::doctor::on_freebsd;
 use crate::error::Error;
 use crate::output::Output;
 use crate::up;
@@ -60,7 +61,7 @@ pub(crate) async fn run(options: args::Demo, output: Output) -> Result<u8, Error
     if failed || options.keep_logs {
         eprintln!("logs are kept in {}", dir.keep().display());
     } else {
-        if freebsd::is_here() {
+        if on_freebsd() {
             freebsd::forget(&server.place().tag().to_string()).map_err(Error::Failed)?;
         }
         let shown = dir.path().display().to_string();

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::doctor::on_freebsd;
 use crate::output::{field, table};
 
 /// Names of capabilities by number (capabilities(7)).
@@ -54,7 +55,7 @@ const CAPABILITIES: [&str; 41] = [
 
 /// Every process below `up`, and the first process of each sandbox among them.
 pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
-    if super::freebsd::is_here() {
+    if on_freebsd() {
         return super::freebsd::look(up.unwrap_or(0));
     }
     let ours = sockets("self");
@@ -97,7 +98,7 @@ pub(crate) fn look(up: Option<u32>) -> Vec<Value> {
 
 /// The table for people.
 pub(crate) fn text(rows: &[Value]) -> String {
-    if super::freebsd::is_here() {
+    if on_freebsd() {
         return super::freebsd::table(rows);
     }
     let mut lines = Vec::new();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::checks::{Check, Need, at_least};
 
 /// A program of the base system with its arguments; what it printed, if it ended well.
-type Ask<'a> = &'a dyn Fn(&str, &[&str]) -> Option<String>;
+pub(crate) type Ask<'a> = &'a dyn Fn(&str, &[&str]) -> Option<String>;
 
 /// Asks the host.
 pub(crate) fn asked(program: &str, arguments: &[&str]) -> Option<String> {

@@ -14,7 +14,12 @@ use crate::output::{Output, field, table};
 use crate::place::Place;
 
 use self::checks::{Check, Need};
-pub(crate) use self::freebsd::asked;
+pub(crate) use self::freebsd::{Ask, asked};
+
+/// Whether this host is one.
+pub(crate) fn on_freebsd() -> bool {
+    rustix::system::uname().sysname().to_bytes() == b"FreeBSD"
+}
 
 pub(crate) async fn run(place: &Place, output: Output) -> Result<u8, Error> {
     let checks = checks::all(place);

@@ -56,7 +56,7 @@ fn render(
         ("libexec_dir", line(&programs.libexec)?),
         ("plugin_dir", line(&programs.plugins)?),
         ("agent", line(&programs.libexec.join("envd"))?),
-        ("backend", own_backend(&programs.plugins).to_owned()),
+        ("backend", own_backend().to_owned()),
         (
             "on_stop",
             if options.keep { "keep" } else { "remove" }.to_owned(),
@@ -88,9 +88,9 @@ fn render(
     Ok(text)
 }
 
-/// The backend of ours that is installed: there is one for each system.
-fn own_backend(plugins: &Path) -> &'static str {
-    if plugins.join("libjail.so").exists() {
+/// The backend of ours: there is one for each system.
+fn own_backend() -> &'static str {
+    if crate::doctor::on_freebsd() {
         "jail"
     } else {
         "namespace"
