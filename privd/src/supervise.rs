@@ -11,7 +11,7 @@ use warder_ipc::{Channel, IpcError};
 use warder_wire::start::{self, CHANNEL_FD, NetStart, Ready, Start};
 use warder_wire::{Message, Request, VERSION, gateway_priv, plugin_priv, priv_egress, priv_net};
 
-use crate::leases::Timer;
+use crate::leases::{Now, Timer};
 use crate::logs::LogPipe;
 use crate::privd::{Privd, StartError};
 use crate::setup::dns_servers;
@@ -153,6 +153,8 @@ impl Privd {
         {
             return;
         }
+        // What came before, in this turn or before the first, may have taken its time.
+        self.now = Now::read();
         match self.try_start(role) {
             Ok(()) => self
                 .timers
