@@ -29,7 +29,7 @@ impl Programs {
             .unwrap_or(Path::new("/"));
         let places = [
             (base.join("libexec"), base.join("plugins")),
-            (base.join("libexec/warder"), base.join("lib/warder")),
+            (base.join("libexec/warder"), base.join("lib/warder/plugins")),
         ];
         let found = places
             .iter()
