@@ -27,6 +27,9 @@ const MOST_DEPTH: usize = 4096;
 const BATCH: usize = 4096;
 /// Longest list of names, and value, of extended attributes; see xattr(7).
 const MOST_XATTR: usize = 65_536;
+/// The same of an access control list: a header of 4 bytes, entries of 8. Kernels before 6.2 map the ids in it only where
+/// the whole buffer, filled or not, has the length of one.
+const MOST_ACL: usize = 65_532;
 /// The first names the file in another layer that this was copied up from, and means something in an upper only. By the
 /// others XFS shows access control lists once more, with the ids as they lie on disk.
 const NOT_COPIED: [&CStr; 3] = [
@@ -378,7 +381,11 @@ impl Copy<'_> {
             if NOT_COPIED.contains(&name) {
                 continue;
             }
-            let length = rustix::fs::getxattr(&from, name, &mut self.value[..])
+            let most = match name.to_bytes().starts_with(b"system.posix_acl_") {
+                true => MOST_ACL,
+                false => MOST_XATTR,
+            };
+            let length = rustix::fs::getxattr(&from, name, &mut self.value[..most])
                 .at("read an extended attribute")?;
             rustix::fs::setxattr(&to, name, &self.value[..length], XattrFlags::empty())
                 .at("set an extended attribute")?;
