@@ -197,7 +197,7 @@ impl Instance {
     }
 
     fn gone(&self, sandbox: &SandboxId) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.controllers.remove_leftovers(sandbox).expect("remove") {
             assert!(Instant::now() < deadline, "groups stay busy");
             std::thread::sleep(Duration::from_millis(1));
@@ -268,7 +268,7 @@ impl Running {
 
     fn ask(&self, text: &str) -> (i32, String) {
         rustix::net::send(&self.link, text.as_bytes(), SendFlags::NOSIGNAL).expect("send");
-        readable(&self.link, Duration::from_secs(30));
+        readable(&self.link, Duration::from_secs(300));
         let mut buffer = vec![0; 128 * 1024];
         let (length, _) =
             rustix::net::recv(&self.link, &mut buffer, RecvFlags::empty()).expect("recv");
@@ -407,10 +407,10 @@ pub(crate) fn network(namespace: OwnedFd) -> Network {
     Network::received(slot, vec![namespace]).expect("a network")
 }
 
-/// What becomes of a cell, at the latest after ten seconds.
+/// What becomes of a cell.
 pub(crate) fn wait(mut status: Status) -> Outcome {
     loop {
-        readable(&status, Duration::from_secs(30));
+        readable(&status, Duration::from_secs(120));
         if let Some(outcome) = status.read().expect("status") {
             return outcome;
         }
@@ -418,7 +418,7 @@ pub(crate) fn wait(mut status: Status) -> Outcome {
 }
 
 pub(crate) fn ended(process: &Process) {
-    readable(process, Duration::from_secs(30));
+    readable(process, Duration::from_secs(120));
 }
 
 fn readable(fd: &impl AsFd, most: Duration) {
