@@ -381,18 +381,35 @@ impl Copy<'_> {
             if NOT_COPIED.contains(&name) {
                 continue;
             }
-            let most = match name.to_bytes().starts_with(b"system.posix_acl_") {
-                true => MOST_ACL,
-                false => MOST_XATTR,
-            };
-            let length = rustix::fs::getxattr(&from, name, &mut self.value[..most])
+            let acl = name.to_bytes().starts_with(b"system.posix_acl_");
+            let most = if acl { MOST_ACL } else { MOST_XATTR };
+            let mut length = rustix::fs::getxattr(&from, name, &mut self.value[..most])
                 .at("read an extended attribute")?;
+            if acl {
+                length = without_nobody(&mut self.value[..length]);
+            }
             rustix::fs::setxattr(&to, name, &self.value[..length], XattrFlags::empty())
                 .at("set an extended attribute")?;
             copied += length as u64;
         }
         self.count(copied)
     }
+}
+
+/// Takes out of an access control list what is for a user or group that the sandbox does not have, and is refused: by the
+/// same fault overlayfs copies lists up as they lie in a layer. Answers its new length. See acl(5).
+fn without_nobody(list: &mut [u8]) -> usize {
+    // Of a named user and of a named group, with no id: linux/posix_acl_xattr.h.
+    let kept = |entry: &[u8]| !matches!(entry, [2 | 8, 0, _, _, 0xff, 0xff, 0xff, 0xff]);
+    let mut length = list.len().min(4);
+    for at in (length..list.len()).step_by(8) {
+        let end = list.len().min(at + 8);
+        if kept(&list[at..end]) {
+            list.copy_within(at..end, length);
+            length += end - at;
+        }
+    }
+    length
 }
 
 fn owner(stat: &Stat) -> Option<Uid> {
@@ -411,5 +428,36 @@ fn times(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_loses_those_who_are_nobody() {
+        let entry = |tag: u8, id: u32| [&[tag, 0, 7, 0][..], &id.to_le_bytes()].concat();
+        let head = vec![2, 0, 0, 0];
+        let all = [
+            head.clone(),
+            entry(1, u32::MAX),
+            entry(2, 5),
+            entry(2, u32::MAX),
+        ];
+        let rest = [entry(4, u32::MAX), entry(8, u32::MAX), entry(16, u32::MAX)];
+        let mut list = [all.concat(), rest.concat()].concat();
+        let length = without_nobody(&mut list);
+        let kept = [
+            head,
+            entry(1, u32::MAX),
+            entry(2, 5),
+            entry(4, u32::MAX),
+            entry(16, u32::MAX),
+        ];
+        assert_eq!(list[..length], kept.concat());
+        for mut short in [vec![], vec![2], vec![2, 0, 0, 0, 2, 0]] {
+            assert_eq!(without_nobody(&mut short), short.len());
+        }
     }
 }
