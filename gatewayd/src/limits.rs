@@ -56,6 +56,12 @@ pub(crate) const FORKS_AT_ONCE: usize = 8;
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new link, or a connection to a port through it, may take.
 pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the agent of a machine may take to answer for the first time: it may still be starting.
+pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a link on which nobody answers is made anew.
+pub(crate) const LINK_TRIES: u32 = 20;
+/// And after which pause.
+pub(crate) const LINK_PAUSE: Duration = Duration::from_millis(50);
 /// How long the agent may take to answer `/init`.
 pub(crate) const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses between attempts to reach a port on which nothing listens: the server may just be starting.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -230,9 +231,9 @@ impl Sandbox {
     /// # Errors
     /// [`LinkError`].
     pub(crate) async fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
-        let link = self.link().await?;
+        let link = self.reached(limits::AGENT_TIMEOUT).await?;
         let stream = match link.api(role) {
-            Err(LinkError::Broken) => self.link().await?.api(role)?,
+            Err(LinkError::Broken) => self.reached(limits::AGENT_TIMEOUT).await?.api(role)?,
             other => other?,
         };
         link.flushed().await;
@@ -244,10 +245,38 @@ impl Sandbox {
     /// # Errors
     /// [`LinkError`].
     pub(crate) async fn port(&self, port: u16) -> Result<GuestStream, LinkError> {
-        match self.link().await?.port(port).await {
-            Err(LinkError::Broken) => self.link().await?.port(port).await,
+        match self.reached(limits::LINK_TIMEOUT).await?.port(port).await {
+            Err(LinkError::Broken) => {
+                let link = self.reached(limits::LINK_TIMEOUT).await?;
+                link.port(port).await
+            }
             other => other,
         }
+    }
+
+    /// The link there is, or a new one, when somebody has answered on it. A machine's device has one user at a time,
+    /// and may not have let go of the last one yet: then it is tried again.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn reached(&self, patience: Duration) -> Result<Arc<Link>, LinkError> {
+        let tried = async {
+            let mut tries = 0;
+            loop {
+                let link = self.link().await?;
+                match link.ready().await {
+                    Err(LinkError::Broken) if tries < limits::LINK_TRIES => {}
+                    other => return other.map(|()| link),
+                }
+                if self.ended.is_cancelled() || self.sleeps() {
+                    return Err(LinkError::Broken);
+                }
+                tries += 1;
+                tokio::time::sleep(limits::LINK_PAUSE).await;
+            }
+        };
+        let tried = tokio::time::timeout(patience, tried).await;
+        tried.unwrap_or(Err(LinkError::Unresponsive))
     }
 
     /// The link there is, or a new one.

@@ -31,6 +31,7 @@ pub(crate) async fn serve(agent: Agent, link: Link) -> io::Result<()> {
     match link {
         Link::Listener(listener) => accept(agent, listener).await,
         Link::Stream(stream) => stream::serve(agent, stream).await,
+        Link::Console(path) => stream::serve_console(agent, &path).await,
     }
 }
 

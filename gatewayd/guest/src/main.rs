@@ -4,7 +4,7 @@
 //! Unsafe: forbidden.
 //!
 //! `envd`, the agent inside each sandbox: E2B's envd API (behaviour of version 0.6.13) on streams that
-//! the gateway hands over, and the duties of pid 1 (on FreeBSD, of the reaper of all that runs in the jail).
+//! the gateway hands over (in a virtual machine, `envd --console PATH`: on streams within that device's), and the duties of pid 1 (on FreeBSD, of the reaper of all that runs in the jail).
 //!
 //! One thread runs everything; file contents are read and written on a few short-lived helper threads.
 //! All state is in memory: when the agent ends, so does the sandbox.
@@ -50,7 +50,7 @@ fn main() {
 }
 
 fn run() -> io::Result<()> {
-    let link = warder_guest_sys::start::inherited_link(LINK)?;
+    let link = warder_guest_sys::start::link(std::env::args_os(), LINK)?;
     warder_guest_sys::start::become_reaper()?;
     let signals = warder_guest_sys::signals::Signals::new()?;
     warder_guest_sys::start::tune();

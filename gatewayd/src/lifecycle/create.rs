@@ -315,6 +315,9 @@ pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
             Err(failed("refused its variables"))
         }
     };
+    // A machine may still be starting; the time of its agent begins when that answers.
+    let reached = sandbox.reached(limits::AGENT_TIMEOUT).await;
+    reached.map_err(|error| failed(&format!("could not be reached: {error}")))?;
     match tokio::time::timeout(limits::INIT_TIMEOUT, told).await {
         Ok(result) => result,
         Err(_) => Err(failed("did not answer in time")),

@@ -20,6 +20,7 @@ use warder_mux::{Host, MuxError};
 use warder_wire::link::{Ask, Refusal, Reply, Role};
 
 use crate::limits::LINK_TIMEOUT;
+use crate::random;
 use tickets::{Taken, Tickets};
 
 /// Why there is no stream.
@@ -65,7 +66,8 @@ impl Link {
     pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, LinkError> {
         let way = if check::unix_stream(fd.as_fd()).is_ok() {
             let stream = GuestStream::new(fd, reaper).map_err(|_| LinkError::Local)?;
-            Way::Stream(Host::start(stream))
+            let nonce = random::bytes().map_err(|_| LinkError::Local)?;
+            Way::Stream(Host::start(stream, nonce))
         } else {
             let channel = Channel::from_fd(fd).and_then(AsyncChannel::new);
             Way::Messages(Some(channel.map_err(|_| LinkError::Local)?))
@@ -97,6 +99,25 @@ impl Link {
             host.end();
         }
         self.over.cancel();
+    }
+
+    /// Until it is known that somebody answers at the other end, where that is known at all.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`] when the link ended before, or after a minute; [`LinkError::Unresponsive`] when the agent
+    /// is one that cannot be talked to.
+    pub(crate) async fn ready(&self) -> Result<(), LinkError> {
+        let Way::Stream(host) = &self.way else {
+            return Ok(());
+        };
+        match host.ready().await {
+            Ok(()) => Ok(()),
+            Err(why @ MuxError::Version(_)) => {
+                eprintln!("gatewayd: link: {why}: the machine's template is of another time");
+                Err(LinkError::Unresponsive)
+            }
+            Err(_) => Err(LinkError::Broken),
+        }
     }
 
     /// A stream on which the agent serves its API.

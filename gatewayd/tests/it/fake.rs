@@ -97,10 +97,10 @@ pub(crate) struct World {
     pub(crate) certificates: Vec<(String, String)>,
     /// How often they were handed over.
     pub(crate) round: u32,
-    /// Whether sandboxes are machines: each with a real agent that one stream leads to.
+    /// Whether sandboxes are machines: each with a real agent behind a console.
     pub(crate) machines: bool,
-    /// Their agents.
-    pub(crate) agents: Vec<super::machine::Agent>,
+    /// They.
+    pub(crate) consoles: BTreeMap<SandboxId, super::machine::Machine>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -651,10 +651,10 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                 .collect();
             (Ok(Answer::Leases(page)), none)
         }
-        Ask::LinkOpen { .. } if world.machines => {
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-            world.agents.push(super::machine::Agent::start(ours));
-            (Ok(Answer::Link), vec![theirs.into()])
+        Ask::LinkOpen { sandbox } if world.machines => {
+            let machine = world.consoles.entry(sandbox);
+            let machine = machine.or_insert_with(super::machine::Machine::start);
+            (Ok(Answer::Link), vec![machine.connect().into()])
         }
         Ask::LinkOpen { sandbox } => match world.held.get(&sandbox) {
             Some(held) if held.made => {

@@ -9,6 +9,7 @@
 use std::io;
 
 pub mod addresses;
+pub mod console;
 pub mod inotify;
 pub mod inside;
 pub mod mounts;

@@ -1,7 +1,9 @@
 //! What the agent does before anything else.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -11,8 +13,28 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 pub enum Link {
     /// A listening `SOCK_SEQPACKET` socket: each gateway connects.
     Listener(OwnedFd),
-    /// A connected stream socket: there is one gateway, and many streams are one.
+    /// A connected stream socket, on which many streams are one.
     Stream(OwnedFd),
+    /// A device of a virtual machine, of the same use ([`crate::console`]).
+    Console(PathBuf),
+}
+
+/// How this process was told to be reached: `--console PATH`, or by descriptor `number` ([`inherited_link`]).
+///
+/// # Errors
+/// `InvalidInput` for other arguments, or as [`inherited_link`].
+pub fn link(arguments: impl IntoIterator<Item = OsString>, number: RawFd) -> io::Result<Link> {
+    let mut arguments = arguments.into_iter().skip(1);
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (None, ..) => inherited_link(number),
+        (Some(option), Some(path), None) if option == "--console" => {
+            Ok(Link::Console(PathBuf::from(path)))
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "arguments: none, or --console PATH",
+        )),
+    }
 }
 
 /// Takes over the socket the process was started with.
@@ -92,5 +114,28 @@ pub fn tune() {
     ] {
         // SAFETY: mallopt only stores numbers, and there is one thread yet.
         unsafe { libc::mallopt(option, value) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_say_how_it_is_reached() {
+        let given = |words: &[&str]| link(words.iter().map(OsString::from), 1);
+        assert!(
+            matches!(given(&["envd", "--console", "/dev/ttyV0.1"]), Ok(Link::Console(path)) if path.as_os_str() == "/dev/ttyV0.1")
+        );
+        for wrong in [
+            // No descriptor to inherit.
+            &["envd"][..],
+            &["envd", "--console"],
+            &["envd", "/dev/ttyV0.1"],
+            &["envd", "--console", "/dev/a", "/dev/b"],
+        ] {
+            let error = given(wrong).expect_err("nothing is there");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -68,6 +69,28 @@ impl<T: Stable> Watched<T> {
     /// The runtime is ending.
     pub async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, T>> {
         self.0.readable().await
+    }
+
+    /// As [`Self::readable`], for what polls.
+    ///
+    /// # Errors
+    /// As [`Self::readable`].
+    pub fn poll_readable<'a>(
+        &'a self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<AsyncFdReadyGuard<'a, T>>> {
+        self.0.poll_read_ready(cx)
+    }
+
+    /// As [`Self::writable`], for what polls.
+    ///
+    /// # Errors
+    /// As [`Self::writable`].
+    pub fn poll_writable<'a>(
+        &'a self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<AsyncFdReadyGuard<'a, T>>> {
+        self.0.poll_write_ready(cx)
     }
 
     /// Waits until it may be written, its end included.

@@ -1,14 +1,33 @@
-//! What goes over the wire: eight bytes of head (kind, a zero byte, length of the rest, number of the stream; numbers
-//! with the high byte first), then the rest.
+//! What is said: the frames, and their bytes before they are packed ([`crate::line`]).
+//!
+//! A frame is one byte of kind, eight bytes with the number of its stream (0: the connection itself), what its kind
+//! says, and four bytes of CRC-32 (as in IEEE 802.3) over all that; numbers have their high byte first.
 
 use warder_wire::link::{Refusal, Role};
 
-/// Most bytes behind a head.
-pub const MOST: usize = 16 * 1024;
+/// What both ends must speak. Version 1 had no hello.
+pub const VERSION: u16 = 2;
+/// Most bytes of a stream in one frame. Short, because whoever types waits for no more than the frames before him.
+pub const MOST: usize = 2 * 1024;
 /// Most bytes of one stream and direction that the other end has not taken.
 pub const WINDOW: usize = 256 * 1024;
-/// Length of a head.
-pub const HEAD: usize = 8;
+/// What a frame costs of the other end's room beside its packed length in bytes: the device between takes every write
+/// in pieces of 128 bytes (FreeBSD's virtio console), and begins a new one for each.
+pub const PIECE: usize = 128;
+/// The least room there is, in bytes.
+pub const LEAST_ROOM: u32 = 4 * 1024;
+/// The room that an agent has behind a console, in bytes. bhyve(8) keeps 64 pieces for a guest and closes the
+/// connection when it has used all of them; some are left for what is not counted.
+pub const CONSOLE_ROOM: u32 = 6 * 1024;
+/// The room of the gateway, and of an agent behind a socket, in bytes: well below what a socket holds.
+pub const SOCKET_ROOM: u32 = 32 * 1024;
+
+/// Bytes before what a kind says.
+const HEAD: usize = 1 + 8;
+/// Bytes behind it.
+const CHECK: usize = 4;
+/// Length of the longest frame before it is packed.
+pub(crate) const LONGEST: usize = HEAD + MOST + CHECK;
 
 /// Where a stream leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,10 +38,29 @@ pub enum Target {
     Port(u16),
 }
 
+/// Who speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hello {
+    /// [`VERSION`]. Whoever speaks another one still writes and reads this frame in the same shape.
+    pub version: u16,
+    /// The gateway's, new for each connection; the agent repeats it.
+    pub nonce: [u8; 16],
+    /// How much may be sent ahead of what [`Frame::Took`] says was taken, in bytes and [`PIECE`]s.
+    pub room: u32,
+}
+
 /// One message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Frame {
-    /// Opens a stream; only the gateway does, with numbers that grow by one.
+    /// The gateway begins: whatever was before is over.
+    Hello(Hello),
+    /// The agent does too.
+    Welcome(Hello),
+    /// The agent knows of no connection, or no longer.
+    Bye,
+    /// So much of the room is free again.
+    Took(u32),
+    /// Opens a stream; only the gateway does, with numbers that grow by one, from 1.
     Open(Target),
     /// It is open.
     Opened,
@@ -30,7 +68,7 @@ pub enum Frame {
     Refused(Refusal),
     /// Bytes, [`MOST`] at most and one at least.
     Data(Vec<u8>),
-    /// So many bytes were taken, and as many more may be sent.
+    /// So many bytes of it were taken, and as many more may be sent.
     Credit(u32),
     /// No bytes will follow in this direction.
     End,
@@ -38,10 +76,10 @@ pub enum Frame {
     Reset,
 }
 
-/// Bytes that are no frame. The connection must end.
+/// Bytes that are no frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a frame: {0}")]
-pub struct NotAFrame(&'static str);
+pub struct NotAFrame(pub(crate) &'static str);
 
 const OPEN: u8 = 1;
 const OPENED: u8 = 2;
@@ -50,13 +88,45 @@ const DATA: u8 = 4;
 const CREDIT: u8 = 5;
 const END: u8 = 6;
 const RESET: u8 = 7;
+const HELLO: u8 = 8;
+const WELCOME: u8 = 9;
+const BYE: u8 = 10;
+const TOOK: u8 = 11;
 
 impl Frame {
-    /// Writes it for `stream` behind what `out` holds.
-    pub fn encode(&self, stream: u32, out: &mut Vec<u8>) {
-        let head = out.len();
-        out.extend([0; HEAD]);
-        let kind = match self {
+    /// Whether it is of the connection and of no stream.
+    fn is_of_none(&self) -> bool {
+        matches!(
+            self,
+            Self::Hello(_) | Self::Welcome(_) | Self::Bye | Self::Took(_)
+        )
+    }
+
+    /// Whether it takes room at the other end.
+    pub(crate) fn costs(&self) -> bool {
+        !self.is_of_none()
+    }
+
+    /// Its bytes, for `stream`.
+    #[must_use]
+    pub fn encode(&self, stream: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.push(0);
+        out.extend(stream.to_be_bytes());
+        out[0] = match self {
+            Self::Hello(hello) => {
+                hello.encode(&mut out);
+                HELLO
+            }
+            Self::Welcome(hello) => {
+                hello.encode(&mut out);
+                WELCOME
+            }
+            Self::Bye => BYE,
+            Self::Took(room) => {
+                out.extend(room.to_be_bytes());
+                TOOK
+            }
             Self::Open(target) => {
                 match target {
                     Target::Agent(Role::Client) => out.push(1),
@@ -88,83 +158,92 @@ impl Frame {
             Self::End => END,
             Self::Reset => RESET,
         };
-        let length = u16::try_from(out.len() - head - HEAD).unwrap_or(u16::MAX);
-        out[head] = kind;
-        out[head + 2..head + 4].copy_from_slice(&length.to_be_bytes());
-        out[head + 4..head + 8].copy_from_slice(&stream.to_be_bytes());
+        let check = crc32fast::hash(&out);
+        out.extend(check.to_be_bytes());
+        out
     }
-}
 
-/// A head that was read: what to read next.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
-    kind: u8,
-    /// Bytes that follow.
-    pub length: usize,
-    /// The stream.
-    pub stream: u32,
-}
-
-impl Head {
-    /// Reads one.
+    /// The stream and the frame that these bytes are.
     ///
     /// # Errors
     /// [`NotAFrame`].
-    pub fn decode(bytes: [u8; HEAD]) -> Result<Self, NotAFrame> {
-        let [kind, zero, l1, l0, s3, s2, s1, s0] = bytes;
-        let length = usize::from(u16::from_be_bytes([l1, l0]));
-        let fits = match kind {
-            OPEN => length == 1 || length == 3,
-            REFUSED => length == 1,
-            DATA => (1..=MOST).contains(&length),
-            CREDIT => length == 4,
-            OPENED | END | RESET => length == 0,
-            _ => return Err(NotAFrame("unknown kind")),
+    pub fn decode(bytes: &[u8]) -> Result<(u64, Self), NotAFrame> {
+        let (bytes, check) = bytes.split_last_chunk().ok_or(NotAFrame("cut short"))?;
+        if crc32fast::hash(bytes) != u32::from_be_bytes(*check) {
+            return Err(NotAFrame("not what was sent"));
+        }
+        let (kind, rest) = bytes.split_first().ok_or(NotAFrame("cut short"))?;
+        let (stream, rest) = rest.split_first_chunk().ok_or(NotAFrame("cut short"))?;
+        let stream = u64::from_be_bytes(*stream);
+        let frame = match (*kind, rest) {
+            (HELLO, rest) => Self::Hello(Hello::decode(rest)?),
+            (WELCOME, rest) => Self::Welcome(Hello::decode(rest)?),
+            (BYE, []) => Self::Bye,
+            (TOOK, &[a, b, c, d]) => Self::Took(u32::from_be_bytes([a, b, c, d])),
+            (OPEN, [1]) => Self::Open(Target::Agent(Role::Client)),
+            (OPEN, [2]) => Self::Open(Target::Agent(Role::Control)),
+            (OPEN, &[3, high, low]) => Self::Open(Target::Port(u16::from_be_bytes([high, low]))),
+            (OPENED, []) => Self::Opened,
+            (REFUSED, [1]) => Self::Refused(Refusal::Closed),
+            (REFUSED, [2]) => Self::Refused(Refusal::TimedOut),
+            (REFUSED, [3]) => Self::Refused(Refusal::Exhausted),
+            (DATA, rest) if (1..=MOST).contains(&rest.len()) => Self::Data(rest.to_vec()),
+            (CREDIT, &[a, b, c, d]) => Self::Credit(u32::from_be_bytes([a, b, c, d])),
+            (END, []) => Self::End,
+            (RESET, []) => Self::Reset,
+            _ => return Err(NotAFrame("unknown kind, value or length")),
         };
-        if zero != 0 || !fits {
-            return Err(NotAFrame("wrong length"));
+        if frame.is_of_none() != (stream == 0) {
+            return Err(NotAFrame("of a stream or of none, and must not be"));
         }
-        let stream = u32::from_be_bytes([s3, s2, s1, s0]);
-        Ok(Self {
-            kind,
-            length,
-            stream,
-        })
+        Ok((stream, frame))
+    }
+}
+
+impl Hello {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.version.to_be_bytes());
+        out.extend(self.nonce);
+        out.extend(self.room.to_be_bytes());
     }
 
-    /// The frame, with the bytes that followed.
-    ///
-    /// # Errors
-    /// [`NotAFrame`].
-    pub fn complete(self, rest: Vec<u8>) -> Result<Frame, NotAFrame> {
-        if rest.len() != self.length {
-            return Err(NotAFrame("cut short"));
+    fn decode(bytes: &[u8]) -> Result<Self, NotAFrame> {
+        let wrong = NotAFrame("a hello of another length");
+        let (version, rest) = bytes.split_first_chunk().ok_or(wrong)?;
+        let (nonce, rest) = rest.split_first_chunk().ok_or(wrong)?;
+        let room = u32::from_be_bytes(rest.try_into().map_err(|_| wrong)?);
+        if room < LEAST_ROOM {
+            return Err(NotAFrame("no room for a frame"));
         }
-        Ok(match (self.kind, rest.as_slice()) {
-            (OPEN, [1]) => Frame::Open(Target::Agent(Role::Client)),
-            (OPEN, [2]) => Frame::Open(Target::Agent(Role::Control)),
-            (OPEN, [3, high, low]) => Frame::Open(Target::Port(u16::from_be_bytes([*high, *low]))),
-            (OPENED, []) => Frame::Opened,
-            (REFUSED, [1]) => Frame::Refused(Refusal::Closed),
-            (REFUSED, [2]) => Frame::Refused(Refusal::TimedOut),
-            (REFUSED, [3]) => Frame::Refused(Refusal::Exhausted),
-            (DATA, _) => Frame::Data(rest),
-            (CREDIT, [a, b, c, d]) => Frame::Credit(u32::from_be_bytes([*a, *b, *c, *d])),
-            (END, []) => Frame::End,
-            (RESET, []) => Frame::Reset,
-            _ => return Err(NotAFrame("unknown value")),
+        Ok(Self {
+            version: u16::from_be_bytes(*version),
+            nonce: *nonce,
+            room,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn frames() -> impl Strategy<Value = Frame> {
-        prop_oneof![
+    pub(crate) fn frames() -> impl Strategy<Value = (u64, Frame)> {
+        let hello = (any::<u16>(), any::<[u8; 16]>(), LEAST_ROOM..);
+        let hello = hello.prop_map(|(version, nonce, room)| Hello {
+            version,
+            nonce,
+            room,
+        });
+        let of_none = prop_oneof![
+            hello.clone().prop_map(Frame::Hello),
+            hello.prop_map(Frame::Welcome),
+            Just(Frame::Bye),
+            any::<u32>().prop_map(Frame::Took),
+        ];
+        let bytes = prop_oneof![any::<u8>(), Just(0)];
+        let of_one = prop_oneof![
             Just(Frame::Open(Target::Agent(Role::Client))),
             Just(Frame::Open(Target::Agent(Role::Control))),
             any::<u16>().prop_map(|port| Frame::Open(Target::Port(port))),
@@ -172,29 +251,50 @@ mod tests {
             Just(Frame::Refused(Refusal::Closed)),
             Just(Frame::Refused(Refusal::TimedOut)),
             Just(Frame::Refused(Refusal::Exhausted)),
-            prop::collection::vec(any::<u8>(), 1..=MOST).prop_map(Frame::Data),
+            prop::collection::vec(bytes, 1..=MOST).prop_map(Frame::Data),
             any::<u32>().prop_map(Frame::Credit),
             Just(Frame::End),
             Just(Frame::Reset),
+        ];
+        prop_oneof![
+            of_none.prop_map(|frame| (0, frame)),
+            (1_u64.., of_one).prop_map(|(stream, frame)| (stream, frame)),
         ]
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(frame in frames(), stream in any::<u32>()) {
-            let mut bytes = Vec::new();
-            frame.encode(stream, &mut bytes);
-            let head = Head::decode(bytes[..HEAD].try_into().expect("a head")).expect("sound");
-            prop_assert_eq!(head.stream, stream);
-            prop_assert_eq!(head.complete(bytes[HEAD..].to_vec()).expect("sound"), frame);
+        fn what_is_written_is_read((stream, frame) in frames()) {
+            let bytes = frame.encode(stream);
+            prop_assert!(bytes.len() <= LONGEST);
+            prop_assert_eq!(Frame::decode(&bytes), Ok((stream, frame)));
         }
 
         #[test]
-        fn no_bytes_panic_or_ask_for_more_than_the_most(head in any::<[u8; HEAD]>(), rest in prop::collection::vec(any::<u8>(), 0..32)) {
-            if let Ok(head) = Head::decode(head) {
-                prop_assert!(head.length <= MOST);
-                let _ = head.complete(rest);
-            }
+        fn a_changed_byte_is_seen((stream, frame) in frames(), at in any::<prop::sample::Index>(), by in 1..=u8::MAX) {
+            let mut bytes = frame.encode(stream);
+            let at = at.index(bytes.len());
+            bytes[at] ^= by;
+            prop_assert!(Frame::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn a_frame_of_the_connection_is_of_no_stream() {
+        for frame in [Frame::Bye, Frame::Took(1)] {
+            assert!(Frame::decode(&frame.encode(0)).is_ok());
+            assert!(Frame::decode(&frame.encode(1)).is_err());
+        }
+        assert!(Frame::decode(&Frame::End.encode(0)).is_err());
+        let mut cramped = Frame::Hello(Hello {
+            version: VERSION,
+            nonce: [0; 16],
+            room: LEAST_ROOM - 1,
+        });
+        assert!(Frame::decode(&cramped.encode(0)).is_err());
+        if let Frame::Hello(hello) = &mut cramped {
+            hello.room += 1;
+        }
+        assert!(Frame::decode(&cramped.encode(0)).is_ok());
     }
 }

@@ -19,9 +19,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What a stream is to its pump.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) number: u32,
+    pub(crate) number: u64,
     /// Frames for the other end, in turn with those of other streams.
-    pub(crate) out: Sender<(u32, Frame)>,
+    pub(crate) out: Sender<(u64, Frame)>,
     /// Bytes that may still be sent.
     pub(crate) credit: Arc<Semaphore>,
     /// Bytes that came and that the other end was not told are taken.
@@ -147,15 +147,15 @@ pub(crate) async fn run(socket: impl AsyncRead + AsyncWrite, ends: Ends) {
 /// From the socket to the other end, as far as it has room.
 async fn up(
     mut socket: impl AsyncRead + Unpin,
-    number: u32,
-    out: &Sender<(u32, Frame)>,
+    number: u64,
+    out: &Sender<(u64, Frame)>,
     credit: &Semaphore,
 ) -> Result<(), Broken> {
     let mut room = vec![0; MOST];
     loop {
         let first = credit.acquire().await.map_err(|_| Broken)?;
         let more = credit.available_permits().min(MOST - 1);
-        // At most 16 KiB: it fits.
+        // At most a frame: it fits.
         let more = credit.try_acquire_many(more as u32).ok();
         let most = 1 + more
             .as_ref()
@@ -181,8 +181,8 @@ async fn up(
 /// no more.
 async fn down(
     mut socket: impl AsyncWrite + Unpin,
-    number: u32,
-    out: &Sender<(u32, Frame)>,
+    number: u64,
+    out: &Sender<(u64, Frame)>,
     owed: &AtomicUsize,
     came: &Came,
     silent: &Semaphore,
