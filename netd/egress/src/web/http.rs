@@ -19,9 +19,29 @@ use crate::connection::Connection;
 /// Requests that wait for their answers at most; more are read when some were answered.
 const UNANSWERED: usize = 64;
 
-/// Why a connection was left with its last request unserved.
+/// The last request of a connection, which was left unserved.
 #[derive(Debug)]
-pub(super) enum Stray {
+pub(super) struct Stray {
+    /// Why.
+    pub(super) why: Astray,
+    /// What its first bytes are, which say how it is to be answered.
+    pub(super) begins: &'static [u8],
+}
+
+impl Stray {
+    /// What waits begins with it.
+    fn new(why: Astray, waiting: &[u8]) -> Self {
+        let begins = match waiting {
+            [b'H', b'E', b'A', b'D', b' ', ..] => b"HEAD ",
+            _ => b"HTTP".as_slice(),
+        };
+        Self { why, begins }
+    }
+}
+
+/// Why it was.
+#[derive(Debug)]
+pub(super) enum Astray {
     /// It was for another host, or for nobody.
     Host(Option<HostName>),
     /// It could not be understood.
@@ -189,7 +209,10 @@ async fn upload(
         match stopped {
             Stop::More => {}
             // The rest of a body that is cut short will not come, and its answer may not.
-            Stop::Stray(stray) => return Ok(Up::Stray(stray, !requests.within_body())),
+            Stop::Stray(why) => {
+                let stray = Stray::new(why, &waiting);
+                return Ok(Up::Stray(stray, !requests.within_body()));
+            }
             Stop::Over => {
                 end(server)?;
                 return Ok(Up::Ended);
@@ -207,7 +230,7 @@ async fn upload(
         }
         consume_budget().await;
         if held.is_too_much() {
-            let stray = Stray::Odd(Odd::TooLong);
+            let stray = Stray::new(Astray::Odd(Odd::TooLong), &waiting);
             return Ok(Up::Stray(stray, !requests.within_body()));
         }
         let read = read_some(client, share.most(), |bytes| {
@@ -229,7 +252,7 @@ enum Stop {
     /// There are none that are whole.
     More,
     /// The next request is not one for here.
-    Stray(Stray),
+    Stray(Astray),
     /// They are of another protocol.
     Upgraded,
     /// The server has ended its side, and never will answer.
@@ -279,14 +302,14 @@ impl Pass<'_> {
                 }
                 Ok(Step::Head(head, count)) => {
                     if head.name.as_ref() != Some(name) {
-                        return Ok(Stop::Stray(Stray::Host(head.name)));
+                        return Ok(Stop::Stray(Astray::Host(head.name)));
                     }
                     if !self.head(&head, count, answers).await? {
                         return Ok(Stop::Over);
                     }
                     *upgrade = head.upgrade;
                 }
-                Err(odd) => return Ok(Stop::Stray(Stray::Odd(odd))),
+                Err(odd) => return Ok(Stop::Stray(Astray::Odd(odd))),
             }
         }
     }
@@ -331,7 +354,7 @@ impl Pass<'_> {
             Some(Upgrade::Not) => None,
             Some(Upgrade::Unknown | Upgrade::Asked) => {
                 let odd = Odd::Http("what became of its upgrade cannot be told");
-                Some(Stop::Stray(Stray::Odd(odd)))
+                Some(Stop::Stray(Astray::Odd(odd)))
             }
         })
     }

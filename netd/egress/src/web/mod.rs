@@ -27,7 +27,7 @@ use crate::events::{Events, TCP};
 use crate::flow::Flow;
 use beginning::Beginning;
 use connect::{Attempt, Failure, World};
-use http::{Stray, Strayed};
+use http::{Astray, Strayed};
 
 /// Pause before a connection is judged again: netd has another policy, and its event is on its way.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -133,10 +133,10 @@ impl<W: World> Work<'_, W> {
 
     /// A further request of a connection is not for whom its first one was.
     async fn strayed(&self, (client, stray): Strayed, first: &HostName) {
-        let (why, name, odd) = match &stray {
-            Stray::Host(Some(name)) => (Why::Name, Some(name), None),
-            Stray::Host(None) => (Why::NoName, None, None),
-            Stray::Odd(odd) => (Why::NotUnderstood, None, Some(*odd)),
+        let (why, name, odd) = match &stray.why {
+            Astray::Host(Some(name)) => (Why::Name, Some(name), None),
+            Astray::Host(None) => (Why::NoName, None, None),
+            Astray::Odd(odd) => (Why::NotUnderstood, None, Some(*odd)),
         };
         let refused = Refused {
             why,
@@ -145,7 +145,7 @@ impl<W: World> Work<'_, W> {
             first: Some(first),
         };
         match client {
-            Some(client) => self.refuse(client, b"HTTP", refused).await,
+            Some(client) => self.refuse(client, stray.begins, refused).await,
             None => self.tell(&refused),
         }
     }
@@ -183,7 +183,7 @@ impl<W: World> Work<'_, W> {
             }
             // No refusal: what a client without egressd would meet as well.
             Failure::Unreachable(what) if matches!(beginning.seen, Some(Ok(Seen::Http(..)))) => {
-                let words = self.refusal(&refused).unreachable(&what);
+                let words = self.refusal(&refused).unreachable(&what, &beginning.bytes);
                 refuse::say(client, &words).await;
             }
             Failure::Unreachable(_) | Failure::Changed => drop(client),

@@ -53,31 +53,37 @@ impl Refusal<'_> {
         }
         match beginning.first() {
             Some(22) => Some(self.alert().to_vec()),
-            Some(first) if first.is_ascii_uppercase() => Some(self.http()),
+            Some(first) if first.is_ascii_uppercase() => Some(self.http(beginning)),
             _ => None,
         }
     }
 
-    /// A response, after which nothing is read any more.
+    /// A response to a request that begins so, after which nothing is read any more.
     #[must_use]
-    pub fn http(&self) -> Vec<u8> {
+    pub fn http(&self, request: &[u8]) -> Vec<u8> {
         // What the policy would let through but for the world is no refusal.
         let (code, reason, error) = match self.why {
             Why::Unresolved => (502, "Bad Gateway", "egress_unresolved"),
             Why::Proxy => (502, "Bad Gateway", "egress_proxy"),
             _ => (403, "Forbidden", "egress_denied"),
         };
-        self.response(code, reason, error, self.message())
+        self.response(request, (code, reason), error, self.message())
     }
 
     /// A response to a request that was allowed, and whose server could not be reached: `what` happened.
     #[must_use]
-    pub fn unreachable(&self, what: &str) -> Vec<u8> {
+    pub fn unreachable(&self, what: &str, request: &[u8]) -> Vec<u8> {
         let message = format!("{} could not be reached: {what}", self.whom());
-        self.response(502, "Bad Gateway", "egress_unreachable", message)
+        self.response(request, (502, "Bad Gateway"), "egress_unreachable", message)
     }
 
-    fn response(&self, code: u16, reason: &str, error: &str, message: String) -> Vec<u8> {
+    fn response(
+        &self,
+        request: &[u8],
+        (code, reason): (u16, &str),
+        error: &str,
+        message: String,
+    ) -> Vec<u8> {
         let body = Body {
             code,
             error,
@@ -90,6 +96,12 @@ impl Refusal<'_> {
         };
         let body = serde_json::to_string(&body).unwrap_or_default();
         let length = body.len();
+        // Only its head, with the length of what is left out (RFC 9110, section 9.3.2).
+        let body = if request.starts_with(b"HEAD ") {
+            ""
+        } else {
+            &body
+        };
         format!(
             "HTTP/1.1 {code} {reason}\r\nContent-Type: application/json; charset=utf-8\r\n\
              Content-Length: {length}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
@@ -237,6 +249,26 @@ mod tests {
             body["message"],
             "evil.example:80 is not among the names in allowOut, and 203.0.113.5 is denied by 0.0.0.0/0 in denyOut"
         );
+    }
+
+    #[test]
+    fn whoever_wants_a_head_only_gets_no_more() {
+        let sandbox = sandbox();
+        let refused = refusal(&sandbox, None, Why::NoName);
+        for (get, head) in [
+            (refused.http(b"GET /"), refused.http(b"HEAD /")),
+            (
+                refused.unreachable("no", b"GET /"),
+                refused.unreachable("no", b"HEAD /"),
+            ),
+        ] {
+            assert!(get.starts_with(&head) && head.ends_with(b"\r\n\r\n"));
+            let length = get.len() - head.len();
+            let line = format!("\r\nContent-Length: {length}\r\n");
+            assert!(length > 0 && String::from_utf8_lossy(&head).contains(&line));
+        }
+        // A method of its own, whatever it begins with.
+        assert_eq!(refused.http(b"HEADER /"), refused.http(b"GET /"));
     }
 
     #[test]

@@ -46,6 +46,35 @@ async fn a_second_host_is_refused_behind_the_answer_to_the_first() {
     }
 }
 
+/// As the first request, and as a further one.
+#[tokio::test]
+async fn a_refused_head_gets_no_body() {
+    let (mut stage, server) = stage().await;
+    let head = b"HEAD /2 HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    for first in [true, false] {
+        let mut client = stage.client(MEANT, 80).await;
+        if !first {
+            send(&mut client, FIRST).await;
+            let mut at_server = accept(&server).await;
+            expect(&mut at_server, FIRST).await;
+            send(&mut at_server, ANSWER).await;
+            expect(&mut client, ANSWER).await;
+        }
+        send(&mut client, head).await;
+        let answer = rest(&mut client).await.expect("in order");
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
+        assert!(text.ends_with("\r\n\r\n"), "{text}");
+        let length = text.split_once("Content-Length: ").expect("a length").1;
+        let (length, _) = length.split_once("\r\n").expect("a line");
+        assert!(length.parse::<usize>().expect("a number") > 100);
+        assert_eq!(
+            stage.refused().await,
+            (Some("evil.example".into()), Why::Name)
+        );
+    }
+}
+
 #[tokio::test]
 async fn requests_for_the_same_name_go_on_as_they_are() {
     let (stage, server) = stage().await;
