@@ -168,7 +168,7 @@ fn hear_egress(daemon: &mut Daemon) {
         };
         return match end {
             Some(why) => daemon.end_egress(why),
-            None => daemon.lose_egress(),
+            None => daemon.egress_closed(),
         };
     }
     daemon.talk();

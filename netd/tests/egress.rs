@@ -479,6 +479,28 @@ fn a_flood_of_requests_disturbs_nobody() {
     });
 }
 
+/// It lives on without its channel, for all that privd sees.
+#[test]
+fn an_egressd_that_only_closes_its_channel_is_replaced() {
+    on_a_host(
+        "an_egressd_that_only_closes_its_channel_is_replaced",
+        |_| {
+            let instance = Instance::new(1, 8, 2);
+            let mut netd = instance.start();
+            netd.reconciled().sandbox(1, OPEN);
+            for _ in 0..2 {
+                let mut egressd = netd.egressd();
+                egressd.greeted();
+                drop(egressd);
+                netd.wait_for(&warder_wire::priv_net::Event::EgressLost);
+            }
+            let mut egressd = netd.egressd();
+            egressd.greeted();
+            egressd.set(&mut netd, 1, 2, Policy::CLOSED);
+        },
+    );
+}
+
 #[test]
 fn what_nobody_asked_about_ends_the_channel() {
     on_a_host("what_nobody_asked_about_ends_the_channel", |_| {

@@ -67,7 +67,10 @@ impl Privd {
                 return Ok(());
             }
             Message::Event(Event::EgressLost) => {
-                self.end_channel(Role::Egress, "did not do as netd told it");
+                // One that netd has not been told of yet is not the one that is meant.
+                if self.serving(Role::Egress) {
+                    self.end_channel(Role::Egress, "did not do as netd told it");
+                }
                 return Ok(());
             }
             Message::Reply { seq, result } => (seq, result),

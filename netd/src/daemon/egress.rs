@@ -21,6 +21,9 @@ use crate::worker;
 /// How long egressd may take to end the flows that an event forbids. After that it counts as dead.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// How long another egressd may take to come when one has closed its channel. After that it is asked for.
+const SUCCESSION: Duration = Duration::from_secs(1);
+
 /// Sockets for one sandbox.
 const EACH: Rate = Rate {
     burst: 1024.0,
@@ -70,6 +73,7 @@ impl Daemon {
         };
         self.lose_egress();
         self.egress_fails = None;
+        self.egress_gone = None;
         self.egress = Some(Egress {
             channel,
             queue: VecDeque::new(),
@@ -88,8 +92,16 @@ impl Daemon {
         true
     }
 
+    /// egressd has closed its channel. It has most likely ended, which privd sees for itself; one that lives on is to
+    /// be ended.
+    pub(crate) fn egress_closed(&mut self) {
+        self.lose_egress();
+        self.egress_gone = Instant::now().checked_add(SUCCESSION);
+    }
+
     /// egressd does not do as it is told: it is heard no more, and has to be replaced.
     pub(crate) fn end_egress(&mut self, why: impl std::fmt::Display) {
+        self.egress_gone = None;
         log::audit(format_args!("egressd: {why}"));
         let event = Message::<priv_net::Answer, _>::Event(priv_net::Event::EgressLost);
         if let Err(e) = self.privd.send(&event, Vec::new()) {
@@ -374,7 +386,9 @@ impl Daemon {
 
     /// When egressd will count as dead unless it settles something.
     pub(super) fn egress_deadline(&self) -> Option<Instant> {
-        let egress = self.egress.as_ref()?;
+        let Some(egress) = &self.egress else {
+            return self.egress_gone;
+        };
         let oldest = egress.awaits.values().next().and_then(|a| a.sent);
         let since = [oldest, egress.stuck].into_iter().flatten().min()?;
         since.checked_add(SETTLE)
@@ -383,11 +397,14 @@ impl Daemon {
     /// What is due by the clock.
     pub(super) fn egress_tick(&mut self, now: Instant) {
         match self.egress_fails.take() {
-            Some(IpcError::Closed) => self.lose_egress(),
+            Some(IpcError::Closed) => self.egress_closed(),
             Some(why) => self.end_egress(why),
             None => {}
         }
-        if self.egress_deadline().is_some_and(|at| at <= now) {
+        if self.egress_gone.is_some_and(|at| at <= now) {
+            self.end_egress("it has closed its channel, and no other came in its place");
+        }
+        if self.egress.is_some() && self.egress_deadline().is_some_and(|at| at <= now) {
             self.end_egress("it does not settle what it was told");
         }
         self.talk();

@@ -106,6 +106,8 @@ pub struct Daemon {
     events: u64,
     /// Why egressd's channel has to be closed.
     egress_fails: Option<IpcError>,
+    /// When another egressd is asked for, unless it comes before.
+    egress_gone: Option<Instant>,
     jobs: BTreeMap<u64, Pending>,
     next_job: u64,
     /// Ends of flows that the worker has not been sent, and how many it has.
@@ -158,6 +160,7 @@ impl Daemon {
             changes: 0,
             events: 0,
             egress_fails: None,
+            egress_gone: None,
             jobs: BTreeMap::new(),
             next_job: 0,
             ends: VecDeque::new(),
