@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use warder_host::cell::{CellSpec, Network, Outcome, Status, spawn};
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::{Answer, CELLS_A_PAGE};
-use warder_wire::{Fault, FaultCode, Limits, OpId, SandboxId};
+use warder_wire::{Fault, FaultCode, LimitState, Limits, OpId, SandboxId};
 
 use crate::leases::Timer;
 use crate::ledger::{Part, Record};
@@ -172,7 +172,13 @@ impl Privd {
 
     fn cell_runs(&mut self, sandbox: &SandboxId) {
         self.starting.remove(sandbox);
-        let limits = self.controllers.limits_in_force();
+        let mut limits = self.controllers.limits_in_force();
+        if limits.disk == LimitState::Enforced && !self.store.bounds(sandbox) {
+            limits.disk = LimitState::Absent;
+            self.log.own(format_args!(
+                "{sandbox} has no limit of disk: its tree was made before the file system had quotas"
+            ));
+        }
         let Some(live) = self.live.get_mut(sandbox) else {
             return;
         };

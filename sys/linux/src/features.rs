@@ -41,7 +41,7 @@ pub fn boot_id() -> Result<String> {
 #[must_use]
 pub fn report(state_dir: &Path) -> Vec<Feature> {
     let mut features = vec![kernel(), merged_usr()];
-    features.extend(file_systems());
+    features.extend(file_systems(state_dir));
     features.extend(user_namespaces(state_dir));
     features.extend(security());
     features.extend(PROGRAMS.map(program));
@@ -83,9 +83,10 @@ fn merged_usr() -> Feature {
     )
 }
 
-fn file_systems() -> Vec<Feature> {
+fn file_systems(state_dir: &Path) -> Vec<Feature> {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let has = |name: &str| known.split_ascii_whitespace().any(|word| word == name);
+    let quotas = has_quotas(state_dir);
     vec![
         feature(
             "overlayfs",
@@ -94,10 +95,24 @@ fn file_systems() -> Vec<Feature> {
         ),
         feature(
             "disk and volume quotas",
-            false,
-            "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones",
+            quotas,
+            match quotas {
+                true => {
+                    "each sandbox and volume is a project of the state directory's file system, with a limit"
+                }
+                false => {
+                    "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones. ext4 and XFS have quotas if mounted with `prjquota`"
+                }
+            },
         ),
     ]
+}
+
+/// Whether the file system of the state directory holds projects to limits.
+pub(crate) fn has_quotas(state_dir: &Path) -> bool {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(state_dir, flags, Mode::empty())
+        .is_ok_and(|directory| crate::quota::in_force(directory.as_fd()))
 }
 
 /// Whether ids can be mapped, and files in the state directory and /usr with them.

@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod netns;
 pub mod own;
 pub mod process;
+mod quota;
 pub mod signals;
 pub mod sockets;
 pub mod storage;

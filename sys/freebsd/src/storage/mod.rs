@@ -288,6 +288,12 @@ impl Store {
         Ok(self.zfs.import_end(draft)?)
     }
 
+    /// Whether a sandbox is held to its limit of disk: each tree is a dataset with a quota of its own.
+    #[must_use]
+    pub fn bounds(&self, _sandbox: &SandboxId) -> bool {
+        true
+    }
+
     /// What each volume made from now on may hold. Whether that is enforced: each is a dataset with a quota of its own.
     pub fn bound_volumes(&mut self, bytes: Option<u64>) -> bool {
         self.zfs.bound_volumes(bytes);

@@ -19,15 +19,16 @@ use super::hierarchy::{Controller, mounted};
 pub struct Controllers {
     pub(super) hierarchies: Vec<Hierarchy>,
     boot_id: String,
+    disk: bool,
 }
 
 impl Controllers {
-    /// Finds what this host has to enforce limits with, and makes this instance's groups. Where its sandboxes' trees
-    /// lie matters on other systems.
+    /// Finds what this host has to enforce limits with, and makes this instance's groups. The file system that
+    /// its sandboxes' trees lie on may have quotas.
     ///
     /// # Errors
     /// `System`. A controller that is missing or cannot be used is no error, see [`Self::limits_in_force`].
-    pub fn open(tag: InstanceTag, _state_dir: &Path) -> Result<Self> {
+    pub fn open(tag: InstanceTag, state_dir: &Path) -> Result<Self> {
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").at("read mountinfo")?;
         let name = format!("warder_{tag}");
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
@@ -53,6 +54,7 @@ impl Controllers {
         Ok(Self {
             hierarchies,
             boot_id: crate::features::boot_id()?,
+            disk: crate::features::has_quotas(state_dir),
         })
     }
 
@@ -79,7 +81,10 @@ impl Controllers {
             cpu: state(Controller::Cpu, LimitState::Absent),
             // Every cell also has RLIMIT_NPROC, which counts per user of the sandbox.
             pids: state(Controller::Pids, LimitState::StandIn),
-            disk: LimitState::Absent,
+            disk: match self.disk {
+                true => LimitState::Enforced,
+                false => LimitState::Absent,
+            },
         }
     }
 

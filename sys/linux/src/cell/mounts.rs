@@ -19,7 +19,7 @@ use warder_common::{At, HostError, Result};
 use warder_wire::{GuestPath, Limits};
 
 use super::UserNamespace;
-use crate::storage::{Root, link_merged_usr};
+use crate::storage::{Root, bound, link_merged_usr};
 use crate::sys;
 
 /// For everything but the root trees, where set-id files (sudo) shall work.
@@ -71,6 +71,7 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).at("make mounts private")?;
     rustix::process::chdir(root.state_dir()).at("enter the state directory")?;
+    let held = root.unbound()?;
     let lower = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
     attach(&root.tree(), "stage/tree", lower, Some(users))?;
     attach(&root.cell(), "stage/cell", libc::MOUNT_ATTR_NODEV, None)?;
@@ -121,6 +122,9 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
         attach_volume(volume.as_fd(), at, first)?;
     }
     rustix::process::umask(umask);
+    if let Some(cell) = held {
+        bound(&cell, Some(u64::from(limits.disk_mib) << 20))?;
+    }
     pivot()
 }
 

@@ -1,4 +1,4 @@
-//! How much disk sandboxes use. Neither overlayfs nor ext4 without quotas counts it, so a worker does now and then.
+//! How much disk sandboxes use. Without quotas nothing counts it, so a worker does now and then.
 //!
 //! Guests may change what is counted meanwhile: no link is followed and no `..` taken, what has gone is skipped, and
 //! work and descriptors are bounded. A tree beyond the bounds is known to use at least what was counted.
@@ -24,7 +24,8 @@ impl Store {
     /// `System` when sandboxes cannot be listed or a count cannot be kept.
     pub fn measure(&self) -> Result<()> {
         let cells = self.open_dir("cells")?;
-        for sandbox in self.list()? {
+        let uncounted = |sandbox: &SandboxId| !self.bounds(sandbox);
+        for sandbox in self.list()?.into_iter().filter(uncounted) {
             let Ok(cell) = rustix::fs::openat(&cells, sandbox.as_str(), DIRECTORY, Mode::empty())
             else {
                 continue;
@@ -43,9 +44,12 @@ impl Store {
         Ok(())
     }
 
-    /// Bytes that a sandbox used when last counted.
+    /// Bytes that a sandbox uses, or used when last counted.
     #[must_use]
     pub fn used(&self, sandbox: &SandboxId) -> Option<u64> {
+        if let Some(bytes) = self.counted(sandbox) {
+            return Some(bytes);
+        }
         let path = self.path.join("cells").join(sandbox.as_str()).join("used");
         std::fs::read_to_string(path).ok()?.parse().ok()
     }

@@ -17,6 +17,7 @@ mod base;
 mod import;
 mod layers;
 mod measure;
+mod projects;
 mod snapshot;
 mod trash;
 mod volumes;
@@ -35,8 +36,10 @@ use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
 
 pub(crate) use base::link_merged_usr;
 pub use layers::{Draft, MOST_LAYERS};
+pub(crate) use projects::bound;
 
 use crate::cell::IdRange;
+use crate::quota;
 
 /// The state directory's storage.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ pub struct Store {
     path: PathBuf,
     manifests: layers::Manifests,
     volumes: BTreeSet<VolumeId>,
+    /// Whether the file system holds projects to their limits.
+    quotas: bool,
+    /// Bytes that a volume to be made may hold.
+    volume_quota: Option<u64>,
 }
 
 /// A sandbox's root tree, as [`crate::cell::spawn`] takes it.
@@ -55,6 +62,7 @@ pub struct Root {
     layers: layers::Names,
     shares_usr: bool,
     volumes: Vec<VolumeMount>,
+    quotas: bool,
 }
 
 impl Root {
@@ -126,10 +134,12 @@ impl Store {
         let directory =
             rustix::fs::open(&path, DIRECTORY, Mode::empty()).at("open the state directory")?;
         let mut store = Self {
+            quotas: quota::in_force(directory.as_fd()),
             directory,
             path,
             manifests: layers::Manifests::default(),
             volumes: BTreeSet::new(),
+            volume_quota: None,
         };
         for name in ["cells", "layers", "templates", "volumes", "trash", "stage"] {
             store.make_dir(name)?;
@@ -238,6 +248,7 @@ impl Store {
         let filled = (|| {
             let cell = rustix::fs::openat(&cells, sandbox.as_str(), DIRECTORY, Mode::empty())
                 .at("open a sandbox's directory")?;
+            self.set_apart(&cell)?;
             let owner = Owner::from(ids);
             let up = owner.make_dir(cell.as_fd(), "up")?;
             self.imitate(&up, &layers, ("up", "tree"), ids)?;
@@ -304,6 +315,7 @@ impl Store {
             shares_usr: self.has(&format!("{}/mask", bottom(&layers))),
             layers,
             volumes: Vec::new(),
+            quotas: self.quotas,
         })
     }
 
@@ -312,7 +324,7 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn discard(&mut self, sandbox: &SandboxId) -> Result<bool> {
-        let there = self.move_away(&format!("cells/{sandbox}"))?;
+        let there = self.retire(&format!("cells/{sandbox}"), "")?;
         match self.manifests.cells.remove(sandbox) {
             Some(layers) => self.release(&layers).map(|()| there),
             None => Ok(there),

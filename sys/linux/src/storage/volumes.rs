@@ -14,11 +14,11 @@ use super::Store;
 const OWNER: u32 = 1000;
 
 impl Store {
-    /// What each volume made from now on may hold. Whether that is enforced: a directory of a file system that others
-    /// share has no bound of its own.
+    /// What each volume made from now on may hold. Whether that is enforced: where the file system has quotas of projects.
     #[must_use]
     pub fn bound_volumes(&mut self, bytes: Option<u64>) -> bool {
-        bytes.is_none()
+        self.volume_quota = bytes;
+        bytes.is_none() || self.quotas
     }
 
     /// Makes an empty volume; [`Self::sync_volumes`] follows. False if there is one of that name.
@@ -36,6 +36,10 @@ impl Store {
         let directory = self.open_dir(&draft)?;
         rustix::fs::mkdirat(&directory, "data", Mode::RWXU).at("make a volume")?;
         let data = self.open_dir(&format!("{draft}/data"))?;
+        self.set_apart(&data)?;
+        if self.quotas {
+            super::bound(&data, self.volume_quota)?;
+        }
         rustix::fs::fchown(
             &data,
             Some(Uid::from_raw(OWNER)),
@@ -61,7 +65,7 @@ impl Store {
     /// # Errors
     /// `System`.
     pub fn discard_volume(&mut self, volume: &VolumeId) -> Result<bool> {
-        let there = self.move_away(&format!("volumes/{volume}"))?;
+        let there = self.retire(&format!("volumes/{volume}"), "data")?;
         self.volumes.remove(volume);
         Ok(there)
     }

@@ -13,6 +13,8 @@ mod life;
 #[cfg(target_os = "linux")]
 mod pause;
 #[cfg(target_os = "linux")]
+mod quotas;
+#[cfg(target_os = "linux")]
 mod seen;
 #[cfg(target_os = "linux")]
 mod volumes;
@@ -71,6 +73,19 @@ fn main() {
             "pause::by_every_means_there_is",
             pause::by_every_means_there_is,
         ),
+        (
+            "quotas::who_is_full_leaves_its_neighbour_room",
+            quotas::who_is_full_leaves_its_neighbour_room,
+        ),
+        (
+            "quotas::the_full_wake_and_are_copied",
+            quotas::the_full_wake_and_are_copied,
+        ),
+        (
+            "quotas::nobody_inside_leaves_its_project",
+            quotas::nobody_inside_leaves_its_project,
+        ),
+        ("quotas::volumes_have_a_size", quotas::volumes_have_a_size),
         (
             "volumes::one_in_two_cells_and_after_them",
             volumes::one_in_two_cells_and_after_them,
