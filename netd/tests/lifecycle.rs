@@ -326,7 +326,7 @@ fn netd_keeps_two_capabilities_and_ends_with_its_channel() {
                 let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
                     .expect("it lives")
                     .count();
-                assert!(open < 24, "{open} descriptors");
+                assert!(open < 26, "{open} descriptors");
             }
             assert!(netd.ready.confinement.contains("net_admin"));
             drop(std::mem::replace(

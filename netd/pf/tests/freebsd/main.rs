@@ -5,6 +5,8 @@
 #[cfg(target_os = "freebsd")]
 mod guests;
 #[cfg(target_os = "freebsd")]
+mod harm;
+#[cfg(target_os = "freebsd")]
 mod trials;
 #[cfg(target_os = "freebsd")]
 mod world;
