@@ -15,8 +15,8 @@ use warder_filter::{Filter, FilterError, LISTEN_TCP, LISTEN_UDP};
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, Uplink};
 use warder_links::{
-    LinksError, Listeners, Router, RouterLink, Site, Space, boot_id, confine, port_counter,
-    port_name, raise_descriptor_limit,
+    LinksError, Listeners, Numbers, Router, RouterLink, Site, Space, boot_id, confine,
+    port_counter, port_name, raise_descriptor_limit,
 };
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
@@ -77,6 +77,7 @@ pub fn start(
     let site = Site::open(tag)?;
     let (mut router, adopted) = Router::open(&site, &uplink)?;
     let (mut book, leftovers) = remembered(&replay, &config);
+    let Numbers { pipes, log } = router.numbers(&site, config.slots)?;
     let ground = Ground {
         tag,
         instance: config.instance,
@@ -87,6 +88,8 @@ pub fn start(
         uplink: name(router.way_out())?,
         host_end: name(&uplink.host_name)?,
         address: uplink.router,
+        pipes,
+        log,
     };
     let found = router.ports()?;
     recognise_seals(tag, &mut book, &found, replay.shut.as_deref());

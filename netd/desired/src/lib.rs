@@ -173,6 +173,10 @@ pub struct Ground {
     pub host_end: IfName,
     /// The instance's own address.
     pub address: Ipv4Addr,
+    /// First of its dummynet pipes, three for each slot, on systems that have them.
+    pub pipes: Option<u32>,
+    /// Number of the log that refused packets go to, on systems whose instances have one each.
+    pub log: u16,
 }
 
 /// What becomes of it.

@@ -11,6 +11,11 @@
 #![forbid(unsafe_code)]
 
 mod forwarding;
+#[cfg_attr(
+    not(target_os = "freebsd"),
+    expect(dead_code, reason = "there are no pipes")
+)]
+mod pipes;
 pub mod plan;
 mod site;
 
@@ -91,6 +96,15 @@ pub struct RouterLink {
     pub peer: Option<i32>,
     /// Whether it is up: one that is not was sealed.
     pub up: bool,
+}
+
+/// What an instance has to itself of what the host numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Numbers {
+    /// First of its dummynet pipes, three for each slot; none where there are none.
+    pub pipes: Option<u32>,
+    /// Its log of refused packets, where each has one.
+    pub log: u16,
 }
 
 /// Where the traffic of sandboxes arrives, and what is told of it.

@@ -134,6 +134,15 @@ pub fn port_group(tag: InstanceTag) -> String {
     format!("w{tag}s")
 }
 
+/// The interface group of an instance's log of refused packets.
+#[must_use]
+pub fn log_group(tag: InstanceTag) -> String {
+    format!("w{tag}l")
+}
+
+/// What such a log may be called by: behind the host's own, and what a rule can name.
+pub const LOGS: std::ops::RangeInclusive<u16> = 101..=250;
+
 /// The interface group of all such ends, of whatever instance: the host's own rules block what no instance's rules speak of.
 pub const PORTS: &str = "warder";
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use warder_desired::{Change, Class, Ground, Payload, Port, Ranges, Sandbox};
 use warder_freebsd::net::{Generic, GenericError, PfTables};
-use warder_freebsd::sys::kld;
 use warder_netlink::Message;
 use warder_tool::{Call, Host, Run, ToolError};
 use warder_wire::FaultCode;
@@ -21,8 +20,8 @@ use crate::{PfError, Site, host};
 
 pub use crate::{LISTEN_TCP, LISTEN_UDP};
 
-/// How long pfctl(8) or dnctl(8) may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long pfctl(8) or dnctl(8) may take: netd does nothing else meanwhile, and closes the sandbox then.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks before giving up; a packet already past the rules can make a state behind the first.
 const ROUNDS: u32 = 8;
 /// `PFNL_FAMILY_NAME`, `PFNL_CMD_GETSTATES`, `PFNL_CMD_KILLSTATES`, `PF_CS_CMP_ID`, `PF_CS_CMP_CREATORID`
@@ -143,7 +142,7 @@ impl Filter {
             return Err(FilterError::NotLoaded);
         }
         Ok(Self {
-            site: Site::new(&ground, kld::has("dummynet")),
+            site: Site::new(&ground),
             slots: ground.slots,
             closed: ground.closed,
             states: Generic::open(FAMILY)?,

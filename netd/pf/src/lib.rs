@@ -101,10 +101,6 @@ pub const LISTEN_UDP: u16 = 53;
 /// Users of sockets begin here, far above those of any system, with 65,536 for each instance.
 const USERS: u32 = 1 << 31;
 const USERS_EACH: u32 = 1 << 16;
-/// Pipes below are the host's own.
-const PIPES: u32 = 1000;
-/// Interfaces to log to begin behind the host's own, and end at what a rule can name.
-const LOGS: u16 = 250;
 
 /// What cannot be written as rules.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -120,10 +116,9 @@ pub enum PfError {
 impl Site {
     /// That of an instance.
     #[must_use]
-    pub fn new(ground: &Ground, dummynet: bool) -> Self {
+    pub fn new(ground: &Ground) -> Self {
         let at = |port| SocketAddrV4::new(ground.address, port);
         let instance = u32::from(ground.instance);
-        let pipes = ground.slots.saturating_mul(3).saturating_mul(instance);
         Self {
             tag: ground.tag,
             uplink: ground.uplink.clone(),
@@ -131,10 +126,10 @@ impl Site {
             slots: ground.slots,
             tcp: at(LISTEN_TCP),
             udp: at(LISTEN_UDP),
-            pipes: dummynet.then_some(pipes.saturating_add(PIPES)),
+            pipes: ground.pipes,
             users: USERS + (instance % (USERS / USERS_EACH)) * USERS_EACH,
             resolvers: ground.resolvers.clone(),
-            log: ground.instance % LOGS + 1,
+            log: ground.log,
         }
     }
 

@@ -163,12 +163,14 @@ impl Maker {
         let gone = self.host.destroy(port);
         let gone = gone.map_err(|e| LinksError::io(format!("remove {port}"), e));
         let name = slot_jail(self.tag, counter);
-        if let Some(jid) = find(&name)? {
-            match jail::remove(jid) {
-                // Gone meanwhile.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(e) => return Err(LinksError::io(format!("remove jail {name}"), e)),
-            }
+        // As the maker leaves it. One that somebody else made by that name is left alone.
+        let own = |jid| {
+            jail::text(jid, "host.hostname").is_ok_and(|text| text.as_os_str() == name.as_str())
+        };
+        let removed = jail::remove_named(&name, own);
+        let removed = removed.map_err(|said| failed(&format!("remove jail {name}"), said))?;
+        if !removed && find(&name)?.is_some() {
+            return Err(LinksError::Taken(format!("jail {name}")));
         }
         gone
     }

@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use warder_freebsd::net::{self, Stack};
-use warder_freebsd::sys::jail;
+use warder_freebsd::sys::{jail, kld};
 use warder_wire::priv_net::slot_jail;
 use warder_wire::{InstanceTag, SandboxId};
 
 use super::maker::{Maker, failed, find, open};
 use super::{Space, needs, port_counter, port_name};
-use crate::plan::{Pair, Uplink};
+use crate::plan::{LOGS, Pair, Uplink, log_group};
 use crate::site::Site;
-use crate::{LinksError, Listeners, RouterLink, forwarding};
+use crate::{LinksError, Listeners, Numbers, RouterLink, forwarding, pipes};
 
 /// Of Ethernet; the host's way out may have less, never more that matters.
 const MTU: u32 = 1500;
@@ -102,6 +102,49 @@ impl Router {
         self.mtu
     }
 
+    /// What the instance has to itself of what the host numbers: pipes, if dummynet is there, and a log, which is made if
+    /// it is not there.
+    ///
+    /// # Errors
+    /// [`LinksError::Exhausted`]; [`LinksError::System`].
+    pub fn numbers(&self, site: &Site, slots: u32) -> Result<Numbers, LinksError> {
+        let pipes = match kld::has("dummynet") {
+            true => Some(pipes::claim(site, slots.saturating_mul(3))?),
+            false => None,
+        };
+        let log = self.own_log()?;
+        Ok(Numbers { pipes, log })
+    }
+
+    /// The number of the instance's log, known by its group: an interface of that kind may as well be somebody else's.
+    fn own_log(&self) -> Result<u16, LinksError> {
+        let group = log_group(self.tag);
+        let mut members = self.logs()?.into_iter();
+        if let Some(own) = members.next() {
+            return Ok(own);
+        }
+        for number in LOGS {
+            let name = format!("pflog{number}");
+            match self.stack.create(&name) {
+                Ok(_) => {}
+                Err(Errno::EXIST) => continue,
+                Err(e) => return Err(LinksError::io(format!("make {name}"), e)),
+            }
+            let joined = self.stack.join(&name, &group);
+            joined.map_err(|e| LinksError::io(format!("{name}: join a group"), e))?;
+            return Ok(number);
+        }
+        Err(LinksError::Exhausted("number for a log"))
+    }
+
+    /// The instance's logs.
+    fn logs(&self) -> Result<Vec<u16>, LinksError> {
+        let all = self.stack.members(&log_group(self.tag));
+        let all = all.map_err(|e| LinksError::io("list logs", e))?;
+        let number = |name: String| name.strip_prefix("pflog")?.parse().ok();
+        Ok(all.into_iter().filter_map(number).collect())
+    }
+
     /// What must wait until rules are in force: nothing here.
     ///
     /// # Errors
@@ -164,10 +207,20 @@ impl Router {
         if !found.iter().any(|link| link.name == port) || self.stack.mtu(&port).is_err() {
             return Ok(Err("its port is gone"));
         }
-        let cell = format!("{}.{}", slot_jail(self.tag, counter), sandbox.as_str());
-        Ok(find(&cell)?
-            .map(drop)
-            .ok_or("no jail of that name lives in its slot"))
+        let slot = slot_jail(self.tag, counter);
+        if find(&slot)?.is_none() {
+            return Ok(Err("its slot's jail is gone"));
+        }
+        let cell = format!("{slot}.{}", sandbox.as_str());
+        let inside = format!("{slot}.");
+        let jails = jail::list().map_err(|said| failed("list jails", said))?;
+        // A cell that is being made is not there yet. A slot has room for one, and was never another's.
+        let other =
+            |jail: &jail::Jail| !jail.dying && jail.name.starts_with(&inside) && jail.name != cell;
+        let taken = jails.iter().any(other);
+        Ok((!taken)
+            .then_some(())
+            .ok_or("another cell lives in its slot"))
     }
 
     /// Opens what egressd reads from: sockets at the instance's address, which the rules redirect to, the log of refused
@@ -178,25 +231,15 @@ impl Router {
     /// [`LinksError::System`].
     pub fn listen(&self, tcp: u16, udp: u16, log: u16) -> Result<Listeners, LinksError> {
         let at = |port| SocketAddrV4::new(self.address, port);
-        let log = self.log(log)?;
+        let log = format!("pflog{log}");
+        let up = self.stack.set_up(&log, true);
+        up.map_err(|e| LinksError::io(format!("bring {log} up"), e))?;
         Ok(Listeners {
             tcp: net::listener(at(tcp)).map_err(|e| LinksError::io("listen for TCP", e))?,
             udp: net::datagrams(at(udp)).map_err(|e| LinksError::io("listen for UDP", e))?,
             log: net::packet_log(&log).map_err(|e| LinksError::io(format!("log {log}"), e))?,
             origins: Some(net::state_table().map_err(|e| LinksError::io("open /dev/pf", e))?),
         })
-    }
-
-    /// The interface that refused packets are logged to; made if it is not there.
-    fn log(&self, number: u16) -> Result<String, LinksError> {
-        let name = format!("pflog{number}");
-        match self.stack.create(&name) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(LinksError::io(format!("make {name}"), e)),
-        }
-        let up = self.stack.set_up(&name, true);
-        up.map_err(|e| LinksError::io(format!("bring {name} up"), e))?;
-        Ok(name)
     }
 
     /// A socket that the rules know by `owner`, the user it belongs to, connecting to `to`. Returns before it is connected.
@@ -224,8 +267,8 @@ impl Router {
         open(&self.stack, &port_name(self.tag, counter), pair)
     }
 
-    /// Removes every slot, the instance's interface, the claim on forwarding and the instance's directory. The log stays,
-    /// which other instances may have too.
+    /// Removes every slot, the instance's interface and log, the claim on forwarding and the instance's directory, with
+    /// which the claim on pipes ends.
     ///
     /// # Errors
     /// The first [`LinksError`], after everything was tried.
@@ -233,9 +276,14 @@ impl Router {
         let slots = self.remove_slots();
         let own = self.stack.destroy(&uplink.host_name);
         let own = own.map_err(|e| LinksError::io(format!("remove {}", uplink.host_name), e));
+        let mut logs = Ok(());
+        for number in self.logs()? {
+            let gone = self.stack.destroy(&format!("pflog{number}"));
+            logs = logs.and(gone.map_err(|e| LinksError::io(format!("remove pflog{number}"), e)));
+        }
         let forwarding = forwarding::release(&site);
         site.remove();
-        slots.and(own).and(forwarding)
+        slots.and(own).and(logs).and(forwarding)
     }
 
     fn remove_slots(&mut self) -> Result<(), LinksError> {

@@ -10,7 +10,7 @@ use super::rtnl::{End, Prefix, Rtnl};
 use super::{Space, inside, maker, sysctls};
 use crate::plan::{FIRST_INDEX, Pair, TO_SOCKETS, UPLINK, Uplink, port_index, port_name};
 use crate::site::Site;
-use crate::{LinksError, Listeners, RouterLink, forwarding};
+use crate::{LinksError, Listeners, Numbers, RouterLink, forwarding};
 
 /// Name of the pin in the instance's directory.
 const PIN: &str = "router";
@@ -170,6 +170,15 @@ impl Router {
             .is_some_and(|link| link.index == FIRST_INDEX);
         let peer = self.host.number_of(self.ns.as_fd())?;
         Ok(inner && peer.is_some() && host.peer == peer)
+    }
+
+    /// What the instance has to itself of what the host numbers: nothing, in a namespace of its own.
+    ///
+    /// # Errors
+    /// None.
+    pub fn numbers(&self, _site: &Site, _slots: u32) -> Result<Numbers, LinksError> {
+        let (pipes, log) = (None, 0);
+        Ok(Numbers { pipes, log })
     }
 
     /// What must wait until rules are in force.

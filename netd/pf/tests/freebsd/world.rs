@@ -108,6 +108,7 @@ impl World {
         for port in router.ports().expect("a list") {
             maker.remove(&port.name).expect("goes");
         }
+        let numbers = router.numbers(&site, 64).expect("numbers of its own");
         let ground = Ground {
             tag,
             instance: INSTANCE,
@@ -118,6 +119,8 @@ impl World {
             uplink: IfName::new(router.way_out()).expect("a name"),
             host_end: IfName::new(&uplink.host_name).expect("a name"),
             address: uplink.router,
+            pipes: numbers.pipes,
+            log: numbers.log,
         };
         assert_eq!(
             ground.uplink.as_str(),

@@ -38,6 +38,15 @@ struct Group {
     pad: u32,
     group: [u8; NAME],
 }
+/// The same, its union a pointer to names.
+#[repr(C)]
+struct Members {
+    name: [u8; NAME],
+    length: u32,
+    pad: u32,
+    list: *mut [u8; NAME],
+    rest: u64,
+}
 /// `struct in6_ndireq`: a name and a `struct nd_ifinfo`.
 #[repr(C)]
 struct Neighbours {
@@ -55,6 +64,8 @@ unsafe impl Plain for Renamed {}
 unsafe impl Plain for Alias {}
 // SAFETY: bytes and numbers; the pointer is used by other requests than those here.
 unsafe impl Plain for Group {}
+// SAFETY: bytes and a number, and a pointer that leads to `length` bytes where it is used.
+unsafe impl Plain for Members {}
 // SAFETY: bytes and numbers.
 unsafe impl Plain for Neighbours {}
 
@@ -75,6 +86,7 @@ const MOVE: libc::c_ulong = changes(b'i', 90, SIZE);
 const CREATE: libc::c_ulong = changes(b'i', 124, SIZE);
 const DESTROY: libc::c_ulong = reads(b'i', 121, SIZE);
 const ADD_GROUP: libc::c_ulong = reads(b'i', 135, size_of::<Group>());
+const GET_MEMBERS: libc::c_ulong = changes(b'i', 138, size_of::<Members>());
 
 /// `IFCAP_TXCSUM`, `IFCAP_TXCSUM_IPV6` (net/if.h).
 const LATE_CHECKSUMS: u32 = 1 << 1 | 1 << 22;
@@ -203,6 +215,30 @@ impl Stack {
             Err(Errno::EXIST) => Ok(()),
             other => other,
         }
+    }
+
+    /// The interfaces in a group; none if there is no such group.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn members(&self, group: &str) -> Result<Vec<String>> {
+        let mut list: Vec<[u8; NAME]> = Vec::new();
+        let mut asked = Members {
+            name: name(group)?,
+            length: 0,
+            pad: 0,
+            list: list.as_mut_ptr(),
+            rest: 0,
+        };
+        match request(self.as_fd(), GET_MEMBERS, &mut asked) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            other => other?,
+        }
+        let bytes = usize::try_from(asked.length).unwrap_or(0);
+        list.resize(bytes / NAME, [0; NAME]);
+        asked.list = list.as_mut_ptr();
+        request(self.as_fd(), GET_MEMBERS, &mut asked)?;
+        Ok(list.iter().map(|name| text(name)).collect())
     }
 
     /// Sets its Ethernet address.

@@ -2,7 +2,7 @@
 //! is used again for another one, so it is looked up each time.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, Result};
 use warder_common::Said;
@@ -149,6 +149,39 @@ pub fn attach(jid: i32) -> Result<()> {
 pub fn remove(jid: i32) -> Result<()> {
     // SAFETY: takes an integer.
     checked(unsafe { libc::jail_remove(jid) }).map(drop)
+}
+
+/// Removes the living jail of this name, if `own` says of its number that it is the one meant; whether it did. On 15.x by
+/// a descriptor, so that no other is meant that has its number by then.
+///
+/// # Errors
+/// What jail_get(2) and jail_remove(2) say, other than that there is none.
+pub fn remove_named(name: &str, own: impl FnOnce(i32) -> bool) -> std::result::Result<bool, Said> {
+    let Some(jid) = find(name)? else {
+        return Ok(false);
+    };
+    let gone = |said: &Said| matches!(said.errno, Errno::NOENT | Errno::INVAL);
+    let held = match descriptor(jid) {
+        Err(said) if gone(&said) => return Ok(false),
+        held => held?,
+    };
+    // What is held keeps its number, so this is asked of what will be removed.
+    match text(jid, "name") {
+        Ok(is) if is.as_os_str() == name && own(jid) => {}
+        Ok(_) => return Ok(false),
+        Err(said) if gone(&said) => return Ok(false),
+        Err(said) => return Err(said),
+    }
+    let removed = match held {
+        Some(held) => remove_descriptor(held.as_fd()),
+        None => remove(jid),
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        // Gone meanwhile.
+        Err(Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Whether the C library, and with it the kernel it came with, has descriptors of jails (15.x).
