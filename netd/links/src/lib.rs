@@ -11,10 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod forwarding;
-#[cfg_attr(
-    not(target_os = "freebsd"),
-    expect(dead_code, reason = "there are no pipes")
-)]
+#[cfg(any(target_os = "freebsd", test))]
 mod pipes;
 pub mod plan;
 mod site;
