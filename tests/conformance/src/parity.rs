@@ -20,6 +20,15 @@ const DIFFERENCES: &[(&str, &str)] = &[
          and say nothing of the host.",
     ),
     (
+        "isolation.command.*",
+        "Not here where the sandbox has no such program or cannot run it: then nothing was refused. With template `base` programs are the host's own.",
+    ),
+    (
+        "limits.memory",
+        "FreeBSD counts what programs may use, Linux what they have touched: so a program is told on FreeBSD that there is no more, and many programs at once may \
+         meet this limit before that of processes. A quarter of the memory is kept for /tmp, a tmpfs there; on Linux /tmp is on disk.",
+    ),
+    (
         "limits.*",
         "On Linux by control groups, on FreeBSD by rctl(4), which needs `kern.racct.enable=1` in loader.conf, and by ZFS quotas. What a host lacks is reported as \
          absent, never ignored. On Linux a limit of disk needs ext4 or XFS mounted with prjquota.",
