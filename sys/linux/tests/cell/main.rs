@@ -69,6 +69,7 @@ fn main() {
         ("life::two_at_once", life::two_at_once),
         ("pause::a_boot_id_of_its_own", pause::a_boot_id_of_its_own),
         ("pause::frozen_and_thawed", pause::frozen_and_thawed),
+        ("pause::memory_is_pushed_out", pause::memory_is_pushed_out),
         (
             "pause::by_every_means_there_is",
             pause::by_every_means_there_is,

@@ -93,6 +93,45 @@ pub(crate) fn frozen_and_thawed() {
     instance.end(running);
 }
 
+/// Memory of a paused cell is pushed out where the host can, and is there again when the cell goes on.
+pub(crate) fn memory_is_pushed_out() {
+    let mut instance = Instance::with_base();
+    if instance.controllers.reclaims().is_none() {
+        return println!("skipped: this host has no memory controller");
+    }
+    let running = instance.cell(&LIMITS);
+    running.ok("setsid -f python3 -c '\nimport os, time\ndata = os.urandom(64 << 20)\nopen(\"/srv/file\", \"wb\").write(data); os.sync()\nopen(\"/srv/ready\", \"x\").close()\nwhile not os.path.exists(\"/srv/go\"): time.sleep(0.01)\nopen(\"/srv/same\", \"w\").write(str(open(\"/srv/file\", \"rb\").read() == data)); os.rename(\"/srv/same\", \"/srv/done\")\n' > /dev/null 2>&1; while [ ! -e /srv/ready ]; do sleep 0.1; done");
+    let used = || {
+        let usage = instance.controllers.usage(&running.sandbox).expect("usage");
+        let memory = usage.memory.expect("the controller counts") >> 20;
+        (
+            memory,
+            usage.memory_cache.expect("and tells it apart") >> 20,
+        )
+    };
+    freeze(&instance, &running);
+    let before = used();
+    instance
+        .controllers
+        .reclaim(&running.sandbox)
+        .expect("reclaims");
+    let after = used();
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let swap = swaps.lines().count() > 1;
+    println!(
+        "  MiB in all and of page cache: {before:?}, after reclaiming {after:?}; swap: {swap}"
+    );
+    assert!(before.0 >= 64, "{before:?}");
+    // The cache goes anywhere; what a process holds goes to swap alone.
+    assert!(after.1 <= before.1 / 2 + 4, "{before:?} {after:?}");
+    assert!(!swap || after.0 < 32, "{before:?} {after:?}");
+    thaw(&instance, &running);
+    let same =
+        running.ok("touch /srv/go; while [ ! -e /srv/done ]; do sleep 0.1; done; cat /srv/done");
+    assert_eq!(same, "True");
+    instance.end(running);
+}
+
 pub(crate) fn by_every_means_there_is() {
     if std::env::var_os(WITHOUT).is_some() {
         return;
