@@ -83,6 +83,10 @@ fn main() {
             quotas::the_full_wake_and_are_copied,
         ),
         (
+            "quotas::what_was_made_before_wakes_without_a_limit",
+            quotas::what_was_made_before_wakes_without_a_limit,
+        ),
+        (
             "quotas::nobody_inside_leaves_its_project",
             quotas::nobody_inside_leaves_its_project,
         ),

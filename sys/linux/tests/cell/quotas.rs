@@ -173,6 +173,35 @@ pub(crate) fn the_full_wake_and_are_copied() {
     instance.store.empty_trash().expect("trash");
 }
 
+/// One whose tree was made before the file system had quotas has a directory without a project.
+pub(crate) fn what_was_made_before_wakes_without_a_limit() {
+    let Some(mut instance) = with_quotas() else {
+        return;
+    };
+    let sandbox = random_id();
+    let template = TemplateName::new("base").expect("a name");
+    let store = &mut instance.store;
+    store
+        .clone_template(&sandbox, &template, range(), &[])
+        .expect("clone");
+    assert!(store.bounds(&sandbox));
+    let cell = instance.dir.path().join(format!("cells/{sandbox}"));
+    let cell = std::fs::File::open(cell).expect("its directory");
+    let none = [0_u32; 7];
+    // SAFETY: the kernel reads an fsxattr, which is seven of these long.
+    let answer = unsafe { libc::ioctl(cell.as_raw_fd(), 0x401c_5820, &raw const none) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    assert!(!instance.store.bounds(&sandbox), "and that can be told");
+    let made = instance.start(&sandbox, "base", None, &SMALL, &[]);
+    let running = made.unwrap_or_else(|outcome| panic!("{outcome:?}"));
+    assert_eq!(fill(&running, "/srv/file", 70).0, "whole");
+    // Counted by the worker, as on any other file system.
+    instance.store.measure().expect("measured");
+    assert!(instance.store.used(&sandbox).expect("counted") >= 70 * MIB);
+    instance.end(running);
+    instance.store.empty_trash().expect("trash");
+}
+
 /// As root of the sandbox: every way to another project, or out of all, and what came of those that worked.
 const ATTACK: &str = r#"python3 - <<'E'
 import ctypes, fcntl, os, struct
