@@ -91,8 +91,12 @@ pub(crate) fn touch(pid: i32) -> Said {
         }
     }
     for (what, number) in TOLD {
-        // CTL_KERN, KERN_PROC.
-        match sysctl(&[1, 14, number, pid], None) {
+        // CTL_KERN, KERN_PROC; for limits of which resource, too.
+        let mut name = vec![1, 14, number, pid];
+        if what == "rlimit" {
+            name.push(0);
+        }
+        match sysctl(&name, None) {
             Ok(told) if told.is_empty() => {}
             Ok(told) => return Said::broke(format!("kern.proc.{what}: {} bytes", told.len())),
             Err(error) if error.raw_os_error().is_some_and(|n| NOBODY.contains(&n)) => {}
