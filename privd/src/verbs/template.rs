@@ -1,8 +1,7 @@
 //! Templates: what sandboxes are cloned from.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE};
 use warder_wire::{Fault, FaultCode, TemplateName};
 
@@ -35,12 +34,8 @@ impl Privd {
         fds: Vec<OwnedFd>,
     ) -> Result<(), &'static str> {
         let [tar] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| "wrong number of descriptors")?;
-        let pipe = fstat(&tar).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Fifo);
-        let reads =
-            fcntl_getfl(&tar).is_ok_and(|flags| !flags.intersects(OFlags::WRONLY | OFlags::RDWR));
-        if !pipe || !reads {
-            return Err("sent something else than the reading end of a pipe");
-        }
+        let reader = warder_ipc::check::pipe_reader(tar.as_fd());
+        reader.map_err(|_| "sent something else than the reading end of a pipe")?;
         let started = self
             .check_new(&template)
             .and_then(|()| self.start_import(to, &template, &tar));

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 
 /// The descriptor is not of the kind asked for.
@@ -111,14 +111,19 @@ pub fn directory(fd: BorrowedFd<'_>) -> Result<(), CheckError> {
     }
 }
 
-/// The reading or writing end of a pipe.
+/// The reading end of a pipe. FreeBSD's pipes have two ends that do both (pipe(2)).
 ///
 /// # Errors
 /// [`CheckError`] when it is anything else.
-pub fn pipe(fd: BorrowedFd<'_>) -> Result<(), CheckError> {
-    match fstat(fd) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => Ok(()),
-        _ => Err(CheckError("a pipe")),
+pub fn pipe_reader(fd: BorrowedFd<'_>) -> Result<(), CheckError> {
+    const WHAT: CheckError = CheckError("the reading end of a pipe");
+    let stat = fstat(fd).map_err(|_| WHAT)?;
+    let mode = fcntl_getfl(fd).map_err(|_| WHAT)? & OFlags::RWMODE;
+    let reads = mode == OFlags::RDONLY || (cfg!(target_os = "freebsd") && mode == OFlags::RDWR);
+    if reads && FileType::from_raw_mode(stat.st_mode) == FileType::Fifo {
+        Ok(())
+    } else {
+        Err(WHAT)
     }
 }
 
@@ -167,6 +172,12 @@ mod tests {
         assert!(unix_seqpacket(unix.as_fd()).is_err());
         assert!(directory(file.as_fd()).is_ok());
         assert!(directory(unix.as_fd()).is_err());
-        assert!(pipe(file.as_fd()).is_err());
+        assert!(pipe_reader(file.as_fd()).is_err());
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        assert!(pipe_reader(reader.as_fd()).is_ok());
+        assert_eq!(
+            pipe_reader(writer.as_fd()).is_ok(),
+            cfg!(target_os = "freebsd")
+        );
     }
 }
