@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use warder_wire::Bounds;
+
 use super::checks::{Check, Need, at_least};
 
 /// Everything, for a kernel of this release.
@@ -182,6 +184,39 @@ fn limits() -> Vec<Check> {
     }]
 }
 
+/// Entries of connection tracking that a flow takes of the router's share at most: one that the kernel forwards has
+/// one, one through egressd has two, and a sandbox may have as many of either kind.
+const ENTRIES: u64 = 3;
+
+/// Whether so many sandboxes can fill the table of flows together, so that others find no room. `None` where the kernel
+/// tracks no connections yet.
+pub(super) fn flows(sandboxes: u64) -> Option<Check> {
+    let most = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok()?;
+    Some(flow_table(sandboxes, most.trim().parse().ok()?))
+}
+
+fn flow_table(sandboxes: u64, most: u64) -> Check {
+    let flows = u64::from(Bounds::DEFAULT.flows);
+    let wanted = sandboxes.saturating_mul(flows).saturating_mul(ENTRIES);
+    let present = wanted <= most;
+    let each = most / sandboxes.saturating_mul(ENTRIES).max(1);
+    Check {
+        name: "room for every flow",
+        need: Need::Useful,
+        present,
+        finding: if present {
+            format!("{most} entries, {sandboxes} sandboxes of {flows} flows")
+        } else {
+            format!(
+                "{most} entries, and {sandboxes} sandboxes of {flows} flows can take \
+                 net.netfilter.nf_conntrack_max={wanted}; as it is there is room for flows {each}"
+            )
+        },
+        fix: "unless all sandboxes may be trusted not to fill it together: sysctl -w with that number \
+              (320 bytes of memory an entry), or `template_network * flows` with the other in warder.conf",
+    }
+}
+
 /// What template `base` offers is what the host has under /usr.
 fn programs() -> Vec<Check> {
     const PROGRAMS: [(&str, &str); 6] = [
@@ -216,4 +251,22 @@ fn programs() -> Vec<Check> {
         }
     };
     PROGRAMS.into_iter().map(check).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_flows_is_large_enough_or_the_numbers_are_said() {
+        let small = flow_table(100, 262_144);
+        assert!(!small.present && small.need == Need::Useful);
+        for number in ["nf_conntrack_max=1228800", "flows 873"] {
+            assert!(small.finding.contains(number), "{}", small.finding);
+        }
+        assert!(flow_table(100, 1_228_800).present);
+        assert!(flow_table(100, 1_228_799).advice().is_some());
+        assert!(!flow_table(u64::MAX, 262_144).present);
+        assert!(flow_table(0, 262_144).present);
+    }
 }

@@ -22,10 +22,14 @@ pub(crate) fn on_freebsd() -> bool {
 }
 
 pub(crate) async fn run(place: &Place, output: Output) -> Result<u8, Error> {
-    let checks = checks::all(place);
+    let mut checks = checks::all(place);
     let api = Api::new(Target::admin(place));
     // What the running server found out says more than what can be seen from here.
     let host = api.call(Method::GET, "/admin/host", None).await;
+    let sandboxes = host.as_ref().ok().and_then(|h| h["maxSandboxes"].as_u64());
+    if let Some(sandboxes) = sandboxes.filter(|_| !on_freebsd()) {
+        checks.extend(linux::flows(sandboxes));
+    }
     let server = match &host {
         Ok(_) => "runs".to_owned(),
         Err(error) => error.to_string(),
