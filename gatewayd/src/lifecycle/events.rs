@@ -1,6 +1,6 @@
 //! What privd and the plugin host tell unasked.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use warder_wire::gateway_priv::{EndReason, Event};
@@ -21,6 +21,12 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, mut events: Events<Event>) {
 
 /// Handles one event; also used before there is anything else to do.
 fn handle(gateway: &Arc<Gateway>, event: Event, fds: Vec<OwnedFd>) {
+    // They came with all the rights that privd has to them.
+    for fd in &fds {
+        if let Err(error) = warder_confine::limit_received(fd.as_fd()) {
+            return eprintln!("gatewayd: {error}: not heard: {event:?}");
+        }
+    }
     if let Event::Certificate {
         round,
         index,

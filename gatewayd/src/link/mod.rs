@@ -64,6 +64,7 @@ impl Link {
     /// # Errors
     /// [`LinkError::Local`] when it is neither a channel nor a stream.
     pub(crate) fn new(fd: OwnedFd, reaper: &Reaper) -> Result<Arc<Self>, LinkError> {
+        warder_confine::limit_received(fd.as_fd()).map_err(|_| LinkError::Local)?;
         let way = if check::unix_stream(fd.as_fd()).is_ok() {
             let stream = GuestStream::new(fd, reaper).map_err(|_| LinkError::Local)?;
             let nonce = random::bytes().map_err(|_| LinkError::Local)?;

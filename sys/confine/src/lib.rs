@@ -164,8 +164,8 @@ pub fn open_descriptors() -> Option<usize> {
     system::open_descriptors()
 }
 
-/// Takes from a descriptor that arrived after [`enter_early`] what a connected socket, a listener or a pipe is not used
-/// for (rights(4)); one of any other kind keeps nothing. Where descriptors have no rights of their own this does nothing.
+/// Takes from a descriptor that arrived after [`enter_early`] what a connected socket, a listener, a pipe or a file that is
+/// read is not used for (rights(4)); one of any other kind keeps nothing. Where descriptors have no rights of their own this does nothing.
 ///
 /// # Errors
 /// [`ConfineError`]; the descriptor must not be used.

@@ -136,14 +136,14 @@ pub(super) fn limit_all(
     Ok(())
 }
 
-/// The same for what arrived later: sockets and pipes. What is anything else has no rights left.
+/// The same for what arrived later: sockets, pipes and files. What is anything else has no rights left.
 pub(crate) fn limit_received(fd: BorrowedFd<'_>) -> Result<(), ConfineError> {
     let step = "limit the rights of a descriptor";
     let has = FileRights::from_file(&fd).map_err(failed(step))?;
     let allowed = if has.is_set(Right::Fstat) {
         match sort(fd)? {
             FileType::Socket => &SOCKET,
-            FileType::Fifo => &PLAIN,
+            FileType::Fifo | FileType::RegularFile => &PLAIN,
             _ => &INPUT,
         }
     } else {
