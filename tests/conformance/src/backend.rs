@@ -107,6 +107,31 @@ impl Backend {
         self != Self::Bhyve
     }
 
+    /// Why no sandbox of it can be made on this host, if that is so before any is tried: nothing fails by it.
+    pub(crate) fn lacks(self) -> Option<&'static str> {
+        use std::path::Path;
+        if self != Self::Bhyve {
+            return None;
+        }
+        let loaded = std::process::Command::new("/sbin/sysctl")
+            .args(["-n", "hw.vmm.maxcpu"])
+            .output()
+            .is_ok_and(|answer| answer.status.success());
+        if !loaded {
+            return Some("no vmm(4): vmm_load=\"YES\" in /boot/loader.conf");
+        }
+        if !Path::new("/dev/vmmctl").exists() {
+            return Some(
+                "vmm(4) is loaded and cannot use this processor: Intel VT-x with EPT, or AMD SVM with nested paging and \
+                 NRIP save, switched on in the firmware; dmesg says what is missing",
+            );
+        }
+        if !Path::new("/usr/local/share/uefi-firmware/BHYVE_UEFI.fd").exists() {
+            return Some("no firmware for guests: `pkg install edk2-bhyve`");
+        }
+        Some("no guest's image with the agent in it comes with this program")
+    }
+
     /// Whether this can be the host for it.
     pub(crate) fn fits_here(self) -> bool {
         let linux = std::path::Path::new("/proc/self/ns").exists();

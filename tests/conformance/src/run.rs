@@ -88,7 +88,9 @@ fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
     }
     let stage = find_stage(args.stage.as_deref())?;
     let needed = checks.iter().any(|check| !check.id.starts_with("kit."));
-    let mut scene = if needed {
+    let mut scene = if let Some(why) = args.backend.lacks().filter(|_| needed) {
+        Scene::none(args.backend, &stage, why)
+    } else if needed {
         open(args, &stage)?
     } else {
         Scene::none(args.backend, &stage, "no check needs it")

@@ -48,21 +48,25 @@ pub fn settings(guest: &Guest) -> Vec<(&'static str, String)> {
         ("x86.vmexit_on_hlt", text("true")),
         // The firmware and every system that it starts read ACPI.
         ("x86.mptable", text("false")),
-        // What an agent cannot know before it has a network: its identity and its addresses (smbios(4)).
+        // What an agent cannot know before it has a network: its identity and its addresses (smbios(4)). There is no ARP:
+        // both ends have permanent neighbours.
         ("system.manufacturer", text("Warder")),
         ("system.serial_number", guest.sandbox.to_string()),
-        (
-            "chassis.asset_tag",
-            format!("address={}/31 gateway={}", guest.address, guest.gateway),
-        ),
+        ("chassis.asset_tag", {
+            let [a, b, c, d, e, f] = guest.gateway_mac;
+            format!(
+                "address={}/31 gateway={} via={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}",
+                guest.address, guest.gateway
+            )
+        }),
         ("pci.0.0.0.device", text("hostbridge")),
         ("pci.0.2.0.device", text("virtio-blk")),
         ("pci.0.2.0.path", text(guest.disk.as_str())),
         // As far as it fits (pci_virtio_block.c): the guest's disk has a name that does not change with its path.
         ("pci.0.2.0.ser", text("warder-disk")),
         ("pci.0.3.0.device", text("virtio-net")),
-        ("pci.0.3.0.backend", format!("tap{}", guest.tap)),
-        ("pci.0.3.0.type", text("tap")),
+        ("pci.0.3.0.backend", format!("vmnet{}", guest.tap)),
+        ("pci.0.3.0.type", text("vmnet")),
         (
             "pci.0.3.0.mac",
             format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
@@ -142,6 +146,7 @@ mod tests {
             mac: [2, 1, 10, 64, 0, 5],
             address: Ipv4Addr::new(10, 64, 0, 5),
             gateway: Ipv4Addr::new(10, 64, 0, 4),
+            gateway_mac: [2, 1, 10, 64, 0, 4],
             serial: false,
         }
     }

@@ -49,7 +49,7 @@ pub struct Guest {
     pub memory_mib: u32,
     /// Its disk, as bhyve(8) finds it.
     pub disk: Place,
-    /// Number of its tap(4).
+    /// Number of its tap(4), of the kind vmnet.
     pub tap: u32,
     /// MAC of its interface.
     pub mac: [u8; 6],
@@ -57,6 +57,8 @@ pub struct Guest {
     pub address: Ipv4Addr,
     /// Its next hop.
     pub gateway: Ipv4Addr,
+    /// MAC of that.
+    pub gateway_mac: [u8; 6],
     /// Whether the guest's serial port is bhyve's standard output: for a person who looks, never under privd, where it
     /// would let a guest write the host's log full.
     pub serial: bool,

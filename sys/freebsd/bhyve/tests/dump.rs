@@ -29,6 +29,7 @@ fn guest(name: &str) -> Guest {
         mac: [2, 1, 10, 64, 0, 1],
         address: Ipv4Addr::new(10, 64, 0, 1),
         gateway: Ipv4Addr::new(10, 64, 0, 0),
+        gateway_mac: [2, 1, 10, 64, 0, 0],
         serial: false,
     };
     match name {
