@@ -51,7 +51,7 @@ const CALLS: [(&str, i64, &[Arg]); 14] = [
 ];
 
 /// What the kernel tells of a process by `kern.proc` (sys/sysctl.h, KERN_PROC_*).
-const TOLD: [(&str, i32); 13] = [
+const TOLD: [(&str, i32); 12] = [
     ("args", 7),
     ("pathname", 12),
     ("kstack", 15),
@@ -63,7 +63,6 @@ const TOLD: [(&str, i32); 13] = [
     ("rlimit", 37),
     ("umask", 39),
     ("cwd", 42),
-    ("nfds", 43),
     ("pid", 1),
 ];
 
