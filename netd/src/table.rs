@@ -59,6 +59,7 @@ pub fn from_privd(ask: &priv_net::Ask) -> Line {
         priv_net::Ask::EgressChannel => line("EgressChannel", ANY, 1),
         priv_net::Ask::Purge => line("Purge", ANY, 0),
         priv_net::Ask::SlotReport => line("SlotReport", ANY, 0),
+        priv_net::Ask::SlotTap { .. } => line("SlotTap", SERVING, 0),
     }
 }
 
@@ -166,6 +167,7 @@ pub fn privd(
         (Ask::ReconcileEnd, _) => daemon.reconcile_end(seq),
         (Ask::Purge, _) => daemon.purge(seq),
         (Ask::SlotReport, _) => daemon.slot_report(seq),
+        (Ask::SlotTap { sandbox }, _) => daemon.slot_tap(seq, &sandbox),
         (Ask::EgressChannel, Some(fd)) => {
             if !daemon.egress_channel(fd) {
                 return Err(Violation::Kind {

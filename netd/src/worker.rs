@@ -13,6 +13,7 @@ use warder_filter::Filter;
 use warder_ipc::{Channel, IpcError};
 use warder_links::plan::{Pair, SlotSpec};
 use warder_links::{LinksError, Maker, Router, fork_worker, port_name};
+use warder_wire::priv_net::Slot;
 use warder_wire::{Fault, FaultCode, Policy};
 
 use crate::ledger::SlotRecord;
@@ -58,6 +59,13 @@ pub enum Job {
     Look {
         /// At most [`MAX_LOOK`].
         counters: Vec<u32>,
+    },
+    /// Put a tap in the place of a slot's pair.
+    Tap {
+        /// Of the request that is answered then.
+        seq: u64,
+        /// The slot.
+        slot: Slot,
     },
 }
 
@@ -121,6 +129,15 @@ pub enum Done {
         /// Their counters.
         counters: Vec<u32>,
     },
+    /// A slot has a tap: its number.
+    Tapped {
+        /// Of the request.
+        seq: u64,
+        /// The slot.
+        slot: Slot,
+        /// Whether.
+        result: Result<u32, Fault>,
+    },
 }
 
 /// A worker as netd sees it.
@@ -171,7 +188,7 @@ pub fn start_ender(router: &Router, ground: &Ground) -> Result<Worker, Fault> {
                 counters.retain(|n| matches!(links.is_there(&port_name(tag, *n)), Ok(false)));
                 Some((Done::Gone { counters }, Vec::new()))
             }
-            Job::Make { .. } | Job::Remove { .. } => None,
+            Job::Make { .. } | Job::Remove { .. } | Job::Tap { .. } => None,
         })
     })
 }
@@ -260,6 +277,19 @@ fn make(maker: &mut Maker, job: Job) -> Option<(Done, Vec<OwnedFd>)> {
         Job::Remove { port } => {
             let result = maker.remove(&port).map_err(|e| fault(&e));
             Some((Done::Removed { port, result }, Vec::new()))
+        }
+        Job::Tap { seq, slot } => {
+            let spec = SlotSpec {
+                pair: Pair {
+                    gateway: slot.gateway,
+                    address: slot.address,
+                },
+                counter: slot.counter,
+                // Of what has sockets, which a machine has inside.
+                ping_groups: (0, 0),
+            };
+            let result = maker.tap(&spec).map_err(|e| fault(&e));
+            Some((Done::Tapped { seq, slot, result }, Vec::new()))
         }
         Job::End { .. } | Job::EndAll { .. } | Job::Inspect | Job::Look { .. } => None,
     }

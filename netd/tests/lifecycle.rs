@@ -344,3 +344,20 @@ fn netd_keeps_two_capabilities_and_ends_with_its_channel() {
         },
     );
 }
+
+#[test]
+fn a_slot_becomes_no_machines_where_there_are_none() {
+    on_a_host("a_slot_becomes_no_machines_where_there_are_none", |_| {
+        let instance = Instance::new(1, 8, 1);
+        let mut netd = instance.start();
+        let netd = netd.reconciled();
+        let tap = |n: u32| priv_net::Ask::SlotTap { sandbox: id(n) };
+        let unknown = netd.ask(tap(9), Vec::new()).expect_err("no lease");
+        assert_eq!(unknown.code, FaultCode::NotFound, "{unknown}");
+        let (_, ns) = netd.sandbox(1, OPEN);
+        let refused = netd.ask(tap(1), Vec::new()).expect_err("no machines");
+        assert_eq!(refused.code, FaultCode::Unsupported, "{refused}");
+        assert!(refused.detail.contains("bhyve"), "{refused}");
+        dial(&ns, SERVER, ECHO).expect("the slot is as it was");
+    });
+}

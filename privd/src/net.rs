@@ -6,7 +6,7 @@ use warder_host::cell::{Network, network_of};
 use warder_wire::priv_net::{Answer, Ask, Event};
 use warder_wire::{Fault, FaultCode, Message, Request, SandboxId};
 
-use crate::privd::{CellLife, Privd};
+use crate::privd::{CellLife, Privd, host_fault};
 use crate::supervise::{Role, chain};
 
 /// What a request to netd was for.
@@ -84,6 +84,10 @@ impl Privd {
                 let network =
                     Network::received(slot, fds).map_err(|_| "sent a slot without its network")?;
                 self.slot_taken(&sandbox, Ok(network));
+            }
+            (Pending::Slot(sandbox), Ok(Answer::Tap(tap))) => {
+                let network = Network::of_machine(tap).map_err(|e| host_fault(&e));
+                self.slot_taken(&sandbox, network);
             }
             (Pending::Slot(sandbox), Err(fault)) => self.slot_taken(&sandbox, Err(fault)),
             (Pending::Adopt(_), Ok(Answer::Slot(_))) => {}
@@ -171,6 +175,23 @@ impl Privd {
                 Pending::Slot(sandbox.clone()),
             );
         }
+    }
+}
+
+impl Privd {
+    /// A machine's slot is taken: asks for its tap.
+    ///
+    /// # Errors
+    /// While netd is away, which has the cell wait no longer.
+    pub(crate) fn ask_for_tap(&mut self, sandbox: &SandboxId) -> Result<(), Fault> {
+        if !self.serving(Role::Net) {
+            return Err(no_slot());
+        }
+        let ask = Ask::SlotTap {
+            sandbox: sandbox.clone(),
+        };
+        self.ask_net(ask, Vec::new(), Pending::Slot(sandbox.clone()));
+        Ok(())
     }
 }
 

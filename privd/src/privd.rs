@@ -80,6 +80,7 @@ pub(crate) enum CellLife {
     Waiting {
         op: OpId,
         limits: Limits,
+        machine: bool,
         asked: bool,
         until: u64,
     },

@@ -88,6 +88,20 @@ pub(crate) enum Verb {
     CellThaw,
     CellStop,
     StorageSnapshot,
+    VmCreate,
+    VmRemove,
+    VmStat,
+}
+
+impl Verb {
+    /// The verb that does it: a machine is a cell whose first process is the machine.
+    pub(crate) const fn of_cells(self) -> Self {
+        match self {
+            Self::VmCreate => Self::CellCreate,
+            Self::VmRemove => Self::CellRemove,
+            other => other,
+        }
+    }
 }
 
 /// One line of the policy.
@@ -116,7 +130,7 @@ const fn row(verb: Verb, from: Sender, phases: Phases, fds: usize, rate: (u32, u
 }
 
 /// The policy.
-pub(crate) const TABLE: [Row; 25] = [
+pub(crate) const TABLE: [Row; 28] = [
     row(Verb::LeaseOpen, Sender::Gateway, ABSENT, 0, (2000, 1000)),
     row(Verb::LeaseSet, Sender::Gateway, LIVE, 0, (4000, 2000)),
     row(
@@ -184,6 +198,15 @@ pub(crate) const TABLE: [Row; 25] = [
         0,
         (200, 50),
     ),
+    row(Verb::VmCreate, Sender::Plugin, STORED, 0, (200, 100)),
+    row(
+        Verb::VmRemove,
+        Sender::Plugin,
+        LIVE.or(ENDING),
+        0,
+        (2000, 1000),
+    ),
+    row(Verb::VmStat, Sender::Plugin, RUNNING, 0, (4000, 2000)),
 ];
 
 /// What the table needs to know of a request.
@@ -242,6 +265,9 @@ pub(crate) fn of_plugin(ask: &plugin_priv::Ask) -> Request<'_> {
         Ask::StorageSnapshot { op, sandbox, .. } => {
             (Verb::StorageSnapshot, Some(sandbox), Some(*op))
         }
+        Ask::VmCreate { op, sandbox, .. } => (Verb::VmCreate, Some(sandbox), Some(*op)),
+        Ask::VmRemove { op, sandbox } => (Verb::VmRemove, Some(sandbox), Some(*op)),
+        Ask::VmStat { sandbox } => (Verb::VmStat, Some(sandbox), None),
     };
     Request { verb, sandbox, op }
 }
@@ -291,6 +317,7 @@ const fn changes(verb: Verb) -> bool {
             | Verb::CellThaw
             | Verb::CellStop
             | Verb::StorageSnapshot
+            | Verb::VmCreate
     )
 }
 
@@ -421,10 +448,17 @@ pub(crate) fn plugin(
             op,
             sandbox,
             limits,
-        } => d.cell_create(to, op, &sandbox, limits),
-        Ask::CellRemove { op, sandbox } => d.cell_remove(to, op, &sandbox),
+        } => d.cell_create(to, op, &sandbox, limits, false),
+        Ask::VmCreate {
+            op,
+            sandbox,
+            limits,
+        } => d.cell_create(to, op, &sandbox, limits, true),
+        Ask::CellRemove { op, sandbox } | Ask::VmRemove { op, sandbox } => {
+            d.cell_remove(to, op, &sandbox);
+        }
         Ask::StorageDestroy { op, sandbox } => d.storage_destroy(to, op, &sandbox),
-        Ask::CellStat { sandbox } => d.cell_stat(&to, &sandbox),
+        Ask::CellStat { sandbox } | Ask::VmStat { sandbox } => d.cell_stat(&to, &sandbox),
         Ask::CellList { after } => d.cell_list(&to, after.as_ref()),
         Ask::CellFreeze { op, sandbox } => {
             d.begin_op(to, &sandbox, Verb::CellFreeze, op);
@@ -582,6 +616,13 @@ mod tests {
                 sandbox: id(),
                 template: TemplateName::new("kept").expect("a name"),
             },
+            Ask::VmCreate {
+                op,
+                sandbox: id(),
+                limits,
+            },
+            Ask::VmRemove { op, sandbox: id() },
+            Ask::VmStat { sandbox: id() },
         ]
     }
 
@@ -654,7 +695,7 @@ mod tests {
                 .iter()
                 .filter(|a| of_plugin(a).op.is_some())
                 .count(),
-            8
+            10
         );
         assert!(gateway_asks().iter().all(|a| of_gateway(a).op.is_none()));
     }

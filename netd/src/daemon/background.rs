@@ -217,6 +217,7 @@ impl Daemon {
             Done::Gone { counters } => self.gone(&counters),
             Done::EndedAll { job, result } => self.ended(job, result),
             Done::Inspected { result } => self.inspected(result),
+            Done::Tapped { seq, slot, result } => self.tapped(seq, slot, result),
         }
     }
 

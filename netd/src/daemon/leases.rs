@@ -15,7 +15,7 @@ use crate::log;
 use crate::policy::Entry;
 use crate::slots::Ready;
 use crate::table::{Budget, Rate};
-use crate::worker::{self, Forbid};
+use crate::worker::{self, Forbid, Job};
 
 impl Daemon {
     pub(crate) fn lease_live(&mut self, sandbox: &SandboxId, bounds: Bounds) {
@@ -58,6 +58,29 @@ impl Daemon {
             let fault = Fault::new(FaultCode::Exhausted, "all network slots are taken");
             self.answer_privd(seq, Err(fault));
         }
+    }
+
+    /// The slot that the sandbox has becomes a machine's.
+    pub(crate) fn slot_tap(&mut self, seq: u64, sandbox: &SandboxId) {
+        let slot = match self.slot_of(sandbox) {
+            Ok(slot) if self.held.contains_key(sandbox) => slot,
+            _ => return self.answer_privd(seq, Err(no_lease(sandbox))),
+        };
+        self.send_maker(&Job::Tap { seq, slot });
+    }
+
+    /// It has become one, or has not.
+    pub(crate) fn tapped(&mut self, seq: u64, slot: priv_net::Slot, result: Result<u32, Fault>) {
+        let (gateway, address) = (slot.gateway, slot.address);
+        let pair = Pair { gateway, address };
+        let tap = |unit| priv_net::Tap {
+            slot,
+            unit,
+            mac: pair.mac(),
+            gateway_mac: pair.gateway_mac(),
+        };
+        let tap = result.map(|unit| priv_net::Answer::Tap(tap(unit)));
+        self.answer_privd(seq, tap);
     }
 
     pub(crate) fn slot_report(&mut self, seq: u64) {

@@ -56,6 +56,12 @@ pub mod code {
     pub const CELL_STOP: u32 = 109;
     /// To the host: [`super::Snapshot`]; nothing.
     pub const STORAGE_SNAPSHOT: u32 = 110;
+    /// To the host: [`super::CellCreate`], for a virtual machine; a [`super::LimitsInForce`].
+    pub const VM_CREATE: u32 = 111;
+    /// To the host: a [`super::SandboxId`]; nothing.
+    pub const VM_REMOVE: u32 = 112;
+    /// To the host: a [`super::SandboxId`]; a [`super::Usage`].
+    pub const VM_STAT: u32 = 113;
 
     /// Event to the host: an [`super::Ended`] that only the backend can know of.
     pub const EVENT_ENDED: u32 = 201;

@@ -68,6 +68,21 @@ pub(crate) fn ask(number: u32, op: OpId, body: &[u8]) -> Result<plugin_priv::Ask
                 template: TemplateName::new(&ask.template.0).map_err(|_| NO_NAME)?,
             }
         }
+        code::VM_CREATE => {
+            let ask: abi::CellCreate = read(body)?;
+            Ask::VmCreate {
+                op,
+                sandbox: sandbox(&ask.sandbox)?,
+                limits: limits(ask.limits)?,
+            }
+        }
+        code::VM_REMOVE => Ask::VmRemove {
+            op,
+            sandbox: sandbox(&read(body)?)?,
+        },
+        code::VM_STAT => Ask::VmStat {
+            sandbox: sandbox(&read(body)?)?,
+        },
         code::CELL_LIST => {
             let after: Option<abi::SandboxId> = read(body)?;
             Ask::CellList {
@@ -328,7 +343,13 @@ mod tests {
     fn names_from_the_plugin_are_checked() {
         for bad in ["", "../../etc", "i", "iABCDEFGHIJ0123456789"] {
             let body = encode(&abi::SandboxId(bad.into()));
-            for number in [code::CELL_REMOVE, code::STORAGE_DESTROY, code::CELL_STAT] {
+            for number in [
+                code::CELL_REMOVE,
+                code::STORAGE_DESTROY,
+                code::CELL_STAT,
+                code::VM_REMOVE,
+                code::VM_STAT,
+            ] {
                 assert_eq!(ask(number, OP, &body), Err(NO_NAME), "{bad}");
             }
             assert!(adopted(&encode(&vec![abi::SandboxId(bad.into())])).is_err());
@@ -346,7 +367,9 @@ mod tests {
                 disk_mib: 64,
             },
         });
-        assert!(ask(code::CELL_CREATE, OP, &body).is_err());
+        for number in [code::CELL_CREATE, code::VM_CREATE] {
+            assert!(ask(number, OP, &body).is_err(), "{number}");
+        }
     }
 
     #[test]

@@ -104,6 +104,31 @@ pub fn one(name: &str, make: Make<'_>) -> bool {
     true
 }
 
+/// What a backend has not, of all that one may have not: each with its fault.
+#[must_use]
+pub fn refusals<B: Backend>() -> Vec<(&'static str, Fault)> {
+    let scene = Scene::new(&local::<B>, "refusals");
+    let sandbox = id(1);
+    scene.wants(scene.create(1, &sandbox).is_ok(), "create succeeds");
+    let snapshot = encode(&Snapshot {
+        sandbox: sandbox.clone(),
+        template: TemplateName("kept".into()),
+    });
+    let snapshot = scene.call(code::SNAPSHOT, 2, DEADLINE_MS, &snapshot);
+    let asked = [
+        ("snapshot", snapshot.map(drop)),
+        ("pause with memory", scene.pause(3, &sandbox, true)),
+        ("resume", scene.resume(4, &sandbox, true).map(drop)),
+        ("pause", scene.pause(5, &sandbox, false)),
+        ("cold resume", scene.resume(6, &sandbox, false).map(drop)),
+    ];
+    let refused = |(what, result): (&'static str, Result<(), Fault>)| {
+        let fault = result.err()?;
+        (fault.code == FaultCode::Unsupported).then_some((what, fault))
+    };
+    asked.into_iter().filter_map(refused).collect()
+}
+
 /// Loads a backend into this process.
 fn local<B: Backend>(host: Arc<dyn HostCalls>) -> Box<dyn PluginCalls> {
     match Dispatch::<B>::load(HostHandle::local(host)) {

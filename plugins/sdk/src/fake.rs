@@ -178,7 +178,7 @@ impl HostCalls for FakeHost {
 impl State {
     /// What changes something is done once for each operation.
     fn once(&mut self, head: Head, body: &[u8]) -> Result<Vec<u8>, Fault> {
-        let changes = !matches!(head.code, code::CELL_STAT | code::CELL_LIST);
+        let changes = !matches!(head.code, code::CELL_STAT | code::CELL_LIST | code::VM_STAT);
         let key = (head.operation, head.code);
         if let Some(answer) = self.known.get(&key).filter(|_| changes) {
             return Ok(answer.clone());
@@ -223,7 +223,8 @@ impl State {
                 }
                 Ok(Vec::new())
             }
-            code::CELL_CREATE => {
+            // A machine is a cell whose first process is the machine.
+            code::CELL_CREATE | code::VM_CREATE => {
                 let ask: CellCreate = decode(body)?;
                 if !self.storage.contains(&ask.sandbox) {
                     return Err(Fault::new(FaultCode::NotFound, "no storage"));
@@ -241,7 +242,7 @@ impl State {
                 self.cells.insert(ask.sandbox, limits);
                 Ok(encode(&limits))
             }
-            code::CELL_REMOVE => {
+            code::CELL_REMOVE | code::VM_REMOVE => {
                 let sandbox: SandboxId = decode(body)?;
                 self.frozen.remove(&sandbox);
                 match self.cells.remove(&sandbox) {
@@ -272,7 +273,7 @@ impl State {
                 }
                 Ok(Vec::new())
             }
-            code::CELL_STAT => {
+            code::CELL_STAT | code::VM_STAT => {
                 let sandbox: SandboxId = decode(body)?;
                 if !self.cells.contains_key(&sandbox) {
                     return Err(Fault::new(FaultCode::NotFound, "no cell"));
@@ -297,7 +298,7 @@ impl State {
 fn named(code: u32, body: &[u8]) -> Option<SandboxId> {
     match code {
         code::STORAGE_CLONE => decode(body).ok().map(|ask: StorageClone| ask.sandbox),
-        code::CELL_CREATE => decode(body).ok().map(|ask: CellCreate| ask.sandbox),
+        code::CELL_CREATE | code::VM_CREATE => decode(body).ok().map(|ask: CellCreate| ask.sandbox),
         code::STORAGE_SNAPSHOT => decode(body).ok().map(|ask: Snapshot| ask.sandbox),
         code::CELL_LIST => None,
         _ => decode(body).ok(),

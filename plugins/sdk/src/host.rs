@@ -156,6 +156,34 @@ impl<'a> Call<'a> {
         self.ask(code::STORAGE_SNAPSHOT, &encode(&ask)).map(drop)
     }
 
+    /// Starts a virtual machine on the sandbox's storage.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::Unsupported`] names what the host lacks for machines.
+    pub fn vm_create(&self, sandbox: &SandboxId, limits: Limits) -> Result<LimitsInForce, Fault> {
+        let ask = CellCreate {
+            sandbox: sandbox.clone(),
+            limits,
+        };
+        decode(&self.ask(code::VM_CREATE, &encode(&ask))?)
+    }
+
+    /// Ends the machine at once, as a loss of power would.
+    ///
+    /// # Errors
+    /// As [`Self::storage_clone`]; [`FaultCode::NotFound`] when there is none.
+    pub fn vm_remove(&self, sandbox: &SandboxId) -> Result<(), Fault> {
+        self.ask(code::VM_REMOVE, &encode(sandbox)).map(drop)
+    }
+
+    /// What the machine uses of the host.
+    ///
+    /// # Errors
+    /// As [`Self::vm_remove`].
+    pub fn vm_stat(&self, sandbox: &SandboxId) -> Result<Usage, Fault> {
+        decode(&self.ask(code::VM_STAT, &encode(sandbox))?)
+    }
+
     /// What the cell uses.
     ///
     /// # Errors
@@ -164,7 +192,7 @@ impl<'a> Call<'a> {
         decode(&self.ask(code::CELL_STAT, &encode(sandbox))?)
     }
 
-    /// The sandboxes of this backend that have a cell, in order.
+    /// The sandboxes of this backend that have a cell or a machine, in order.
     ///
     /// # Errors
     /// As [`Self::storage_clone`].

@@ -21,26 +21,41 @@ const SLOT_MS: u64 = 20_000;
 const SETUP_MS: u64 = 30_000;
 
 impl Privd {
-    /// `CellCreate`.
+    /// `CellCreate`, and `VmCreate` where it is a machine's.
     pub(crate) fn cell_create(
         &mut self,
         to: ReplyTo,
         op: OpId,
         sandbox: &SandboxId,
         limits: Limits,
+        machine: bool,
     ) {
         self.begin_op(to, sandbox, Verb::CellCreate, op);
-        if let Err(fault) = self.begin_cell(op, sandbox, limits) {
+        if let Err(fault) = self.begin_cell(op, sandbox, limits, machine) {
             self.finish_op(sandbox, Verb::CellCreate, op, Err(fault));
         }
     }
 
-    fn begin_cell(&mut self, op: OpId, sandbox: &SandboxId, limits: Limits) -> Result<(), Fault> {
+    fn begin_cell(
+        &mut self,
+        op: OpId,
+        sandbox: &SandboxId,
+        limits: Limits,
+        machine: bool,
+    ) -> Result<(), Fault> {
+        // Before anything is made of it.
+        if machine {
+            warder_host::cell::can_run_machines().map_err(|e| host_fault(&e))?;
+        }
         let entry = self
             .ledger
             .get(sandbox)
             .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
         let most = entry.lease.limits;
+        if machine && !entry.lease.volumes.is_empty() {
+            let lacks = "volumes in a machine: bhyve(8) would have to serve them to the guest";
+            return Err(Fault::new(FaultCode::Unsupported, lacks));
+        }
         if !matches!(entry.storage, Part::Made(..)) {
             return Err(Fault::new(FaultCode::Conflict, "its storage is not whole"));
         }
@@ -68,6 +83,7 @@ impl Privd {
         self.live.entry(sandbox.clone()).or_default().cell = CellLife::Waiting {
             op,
             limits,
+            machine,
             asked: false,
             until,
         };
@@ -81,17 +97,20 @@ impl Privd {
         let Some(live) = self.live.get_mut(sandbox) else {
             return;
         };
-        let (op, limits) = match &live.cell {
+        let (op, limits, machine) = match &live.cell {
             CellLife::Waiting {
                 op,
                 limits,
+                machine,
                 asked: true,
                 ..
-            } => (*op, *limits),
+            } => (*op, *limits, *machine),
             _ => return,
         };
-        if let Err(fault) = result.and_then(|network| self.spawn_cell(op, sandbox, limits, network))
-        {
+        if let Err(fault) = result.and_then(|network| match machine && !network.is_machines() {
+            true => self.ask_for_tap(sandbox),
+            false => self.spawn_cell(op, sandbox, limits, network),
+        }) {
             if let Some(live) = self.live.get_mut(sandbox) {
                 live.cell = CellLife::None;
             }
@@ -172,20 +191,26 @@ impl Privd {
 
     fn cell_runs(&mut self, sandbox: &SandboxId) {
         self.starting.remove(sandbox);
-        let mut limits = self.controllers.limits_in_force();
-        if limits.disk == LimitState::Enforced && !self.store.bounds(sandbox) {
-            limits.disk = LimitState::Absent;
-            self.log.own(format_args!(
-                "{sandbox} has no limit of disk: its tree was made before the file system had quotas"
-            ));
-        }
         let Some(live) = self.live.get_mut(sandbox) else {
             return;
         };
-        let (op, cell, token) = match std::mem::replace(&mut live.cell, CellLife::None) {
+        let (op, cell, token, limits) = match std::mem::replace(&mut live.cell, CellLife::None) {
             CellLife::Starting {
-                op, cell, token, ..
-            } => (op, cell, token),
+                op,
+                cell,
+                token,
+                network,
+                ..
+            } => {
+                let mut limits = network.limits_in_force(&self.controllers);
+                if limits.disk == LimitState::Enforced && !self.store.bounds(sandbox) {
+                    limits.disk = LimitState::Absent;
+                    self.log.own(format_args!(
+                        "{sandbox} has no limit of disk: its tree was made before the file system had quotas"
+                    ));
+                }
+                (op, cell, token, limits)
+            }
             other => {
                 live.cell = other;
                 return;

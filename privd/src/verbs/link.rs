@@ -1,9 +1,11 @@
 //! Links: a connected descriptor to a sandbox's agent. No data passes through here.
 
+use std::os::fd::OwnedFd;
+
 use warder_wire::gateway_priv::Answer;
 use warder_wire::{Fault, FaultCode, SandboxId};
 
-use crate::privd::Privd;
+use crate::privd::{CellLife, Privd, host_fault};
 use crate::supervise::ReplyTo;
 
 impl Privd {
@@ -15,7 +17,7 @@ impl Privd {
             .get_mut(sandbox)
             .is_some_and(|live| live.links.take(now));
         let link = if often {
-            self.links.connect(sandbox)
+            self.connect(sandbox)
         } else {
             Err(Fault::new(
                 FaultCode::Exhausted,
@@ -25,6 +27,25 @@ impl Privd {
         match link {
             Ok(fd) => self.answer_gateway(to, Ok(Answer::Link), vec![fd]),
             Err(fault) => self.answer_gateway(to, Err(fault), Vec::new()),
+        }
+    }
+
+    /// A cell's agent has a listener of privd's, a machine's is reached through the machine.
+    fn connect(&self, sandbox: &SandboxId) -> Result<OwnedFd, Fault> {
+        let life = self.live.get(sandbox).map(|live| &live.cell);
+        let Some(CellLife::Running { cell, .. }) = life else {
+            return self.links.connect(sandbox);
+        };
+        if !cell.is_machine() {
+            return self.links.connect(sandbox);
+        }
+        let root = self.store.root(sandbox).map_err(|e| host_fault(&e))?;
+        match cell.machine_link(&root).map_err(|e| host_fault(&e))? {
+            Some(link) => Ok(link),
+            None => Err(Fault::new(
+                FaultCode::GuestUnresponsive,
+                "the machine's console has no free place",
+            )),
         }
     }
 }

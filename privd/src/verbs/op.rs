@@ -26,6 +26,7 @@ impl Privd {
         {
             return false;
         }
+        let verb = verb.of_cells();
         let Some(known) = self
             .live
             .get_mut(sandbox)

@@ -97,6 +97,7 @@ pub(crate) fn net(mut channel: Channel, slots: &Mutex<Slots>) {
                 }
             }
             priv_net::Ask::ReconcileEnd | priv_net::Ask::Purge => Ok(priv_net::Answer::Done),
+            priv_net::Ask::SlotTap { .. } => Err(Fault::new(FaultCode::Unsupported, "no tap here")),
             priv_net::Ask::SlotReport => Ok(priv_net::Answer::Slots {
                 total: 1,
                 ready: 1,

@@ -208,6 +208,7 @@ main(void)
 	same("fs/devfs/devfs.h", "DRB_HIDE", (long long)(DRB_HIDE), 1LL);
 	same("fs/devfs/devfs.h", "DRB_UNHIDE", (long long)(DRB_UNHIDE), 2LL);
 	same("fs/devfs/devfs.h", "DEVFSIO_RADD", (long long)(DEVFSIO_RADD), 3236709376LL);
+	same("fs/devfs/devfs.h", "DEVFSIO_RAPPLY", (long long)(DEVFSIO_RAPPLY), 2162967554LL);
 	same("fs/devfs/devfs.h", "DEVFSIO_RDEL", (long long)(DEVFSIO_RDEL), 2147763201LL);
 	same("fs/devfs/devfs.h", "DEVFSIO_RGETNEXT", (long long)(DEVFSIO_RGETNEXT), 3236709380LL);
 	same("fs/devfs/devfs.h", "DEVFSIO_SGETNEXT", (long long)(DEVFSIO_SGETNEXT), 3221373964LL);

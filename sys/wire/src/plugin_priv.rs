@@ -84,6 +84,29 @@ pub enum Ask {
         /// The template to be, not taken yet, as the gateway has allowed it.
         template: TemplateName,
     },
+    /// Starts a virtual machine on the sandbox's storage, which holds its disk, with a network slot: a cell whose
+    /// first process is the machine. Answer: [`Answer::Cell`]; `Unsupported` names what this host lacks, before
+    /// anything is made.
+    VmCreate {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// At most the lease's.
+        limits: Limits,
+    },
+    /// Ends the machine at once, as [`Ask::CellRemove`] ends a cell. Answer: [`Answer::Done`].
+    VmRemove {
+        /// The operation.
+        op: OpId,
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+    /// What the machine uses of the host now. Answer: [`Answer::Usage`].
+    VmStat {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
 }
 
 /// Most cells in one answer.

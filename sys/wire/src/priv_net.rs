@@ -48,6 +48,12 @@ pub enum Ask {
     Purge,
     /// What the slots look like now, for reports and tests. Answer: [`Answer::Slots`].
     SlotReport,
+    /// Puts a tap(4) in the place of the pair of the slot that the sandbox has taken, under the same name, addresses and
+    /// rules: its network is a virtual machine's. Answer: [`Answer::Tap`]. Asked again, the same one is given.
+    SlotTap {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
 }
 
 /// What netd answers.
@@ -66,6 +72,8 @@ pub enum Answer {
         /// Given to cells.
         taken: u32,
     },
+    /// The slot, with what a machine must know of it.
+    Tap(Tap),
 }
 
 /// What a cell must know of its network.
@@ -77,6 +85,19 @@ pub struct Slot {
     pub address: Ipv4Addr,
     /// Its next hop.
     pub gateway: Ipv4Addr,
+}
+
+/// What a virtual machine must know of its network.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Tap {
+    /// The slot.
+    pub slot: Slot,
+    /// Number of the tap(4), which is N of /dev/vmnetN.
+    pub unit: u32,
+    /// MAC of the machine's interface.
+    pub mac: [u8; 6],
+    /// MAC of its next hop: no ARP passes.
+    pub gateway_mac: [u8; 6],
 }
 
 /// What netd tells privd unasked.

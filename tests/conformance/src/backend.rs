@@ -129,7 +129,7 @@ impl Backend {
         if !Path::new("/usr/local/share/uefi-firmware/BHYVE_UEFI.fd").exists() {
             return Some("no firmware for guests: `pkg install edk2-bhyve`");
         }
-        Some("no guest's image with the agent in it comes with this program")
+        Some("no guest's image with the agent in it comes with this program (docs/bhyve.md)")
     }
 
     /// Whether this can be the host for it.

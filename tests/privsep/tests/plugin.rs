@@ -78,7 +78,7 @@ fn another_backends_sandbox_is_out_of_reach() {
     };
     for line in log.lines().filter(|l| l.contains("hostile plugin thief: ")) {
         let seen = line.split("thief: ").nth(1).unwrap_or_default();
-        assert_eq!(seen, ["NotFound"; 9].join(" "), "{line}");
+        assert_eq!(seen, ["NotFound"; 12].join(" "), "{line}");
     }
     assert!(log.contains(" privd: audit: pluginhost-1 asks "), "{log}");
     instance.finish();

@@ -1,5 +1,7 @@
 //! Slots: a jail with a network stack, its pair, and everything that cannot be set from inside.
 
+mod tap;
+
 use std::net::Ipv4Addr;
 
 use rustix::io::Errno;

@@ -5,6 +5,7 @@ mod maker;
 mod router;
 mod rtnl;
 mod space;
+mod tap;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

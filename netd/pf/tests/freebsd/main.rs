@@ -7,6 +7,8 @@ mod guests;
 #[cfg(target_os = "freebsd")]
 mod harm;
 #[cfg(target_os = "freebsd")]
+mod taps;
+#[cfg(target_os = "freebsd")]
 mod trials;
 #[cfg(target_os = "freebsd")]
 mod world;

@@ -18,11 +18,12 @@ use warder_wire::{Bounds, Cidr, Policy, SandboxId};
 
 use crate::guests::{Ended, chatter, inside, now, tcp, udp};
 use crate::harm::{harm_is_noticed, switched_off_and_on};
+use crate::taps::machines_are_held_too;
 use crate::world::{HOST, INSIDE, OTHER, SERVER, World, sh};
 
 type Trial = fn(&mut World);
 
-const ALL: [(&str, Trial); 17] = [
+const ALL: [(&str, Trial); 18] = [
     ("slots are jails with an end of a pair", slots_are_whole),
     (
         "names that somebody has are refused and left alone",
@@ -63,6 +64,10 @@ const ALL: [(&str, Trial); 17] = [
     (
         "nothing passes while pf is off, and what may pass does again",
         switched_off_and_on,
+    ),
+    (
+        "a machine's tap is held by the same rules",
+        machines_are_held_too,
     ),
 ];
 

@@ -1,4 +1,5 @@
-//! The rules by which a cell's /dev shows what every program may use and nothing else (devfs(8)).
+//! The rules by which a cell's /dev shows what every program may use and nothing else (devfs(8)), and by which that of a
+//! machine's bhyve(8) shows what that needs.
 //!
 //! Rulesets are numbers of the whole host and carry no names. The first rule of ours therefore hides a device
 //! that there never is and whose name says whose the set is, and which rules it is meant to have.
@@ -16,6 +17,31 @@ const SHOWN: [&str; 13] = [
     "pts", "pts/*",
 ];
 
+/// What bhyve(8) finds there. Machines of other jails are not seen in the same directories (`devfs_prison_check` of
+/// devfs_vnops.c); its tap is shown to each by itself.
+const MACHINE: [&str; 14] = [
+    "null", "zero", "random", "urandom", "fd", "fd/*", "stdin", "stdout", "stderr", "vmmctl",
+    "vmm", "vmm/*", "vmm.io", "vmm.io/*",
+];
+
+/// Whose /dev.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Of {
+    /// A cell's.
+    Cells,
+    /// A machine's.
+    Machines,
+}
+
+impl Of {
+    fn shown(self) -> &'static [&'static str] {
+        match self {
+            Self::Cells => &SHOWN,
+            Self::Machines => &MACHINE,
+        }
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
@@ -29,26 +55,26 @@ pub struct Rule {
 
 /// The rules of an instance's set, in order.
 #[must_use]
-pub fn rules(tag: InstanceTag) -> Vec<Rule> {
+pub fn rules(tag: InstanceTag, of: Of) -> Vec<Rule> {
     let rule = |number, pattern, shown| Rule {
         number,
         pattern,
         shown,
     };
     let mut rules = vec![
-        rule(1, Some(mark(tag)), false),
+        rule(1, Some(mark(tag, of)), false),
         // Also whatever the kernel will have later.
         rule(2, None, false),
     ];
-    let shown = (3..).zip(SHOWN);
-    rules.extend(shown.map(|(number, name)| rule(number, Some(name.to_owned()), true)));
+    let shown = (3..).zip(of.shown());
+    rules.extend(shown.map(|(number, &name)| rule(number, Some(name.to_owned()), true)));
     rules
 }
 
 /// Name of the device that there never is. A version of Warder with other rules makes another set: cells of the
 /// one before keep theirs.
-fn mark(tag: InstanceTag) -> String {
-    let rules = InstanceTag::of_state_dir(SHOWN.join(" ").as_bytes());
+fn mark(tag: InstanceTag, of: Of) -> String {
+    let rules = InstanceTag::of_state_dir(of.shown().join(" ").as_bytes());
     format!("{}{rules}", prefix(tag))
 }
 
@@ -56,10 +82,10 @@ fn prefix(tag: InstanceTag) -> String {
     format!("warder.{tag}.")
 }
 
-/// Whether a set whose rule 1 has this pattern is the one that new cells use.
+/// Whether a set whose rule 1 has this pattern is the one that new ones use.
 #[must_use]
-pub fn is_current(tag: InstanceTag, first: &str) -> bool {
-    first == mark(tag)
+pub fn is_current(tag: InstanceTag, of: Of, first: &str) -> bool {
+    first == mark(tag, of)
 }
 
 /// Whether it was made by this instance, in whatever version.
@@ -80,7 +106,12 @@ mod tests {
 
     #[test]
     fn everything_is_hidden_before_anything_is_shown() {
-        let rules = rules(InstanceTag::of_state_dir(b"/a"));
+        for of in [Of::Cells, Of::Machines] {
+            shows_what_is_safe(&rules(InstanceTag::of_state_dir(b"/a"), of));
+        }
+    }
+
+    fn shows_what_is_safe(rules: &[Rule]) {
         assert!(rules.windows(2).all(|two| two[0].number < two[1].number));
         assert!(rules.iter().all(|rule| rule.number > 0));
         let all = rules.iter().position(|rule| rule.pattern.is_none());
@@ -88,7 +119,7 @@ mod tests {
         assert!(!rules[0].shown && !rules[1].shown && rules[2..].iter().all(|r| r.shown));
         let shown: Vec<&str> = rules.iter().filter_map(|r| r.pattern.as_deref()).collect();
         for never in [
-            "mem", "kmem", "io", "pci", "pf", "bpf", "zfs", "devctl", "ada0", "*", "pts*",
+            "mem", "kmem", "io", "pci", "pf", "bpf", "zfs", "devctl", "ada0", "*", "pts*", "tap*",
         ] {
             assert!(!shown.contains(&never), "{never}");
         }
@@ -100,11 +131,12 @@ mod tests {
             InstanceTag::of_state_dir(b"/a"),
             InstanceTag::of_state_dir(b"/b"),
         );
-        let first = rules(a)[0].pattern.clone().expect("the mark");
-        assert!(is_current(a, &first) && is_own(a, &first));
-        assert!(!is_current(b, &first) && !is_own(b, &first));
+        let first = rules(a, Of::Cells)[0].pattern.clone().expect("the mark");
+        assert!(is_current(a, Of::Cells, &first) && is_own(a, &first));
+        assert!(!is_current(b, Of::Cells, &first) && !is_own(b, &first));
+        assert!(!is_current(a, Of::Machines, &first));
         let before = format!("warder.{a}.00000000");
-        assert!(!is_current(a, &before) && is_own(a, &before));
+        assert!(!is_current(a, Of::Cells, &before) && is_own(a, &before));
         assert!(!is_own(a, "null") && !is_own(a, ""));
     }
 

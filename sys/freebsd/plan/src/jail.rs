@@ -82,6 +82,19 @@ pub fn parameters<'a>(
     parameters
 }
 
+/// Those of a machine's jail: the same, and what bhyve(8) asks of vmm(4) (vmm_dev.c).
+#[must_use]
+pub fn of_machine<'a>(
+    name: &'a str,
+    sandbox: &'a SandboxId,
+    root: &'a Path,
+    ruleset: u16,
+) -> Vec<(&'static str, Value<'a>)> {
+    let mut parameters = parameters(name, sandbox, root, ruleset);
+    parameters.push(("allow.vmm", Value::Flag));
+    parameters
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,6 +74,18 @@ pub fn in_force(racct: bool, quota: bool) -> LimitsInForce {
     }
 }
 
+/// Which limits a new machine gets. It has no more memory and no larger disk than its limits; its processes are its own
+/// kernel's.
+#[must_use]
+pub fn of_machine(racct: bool) -> LimitsInForce {
+    LimitsInForce {
+        memory: LimitState::Enforced,
+        cpu: in_force(racct, true).cpu,
+        pids: LimitState::Absent,
+        disk: LimitState::Enforced,
+    }
+}
+
 /// The processors of a cell on a host without racct: as many as its limit is worth, rounded up, and other ones
 /// for each slot. `None`: all of the host's.
 #[must_use]

@@ -36,14 +36,7 @@ pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
         options: Vec::new(),
     });
     let mut mounts: Vec<Mount> = of_base.collect();
-    mounts.push(Mount {
-        kind: "devfs",
-        place: "/dev".to_owned(),
-        from: None,
-        read_only: false,
-        no_set_id: true,
-        options: vec![("ruleset", ruleset.to_string())],
-    });
+    mounts.push(devices(ruleset));
     mounts.push(Mount {
         kind: "tmpfs",
         place: "/tmp".to_owned(),
@@ -58,6 +51,39 @@ pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
         ],
     });
     mounts
+}
+
+/// What bhyve(8) needs of the host's programs: the run-time linker and its libraries, as paths below `/`.
+pub const LIBRARIES: [&str; 3] = ["lib", "libexec", "usr/lib"];
+
+/// The mounts of a machine's jail, whose tree holds its disk; `firmware` is a directory of the host, shown at the place
+/// given.
+#[must_use]
+pub fn of_machine(ruleset: u16, firmware: &str, place: &str) -> Vec<Mount> {
+    let shown = |place: String, from: String| Mount {
+        kind: "nullfs",
+        place,
+        from: Some(from.into()),
+        read_only: true,
+        no_set_id: true,
+        options: Vec::new(),
+    };
+    let libraries = LIBRARIES.map(|path| shown(format!("/{path}"), format!("/{path}")));
+    let mut mounts = Vec::from(libraries);
+    mounts.push(shown(place.to_owned(), firmware.to_owned()));
+    mounts.push(devices(ruleset));
+    mounts
+}
+
+fn devices(ruleset: u16) -> Mount {
+    Mount {
+        kind: "devfs",
+        place: "/dev".to_owned(),
+        from: None,
+        read_only: false,
+        no_set_id: true,
+        options: vec![("ruleset", ruleset.to_string())],
+    }
 }
 
 /// The mount of a volume.
@@ -119,6 +145,19 @@ mod tests {
         let tmp = mounts.iter().find(|m| m.place == "/tmp").expect("/tmp");
         assert!(tmp.options.contains(&("size", "134217728".to_owned())));
         assert!(tmp.options.contains(&("mode", "1777".to_owned())));
+    }
+
+    #[test]
+    fn a_machines_jail_has_libraries_and_devices_and_no_program() {
+        let mounts = of_machine(22_273, "/usr/local/share/uefi-firmware", "/firmware");
+        for mount in mounts.iter().filter(|m| m.kind == "nullfs") {
+            assert!(mount.read_only && mount.no_set_id, "{}", mount.place);
+        }
+        let places: Vec<&str> = mounts.iter().map(|m| m.place.as_str()).collect();
+        assert_eq!(
+            places,
+            ["/lib", "/libexec", "/usr/lib", "/firmware", "/dev"]
+        );
     }
 
     #[test]

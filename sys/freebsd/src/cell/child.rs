@@ -71,16 +71,16 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> 
     if !has_parent(parent) {
         return Err(HostError::Invalid("privd has ended"));
     }
-    enter_jail(spec, jail)?;
+    let parameters = parameters(jail, spec.sandbox, root, ruleset);
+    enter_jail(spec, &parameters)?;
     reporter.ready()?;
     Err(sys::process::exec(agent.as_fd(), &[c"envd"], &[])).at("exec the agent")
 }
 
 /// Makes the jail with this process in it: when it ends, the jail does.
-fn enter_jail(spec: &CellSpec<'_>, jail: &str) -> Result<()> {
-    let ruleset = spec.controllers.ruleset();
+pub(super) fn enter_jail(spec: &CellSpec<'_>, parameters: &[(&str, Value<'_>)]) -> Result<()> {
     let mut params = Params::new();
-    for (name, value) in parameters(jail, spec.sandbox, spec.root.path(), ruleset) {
+    for &(name, value) in parameters {
         match value {
             Value::Flag => params.push_flag(name),
             Value::Int(number) => params.push_int(name, number),
@@ -106,7 +106,7 @@ fn enter_jail(spec: &CellSpec<'_>, jail: &str) -> Result<()> {
 
 /// Limits of each process, which root in a jail can raise: those of the jail as a whole are rctl(4)'s. None that
 /// counts by user, since users of all jails and of the host have the same numbers.
-fn limit() -> Result<()> {
+pub(super) fn limit() -> Result<()> {
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     let files = files.map_or(65_536, |hard| hard.min(65_536));
     let limits = [

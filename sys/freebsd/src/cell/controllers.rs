@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use warder_common::{At, HostError, Result};
+use warder_freebsd_plan::devfs::Of;
 use warder_freebsd_plan::limits::{self, Counted};
 use warder_freebsd_plan::{jail as plan, stops};
 use warder_wire::gateway_priv::{Feature, Usage};
 use warder_wire::{InstanceTag, Limits, LimitsInForce, SandboxId};
 
-use super::{Network, devices, mounts};
+use super::{Network, devices, machine, mounts};
 use crate::process::{Exit, Process};
 use crate::sys::{jail, procs, rctl};
 
@@ -45,7 +46,7 @@ impl Controllers {
             state_dir: state_dir.to_owned(),
             boot_id: crate::features::boot_id()?,
             racct: rctl::enabled(),
-            ruleset: devices::ruleset(tag)?,
+            ruleset: devices::ruleset(tag, Of::Cells)?,
             names: RefCell::default(),
             held: RefCell::default(),
             removals: RefCell::default(),
@@ -58,6 +59,14 @@ impl Controllers {
 
     pub(super) fn jail_name(&self, network: &Network, sandbox: &SandboxId) -> String {
         plan::name(self.tag, network.counter, sandbox)
+    }
+
+    pub(super) fn tag(&self) -> InstanceTag {
+        self.tag
+    }
+
+    pub(super) fn racct(&self) -> bool {
+        self.racct
     }
 
     pub(super) fn ruleset(&self) -> u16 {
@@ -128,7 +137,7 @@ impl Controllers {
         Ok(wanted)
     }
 
-    /// Sandboxes that have a jail, mounts or limits under this instance's tag.
+    /// Sandboxes that have a jail, a machine, mounts or limits under this instance's tag.
     ///
     /// # Errors
     /// `System`.
@@ -137,6 +146,7 @@ impl Controllers {
         let jails = jail::list().at("list jails")?;
         let living = jails.iter().filter(|jail| !jail.dying);
         found.extend(living.filter_map(|jail| Some(plan::parse(self.tag, &jail.name)?.1)));
+        found.extend(machine::all(self.tag)?.into_iter().map(|(_, owner)| owner));
         found.extend(self.limited()?.into_iter().map(|(_, sandbox)| sandbox));
         Ok(found.into_iter().collect())
     }
@@ -211,6 +221,7 @@ impl Controllers {
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        machine::destroy(self.tag, &self.state_dir, sandbox)?;
         mounts::remove(&self.state_dir, sandbox)?;
         for (slot, owner) in self.limited()? {
             if owner == *sandbox {

@@ -18,16 +18,16 @@ fn open() -> Result<std::os::fd::OwnedFd> {
 
 /// The number of this instance's set, which is made or completed where needed. A set of anybody else's is not
 /// touched.
-pub(super) fn ruleset(tag: InstanceTag) -> Result<u16> {
+pub(super) fn ruleset(tag: InstanceTag, of: plan::Of) -> Result<u16> {
     let dev = open()?;
-    let rules = plan::rules(tag);
+    let rules = plan::rules(tag, of);
     // One more try for each that somebody else takes in between.
     for _ in 0..16 {
         let sets = devfs::sets(dev.as_fd()).at("list devfs rulesets")?;
         let own = |set: &&u16| {
             let first = devfs::next_rule(dev.as_fd(), **set, 0).ok().flatten();
             let pattern = first.and_then(|first| first.pattern());
-            pattern.is_some_and(|pattern| plan::is_current(tag, &pattern))
+            pattern.is_some_and(|pattern| plan::is_current(tag, of, &pattern))
         };
         let found = sets.iter().find(own).copied();
         let taken: BTreeSet<u16> = sets.iter().copied().collect();
@@ -51,6 +51,13 @@ pub(super) fn ruleset(tag: InstanceTag) -> Result<u16> {
         }
     }
     Err(HostError::Invalid("devfs rulesets change all the time"))
+}
+
+/// Shows one more device in a devfs that is mounted at `dev`.
+pub(super) fn show(dev: &std::path::Path, name: &str) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dev = rustix::fs::open(dev, flags, Mode::empty()).at("open a machine's /dev")?;
+    devfs::show(dev.as_fd(), name).at("show a machine its tap")
 }
 
 /// Deletes the sets that this instance made.

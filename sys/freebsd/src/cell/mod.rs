@@ -7,6 +7,7 @@
 mod child;
 mod controllers;
 mod devices;
+mod machine;
 mod mounts;
 mod network;
 mod stopping;
@@ -21,6 +22,7 @@ use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
+pub use machine::can_run_machines;
 pub use network::{Network, network_of};
 pub use users::{IdRange, UserNamespace, end_strays};
 
@@ -98,18 +100,25 @@ fn remove_jail(jid: i32) -> Result<()> {
     }
 }
 
-/// Starts a cell and returns at once; the cell sets itself up and reports through [`Status`]. The caller
+/// Starts a cell, or a machine where its network is one's, and returns at once; it sets itself up and reports through [`Status`]. The caller
 /// must be single-threaded.
 ///
 /// # Errors
 /// `System`; then nothing of the cell is left but its limits, which its removal takes away.
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
     let name = spec.controllers.jail_name(spec.network, spec.sandbox);
-    spec.controllers.begin(spec.sandbox, &name, spec.limits)?;
+    let limits = match spec.network.tap {
+        Some(_) => warder_bhyve_plan::jail_limits(spec.limits),
+        None => *spec.limits,
+    };
+    spec.controllers.begin(spec.sandbox, &name, &limits)?;
     let (status, reporter) = report::channel()?;
     let parent = rustix::process::getpid();
     let process = Process::fork(|| {
-        reporter.failed(&child::become_agent(spec, &name, parent, &reporter));
+        reporter.failed(&match &spec.network.tap {
+            Some(tap) => machine::become_machine(spec, tap, &name, parent, &reporter),
+            None => child::become_agent(spec, &name, parent, &reporter),
+        });
         1
     })?;
     let start_time = process.start_time();

@@ -3,7 +3,7 @@
 //! a template left: every place is walked to name by name, and mounted on as the working directory.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -119,6 +119,16 @@ pub(super) fn remove(state_dir: &Path, sandbox: &SandboxId) -> Result<()> {
         }
     }
     Err(Errno::BUSY).at("unmount what a cell left")
+}
+
+/// The tree of a sandbox that has a devfs mounted in it.
+pub(super) fn tree(state_dir: &Path, sandbox: &SandboxId) -> Result<Option<PathBuf>> {
+    let of_it = |m: &&mount::Mounted| {
+        m.kind == "devfs" && owner(state_dir, &m.kind, &m.on).as_ref() == Some(sandbox)
+    };
+    let mounted = mount::mounted().at("list mounts")?;
+    let devices = mounted.iter().find(of_it);
+    Ok(devices.and_then(|m| m.on.parent().map(Path::to_owned)))
 }
 
 /// Sandboxes that something is mounted for.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use warder_common::{HostError, Result};
-use warder_wire::priv_net::Slot;
+use warder_wire::priv_net::{Slot, Tap};
 
 use super::Cell;
 
@@ -13,6 +13,8 @@ use super::Cell;
 pub struct Network {
     /// Of the slot.
     pub counter: u32,
+    /// What a machine in it has instead of a network stack; of one that runs already it is not said.
+    pub tap: Option<Tap>,
 }
 
 impl Network {
@@ -26,6 +28,7 @@ impl Network {
         }
         Ok(Self {
             counter: slot.counter,
+            tap: None,
         })
     }
 
@@ -48,5 +51,6 @@ pub fn network_of(cell: &Cell) -> Result<Network> {
     }
     Ok(Network {
         counter: cell.handle.slot,
+        tap: None,
     })
 }

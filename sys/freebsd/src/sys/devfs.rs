@@ -49,6 +49,8 @@ pub const IOC_INOUT: u32 = 0xc000_0000;
 pub const DEVFSIO_RADD: libc::c_ulong = command(IOC_INOUT, 0, size_of::<DevfsRule>());
 /// Deletes one by its number.
 pub const DEVFSIO_RDEL: libc::c_ulong = command(IOC_IN, 1, size_of::<u32>());
+/// Applies one without adding it.
+pub const DEVFSIO_RAPPLY: libc::c_ulong = command(IOC_IN, 2, size_of::<DevfsRule>());
 /// Answers the one after a number.
 pub const DEVFSIO_RGETNEXT: libc::c_ulong = command(IOC_INOUT, 4, size_of::<DevfsRule>());
 /// Answers the set after a number.
@@ -132,6 +134,18 @@ pub fn add_rule(
     pattern: Option<&str>,
     shown: bool,
 ) -> Result<()> {
+    ioctl(devfs, DEVFSIO_RADD, &mut rule(set, number, pattern, shown)?)
+}
+
+/// Shows what has this name in one devfs, whatever its rules are.
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn show(devfs: BorrowedFd<'_>, name: &str) -> Result<()> {
+    ioctl(devfs, DEVFSIO_RAPPLY, &mut rule(0, 0, Some(name), true)?)
+}
+
+fn rule(set: u16, number: u16, pattern: Option<&str>, shown: bool) -> Result<DevfsRule> {
     let mut rule = DevfsRule::empty(set, number);
     if let Some(pattern) = pattern {
         // The kernel refuses a pattern without its terminating zero.
@@ -145,7 +159,7 @@ pub fn add_rule(
     }
     rule.dr_iacts = DRA_BACTS;
     rule.dr_bacts = if shown { DRB_UNHIDE } else { DRB_HIDE };
-    ioctl(devfs, DEVFSIO_RADD, &mut rule)
+    Ok(rule)
 }
 
 /// Deletes a rule; a set without rules goes when no devfs uses it.

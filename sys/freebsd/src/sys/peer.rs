@@ -18,6 +18,8 @@ pub struct Peer {
     pub uid: u32,
     /// Its effective group.
     pub gid: u32,
+    /// Its number.
+    pub pid: i32,
 }
 
 /// The peer of a connected socket.
@@ -45,5 +47,7 @@ pub fn of(socket: BorrowedFd<'_>) -> Result<Peer> {
     Ok(Peer {
         uid: said.cr_uid,
         gid: said.cr_groups[0],
+        // SAFETY: the kernel has written an integer there, since FreeBSD 13 (`cru2xt` of kern_prot.c).
+        pid: unsafe { said.cr_pid__c_anonymous_union.cr_pid },
     })
 }

@@ -94,6 +94,18 @@ pub fn u64(name: &str) -> Result<u64> {
 /// # Errors
 /// `EPERM` when it cannot be set, or not from here.
 pub fn set_int(name: &str, value: i32) -> Result<()> {
+    set(name, &value.to_ne_bytes())
+}
+
+/// Sets a text.
+///
+/// # Errors
+/// As [`set_int`].
+pub fn set_text(name: &str, value: &str) -> Result<()> {
+    set(name, value.as_bytes())
+}
+
+fn set(name: &str, value: &[u8]) -> Result<()> {
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
     let no_old = std::ptr::null_mut();
     // SAFETY: the name ends with a null, the old value is not asked for, the new one has the length given.
@@ -102,8 +114,8 @@ pub fn set_int(name: &str, value: i32) -> Result<()> {
             name.as_ptr(),
             no_old,
             std::ptr::null_mut(),
-            (&raw const value).cast(),
-            size_of::<i32>(),
+            value.as_ptr().cast(),
+            value.len(),
         )
     };
     checked(answer).map(drop)

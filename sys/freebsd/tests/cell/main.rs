@@ -4,6 +4,8 @@
 #[cfg(target_os = "freebsd")]
 mod life;
 #[cfg(target_os = "freebsd")]
+mod machine;
+#[cfg(target_os = "freebsd")]
 mod pause;
 #[cfg(target_os = "freebsd")]
 #[path = "../kernel/runner.rs"]
@@ -40,6 +42,9 @@ fn main() -> std::process::ExitCode {
         life::volumes_are_mounted_and_go,
         life::a_foreign_jail_is_left_alone,
         pause::stopped_and_gone_on,
+        machine::what_the_host_lacks_is_named,
+        machine::a_machine_is_made_as_far_as_the_host_can,
+        machine::a_template_without_a_disk_is_refused,
     ]);
     pool.destroy();
     code

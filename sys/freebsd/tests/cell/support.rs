@@ -78,6 +78,7 @@ pub(crate) struct Instance {
     pub(crate) controllers: Controllers,
     pub(crate) users: UserNamespace,
     pub(crate) network: Network,
+    pub(crate) limits: Limits,
 }
 
 impl Instance {
@@ -100,6 +101,7 @@ impl Instance {
             controllers: Controllers::open(tag, &dir).expect("controllers"),
             users: UserNamespace::new(range).expect("users"),
             network: network(),
+            limits: LIMITS,
             store,
             tag,
             dir,
@@ -169,7 +171,7 @@ impl Instance {
             sandbox,
             users: &self.users,
             network: &self.network,
-            limits: &LIMITS,
+            limits: &self.limits,
             root: &root,
             agent,
             listener,

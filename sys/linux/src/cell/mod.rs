@@ -11,6 +11,7 @@ mod filter;
 mod freezer;
 mod groups;
 mod hierarchy;
+mod machine;
 mod mounts;
 mod network;
 mod rights;
@@ -26,6 +27,7 @@ use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
+pub use machine::can_run_machines;
 pub(crate) use mounts::detach;
 pub use network::{Network, network_of};
 pub use strays::end_strays;

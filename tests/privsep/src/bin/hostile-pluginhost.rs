@@ -139,6 +139,18 @@ fn main() {
                     op: OpId([7; 16]),
                     sandbox: foreign.clone(),
                 },
+                Ask::VmCreate {
+                    op: OpId([9; 16]),
+                    sandbox: foreign.clone(),
+                    limits,
+                },
+                Ask::VmRemove {
+                    op: OpId([10; 16]),
+                    sandbox: foreign.clone(),
+                },
+                Ask::VmStat {
+                    sandbox: foreign.clone(),
+                },
                 Ask::StorageSnapshot {
                     op: OpId([8; 16]),
                     sandbox: foreign.clone(),

@@ -15,6 +15,7 @@ pub(super) const ITEMS: &[Item] = &[
     constant!("fs/devfs/devfs.h", devfs::DRB_HIDE = 0x1),
     constant!("fs/devfs/devfs.h", devfs::DRB_UNHIDE = 0x2),
     constant!("fs/devfs/devfs.h", devfs::DEVFSIO_RADD = 0xc0ec_4400),
+    constant!("fs/devfs/devfs.h", devfs::DEVFSIO_RAPPLY = 0x80ec_4402),
     constant!("fs/devfs/devfs.h", devfs::DEVFSIO_RDEL = 0x8004_4401),
     constant!("fs/devfs/devfs.h", devfs::DEVFSIO_RGETNEXT = 0xc0ec_4404),
     constant!("fs/devfs/devfs.h", devfs::DEVFSIO_SGETNEXT = 0xc002_440c),

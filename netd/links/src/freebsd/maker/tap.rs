@@ -1,0 +1,86 @@
+//! Slots of virtual machines: a tap(4), of the kind vmnet, instead of a pair, under the same name and in the same groups, so that every rule
+//! that held for the pair holds for it. The machine's process lives in a jail below the slot's and finds no network
+//! there: what it reads and writes is the tap's device.
+
+use std::fs;
+
+use rustix::io::Errno;
+use warder_freebsd::sys::{Params, jail};
+use warder_wire::priv_net::slot_jail;
+
+use super::{Maker, failed, find, open, port_name};
+use crate::LinksError;
+use crate::plan::{PORTS, SlotSpec, port_group};
+
+impl Maker {
+    /// Puts a tap in the place of the pair of a slot that is there; its number. One that is there already stays.
+    ///
+    /// # Errors
+    /// [`LinksError::Missing`]; [`LinksError::System`]. Then the slot has no port, and nothing passes.
+    pub fn tap(&mut self, spec: &SlotSpec) -> Result<u32, LinksError> {
+        let port = port_name(self.tag, spec.counter);
+        let port = port.as_str();
+        if let Some(unit) = unit(port) {
+            return Ok(unit);
+        }
+        let slot = slot_jail(self.tag, spec.counter);
+        let jid = find(&slot)?
+            .ok_or_else(|| LinksError::io(format!("look for jail {slot}"), Errno::NOENT))?;
+        // No jail has what the one around it lacks (jail(8), `allow.*`): the machine's is below this one.
+        let allowed = Params::new().int("jid", jid).flag("allow.vmm");
+        jail::update(&allowed).map_err(|said| match said.errno {
+            Errno::INVAL | Errno::NOENT => LinksError::Missing {
+                what: "vmm(4)",
+                remedy: "vmm_load=\"YES\" in /boot/loader.conf",
+            },
+            _ => failed(&format!("let jail {slot} have a machine"), said),
+        })?;
+        let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
+        self.host.destroy(port).map_err(at("remove the pair"))?;
+        let made = self.host.create("vmnet").map_err(|errno| match errno {
+            Errno::NOSPC | Errno::EXIST => LinksError::Exhausted("tap"),
+            Errno::INVAL => LinksError::Missing {
+                what: "the module if_tuntap",
+                remedy: "`kldload if_tuntap`, and if_tuntap_load=\"YES\" in /boot/loader.conf",
+            },
+            _ => LinksError::io("make a tap", errno),
+        })?;
+        let mut name = made.as_str();
+        let joined = (|| {
+            let host = &self.host;
+            host.rename(name, port).map_err(at("name it"))?;
+            name = port;
+            for group in [PORTS, &port_group(self.tag)] {
+                host.join(name, group).map_err(at("join a group"))?;
+            }
+            host.set_mac(name, spec.pair.gateway_mac())
+                .map_err(at("set its MAC"))?;
+            host.set_mtu(name, self.mtu).map_err(at("set the MTU"))?;
+            host.without_inet6(name).map_err(at("switch IPv6 off"))?;
+            // No neighbour is taken on an interface without a link, and a tap has one while its device is open. This kind
+            // keeps its addresses when that is closed (vmnet(4)).
+            let device = fs::File::open(format!("/dev/{made}"))
+                .map_err(|e| LinksError::io(format!("{port}: open its device"), errno(&e)))?;
+            open(host, name, &spec.pair)?;
+            drop(device);
+            made.strip_prefix("vmnet")
+                .and_then(|unit| unit.parse().ok())
+                .ok_or_else(|| LinksError::io(format!("{made} is no tap"), Errno::PROTO))
+        })();
+        if joined.is_err() {
+            let _ = self.host.destroy(name);
+        }
+        joined
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// The number of a tap that was given this name: its device is a link to the one it was made with (if_tuntap.c,
+/// `tunrename`). A pair has no device.
+fn unit(port: &str) -> Option<u32> {
+    let device = fs::read_link(format!("/dev/{port}")).ok()?;
+    device.to_str()?.strip_prefix("vmnet")?.parse().ok()
+}
