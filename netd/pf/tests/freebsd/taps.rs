@@ -12,7 +12,7 @@ use warder_links::plan::SlotSpec;
 use warder_wire::Policy;
 
 use crate::guests::{Ended, inside, tcp};
-use crate::world::{OTHER, SERVER, Slot, World};
+use crate::world::{SERVER, Slot, World};
 
 /// A port of the internet's that answers each datagram with itself.
 const ECHO: u16 = 9000;
@@ -134,7 +134,7 @@ pub(crate) fn machines_are_held_too(world: &mut World) {
     machine.sends(pair.mac(), stolen, SERVER, "another address");
     machine.sends([2, 1, 9, 9, 9, 9], pair.address, SERVER, "another mac");
     machine.says(pair.gateway, "to the host");
-    machine.says(OTHER, "second");
+    machine.says(SERVER, "second");
     let heard = machine.hears("second", LONG);
     assert_eq!(heard, ["second"], "what is forged or inward gets no answer");
     let Machine { tap, .. } = machine;
