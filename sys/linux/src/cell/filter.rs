@@ -20,6 +20,7 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// The low half of the first argument (little endian).
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 const THIRD_ARGUMENT: u32 = 32;
 
 /// Refused with EPERM, as if a capability were missing.
@@ -64,6 +65,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
+    469, // file_setattr, asm-generic/unistd.h: as ATTRIBUTES
     libc::SYS_syslog,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -83,6 +85,11 @@ const FAMILIES: [libc::c_int; 4] = [
     libc::AF_INET6,
     libc::AF_NETLINK,
 ];
+
+/// The commands of ioctl(2) that set attributes of files (linux/fs.h): FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS and the same of
+/// 32 bits. The kernel judges them by the file that is shown. Of an overlay's that is the lower one until it is written
+/// to, so the upper one, made then, would leave the project whose quota holds the sandbox.
+const ATTRIBUTES: [u32; 3] = [0x401c_5820, 0x4008_6602, 0x4004_6602];
 
 /// Flags of unshare and clone that make a namespace.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
@@ -114,6 +121,12 @@ pub(crate) fn program() -> Vec<sock_filter> {
         let body = vec![load(FIRST_ARGUMENT), judge, refuse, allow];
         calls.push((number as u32, body));
     }
+    let mut body = vec![load(SECOND_ARGUMENT)];
+    for (left, command) in (1..=ATTRIBUTES.len()).rev().zip(ATTRIBUTES) {
+        body.push(test(BPF_JEQ, command, left as u8, 0));
+    }
+    body.extend([allow, refuse]);
+    calls.push((libc::SYS_ioctl as u32, body));
     for number in [libc::SYS_socket, libc::SYS_socketpair] {
         let mut body = vec![load(FIRST_ARGUMENT)];
         for (left, family) in (1..=FAMILIES.len()).rev().zip(FAMILIES) {
@@ -194,10 +207,10 @@ mod tests {
 
     /// Runs the filter as the kernel would.
     fn run(arch: u32, number: u32, argument: u32) -> u32 {
-        run_with(arch, number, argument, 0)
+        run_with(arch, number, [argument, 0, 0])
     }
 
-    fn run_with(arch: u32, number: u32, first: u32, third: u32) -> u32 {
+    fn run_with(arch: u32, number: u32, [first, second, third]: [u32; 3]) -> u32 {
         let program = program();
         let (mut at, mut loaded) = (0, 0);
         loop {
@@ -210,6 +223,7 @@ mod tests {
                         NUMBER => number,
                         ARCHITECTURE => arch,
                         FIRST_ARGUMENT => first,
+                        SECOND_ARGUMENT => second,
                         THIRD_ARGUMENT => third,
                         other => panic!("loads {other}"),
                     };
@@ -314,8 +328,28 @@ mod tests {
                 } else {
                     libc::SECCOMP_RET_ALLOW
                 };
-                assert_eq!(run_with(ARCH, call as u32, netlink, protocol), expected);
+                let said = run_with(ARCH, call as u32, [netlink, 0, protocol]);
+                assert_eq!(said, expected);
             }
+        }
+    }
+
+    #[test]
+    fn attributes_of_files_are_read_and_not_set() {
+        let ioctl = |command| run_with(ARCH, libc::SYS_ioctl as u32, [3, command, 0]);
+        for command in ATTRIBUTES {
+            assert_eq!(ioctl(command), refused(libc::EPERM), "{command:x}");
+        }
+        // FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS, TCGETS, TIOCSWINSZ, FIONREAD, FICLONE
+        for command in [
+            0x801c_581f,
+            0x8008_6601,
+            0x5401,
+            0x5414,
+            0x541b,
+            0x4004_9409,
+        ] {
+            assert_eq!(ioctl(command), libc::SECCOMP_RET_ALLOW, "{command:x}");
         }
     }
 

@@ -4,7 +4,8 @@
 //! Which number it has, its directory itself says, so that nothing else has to be kept in step with it. A number is free
 //! again when nothing of what had it is left in the trash. Overlayfs writes with the rights of who mounted it, without
 //! the one to go beyond quotas (CAP_SYS_RESOURCE); in a user namespace nobody may change the number of a file, nor that
-//! it is passed on.
+//! it is passed on. What an overlay shows of its lower layers is judged by those, and so a cell's filter lets nobody set
+//! attributes at all.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};

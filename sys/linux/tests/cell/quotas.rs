@@ -240,6 +240,17 @@ for where in PLACES:
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
     if libc.syscall(number, *arguments) != 0: raise OSError(ctypes.get_errno(), 'refused')
+# What nobody has written to is judged by the lower layer, and would leave the project as it is copied up.
+for path in ['/usr', '/usr/share', '/usr/bin', '/usr/bin/env', '/usr/bin/python3', '/opt', '/srv', '/etc/passwd', '/etc/hosts']:
+    try: fd = os.open(path, os.O_RDONLY)
+    except OSError: continue
+    b = bytearray(28)
+    try: fcntl.ioctl(fd, GET, b)
+    except OSError: pass
+    attack(path + ': attributes as they are', lambda: fcntl.ioctl(fd, SET, bytes(b)))
+    attack(path + ': no flags', lambda: fcntl.ioctl(fd, SETFLAGS, bytes(8)))
+    attack(path + ': file_setattr', lambda: call(469, fd, b'', bytes(24), 24, 0x1000))
+    os.close(fd)
 root = os.open('/', os.O_RDONLY)
 data = ctypes.create_string_buffer(128)
 for command in [0x800002, 0x800003, 0x800007, 0x800008, 0x5802, 0x5803, 0x5804]:
