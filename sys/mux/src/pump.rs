@@ -24,6 +24,8 @@ pub(crate) struct Ends {
     pub(crate) out: Sender<(u64, Frame)>,
     /// Bytes that may still be sent.
     pub(crate) credit: Arc<Semaphore>,
+    /// Bytes that were sent and that the other end has not said it took.
+    pub(crate) sent: Arc<AtomicUsize>,
     /// Bytes that came and that the other end was not told are taken.
     pub(crate) owed: Arc<AtomicUsize>,
     /// What came.
@@ -114,12 +116,13 @@ pub(crate) async fn run(socket: impl AsyncRead + AsyncWrite, ends: Ends) {
         number,
         out,
         credit,
+        sent,
         owed,
         came,
     } = ends;
     let (read, write) = split(socket);
     let silent = Semaphore::new(0);
-    let mut up = pin!(up(read, number, &out, &credit));
+    let mut up = pin!(up(read, number, &out, &credit, &sent));
     let mut down = pin!(down(write, number, &out, &owed, &came, &silent));
     let both = async {
         tokio::select! {
@@ -150,6 +153,7 @@ async fn up(
     number: u64,
     out: &Sender<(u64, Frame)>,
     credit: &Semaphore,
+    sent: &AtomicUsize,
 ) -> Result<(), Broken> {
     let mut room = vec![0; MOST];
     loop {
@@ -168,6 +172,8 @@ async fn up(
             if let Some(mut more) = more {
                 more.split(read - 1).ok_or(Broken)?.forget();
             }
+            // What is only held is not sent.
+            sent.fetch_add(read, Relaxed);
             Frame::Data(room[..read].to_vec())
         };
         out.send((number, frame)).await.map_err(|_| Broken)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use warder_wire::link::Refusal;
 
 use crate::MuxError;
@@ -27,6 +27,7 @@ const READ: usize = 16 * 1024;
 pub(crate) struct Entry {
     came: Arc<Came>,
     credit: Arc<Semaphore>,
+    sent: Arc<AtomicUsize>,
     owed: Arc<AtomicUsize>,
     /// Who waits for it to be opened.
     asker: Option<oneshot::Sender<Result<(), Refusal>>>,
@@ -54,9 +55,10 @@ pub(crate) struct Session {
     streams: Mutex<Streams>,
     pub(crate) out: Sender<(u64, Frame)>,
     over: Notify,
-    /// The room that the other end said it has, and how much of it is left.
-    given: AtomicU32,
+    /// What is left of the room that the other end said it has, and what was sent into it and not yet taken. Counted
+    /// apart: a writer that waits for room already holds a part of it, and gives it back when it is told to wait anew.
     room: Semaphore,
+    sent: AtomicU32,
     /// Room here that was used and is free again, and how much of it is worth a word.
     taken: AtomicU32,
     portion: u32,
@@ -78,8 +80,8 @@ impl Session {
             }),
             out,
             over: Notify::new(),
-            given: AtomicU32::new(0),
             room: Semaphore::new(0),
+            sent: AtomicU32::new(0),
             taken: AtomicU32::new(0),
             // The longest frame always fits into the rest.
             portion: room / 3,
@@ -91,7 +93,6 @@ impl Session {
 
     /// The other end has said how much room it has.
     pub(crate) fn greeted(&self, room: u32) {
-        self.given.store(room, Relaxed);
         // As much as fits into 32 bits fits a semaphore on every system there is.
         self.room.add_permits(room as usize);
     }
@@ -126,17 +127,20 @@ impl Session {
     ) -> Ends {
         let came = Arc::<Came>::default();
         let credit = Arc::new(Semaphore::new(WINDOW));
+        let sent = Arc::<AtomicUsize>::default();
         let owed = Arc::<AtomicUsize>::default();
         let ends = Ends {
             number,
             out: self.out.clone(),
             credit: Arc::clone(&credit),
+            sent: Arc::clone(&sent),
             owed: Arc::clone(&owed),
             came: Arc::clone(&came),
         };
         let entry = Entry {
             came,
             credit,
+            sent,
             owed,
             asker,
         };
@@ -172,10 +176,10 @@ impl Session {
     /// Takes what the other end says, which cost so much room.
     pub(crate) fn heard(&self, number: u64, frame: Frame, cost: usize) -> Result<(), MuxError> {
         if let Frame::Took(room) = frame {
-            let used = self.given.load(Relaxed) as usize - self.room.available_permits();
-            if room as usize > used {
-                return Err(MuxError::Violation("took more than it was sent"));
-            }
+            let left = |sent: u32| sent.checked_sub(room);
+            self.sent
+                .fetch_update(Relaxed, Relaxed, left)
+                .map_err(|_| MuxError::Violation("took more than it was sent"))?;
             self.room.add_permits(room as usize);
             return Ok(());
         }
@@ -204,10 +208,11 @@ impl Session {
             Frame::End => entry.came.end().map_err(MuxError::Violation)?,
             Frame::Credit(bytes) => {
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                let room = WINDOW - entry.credit.available_permits().min(WINDOW);
-                if bytes > room {
-                    return Err(MuxError::Violation("took more than it was sent"));
-                }
+                let left = |sent: usize| sent.checked_sub(bytes);
+                entry
+                    .sent
+                    .fetch_update(Relaxed, Relaxed, left)
+                    .map_err(|_| MuxError::Violation("took more than it was sent"))?;
                 entry.credit.add_permits(bytes);
             }
             Frame::Reset => {
@@ -251,6 +256,13 @@ impl Session {
         }
     }
 
+    /// A frame is sent into this room.
+    fn spend(&self, room: SemaphorePermit<'_>) {
+        // No more than the other end named, which fits.
+        self.sent.fetch_add(room.num_permits() as u32, Relaxed);
+        room.forget();
+    }
+
     /// Writes what waits, as far as the other end has room, several frames at once where several wait. `again` is
     /// the agent's answer to a gateway that asks again.
     pub(crate) async fn write(
@@ -271,7 +283,7 @@ impl Session {
                 let cost = next.as_ref().map_or(0, |(_, cost)| *cost);
                 // A frame is far shorter.
                 let room = self.room.acquire_many(cost as u32).await;
-                room.map_err(|_| MuxError::Over)?.forget();
+                self.spend(room.map_err(|_| MuxError::Over)?);
                 Ok::<_, MuxError>(())
             };
             let first = tokio::select! {
@@ -292,7 +304,7 @@ impl Session {
                 let (packed, cost) = packed(&frame);
                 match self.room.try_acquire_many(cost as u32) {
                     Ok(room) => {
-                        room.forget();
+                        self.spend(room);
                         bytes.extend(packed);
                     }
                     Err(_) => next = Some((packed, cost)),

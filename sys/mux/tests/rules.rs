@@ -336,6 +336,92 @@ async fn no_more_is_sent_than_there_is_room_for() {
     drop(soon(sent).await.expect("no panic"));
 }
 
+/// A gateway whose writer waits for room, with a part of it already: the third frame does not fit.
+async fn waiting_for_room() -> (Host, By, UnixStream) {
+    let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
+    let (open, ()) = tokio::join!(host.port(80), async {
+        guest.hear_of_a_stream().await;
+        guest.say(1, Frame::Opened).await;
+    });
+    let open = open.expect("open");
+    open.set_nonblocking(true).expect("own");
+    let mut stream = UnixStream::from_std(open).expect("in a runtime");
+    soon(stream.write_all(&[7; 16 * MOST]))
+        .await
+        .expect("taken");
+    let room = usize::try_from(CONSOLE_ROOM).expect("fits");
+    while guest.cost + MOST + PIECE <= room {
+        let came = guest.hear_of_a_stream().await;
+        assert!(matches!(came, Some((1, Frame::Data(_)))), "{came:?}");
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    (host, guest, stream)
+}
+
+impl By {
+    /// Says at once what the gateway owes a word for, and that so much of its own room is free again.
+    async fn say_much_and_took(&mut self, took: usize) {
+        // More than a third of the gateway's room.
+        let mut bytes = encode(1, &Frame::Data(vec![7; MOST])).repeat(6);
+        let took = u32::try_from(took).expect("little");
+        bytes.extend(encode(0, &Frame::Took(took)));
+        let _ = self.stream.write_all(&bytes).await;
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_is_interrupted_while_it_waits_for_room_keeps_the_count() {
+    let (host, mut guest, _stream) = waiting_for_room().await;
+    let room = usize::try_from(CONSOLE_ROOM).expect("fits");
+    let (mut came, mut told) = (0, 0);
+    for _ in 0..8 {
+        let took = std::mem::take(&mut guest.cost);
+        guest.say_much_and_took(took).await;
+        loop {
+            match guest.hear().await {
+                Some((1, Frame::Data(bytes))) => came += bytes.len(),
+                Some((0, Frame::Took(_))) => told += 1,
+                other => panic!("{other:?}"),
+            }
+            assert!(guest.cost <= room, "{}", guest.cost);
+            if guest.cost + MOST + PIECE > room || came >= 13 * MOST {
+                break;
+            }
+        }
+    }
+    assert!(told >= 4, "{told}");
+    assert!(!host.is_over());
+}
+
+#[tokio::test]
+async fn a_guest_that_took_more_than_it_was_sent_loses_the_connection() {
+    let room = usize::try_from(CONSOLE_ROOM).expect("fits");
+    for more in [1, 100, usize::MAX] {
+        let (host, mut guest, _stream) = waiting_for_room().await;
+        guest
+            .say_much_and_took(guest.cost.saturating_add(more).min(room))
+            .await;
+        guest.say(0, Frame::Took(0)).await;
+        while guest.hear().await.is_some() {}
+        assert!(host.is_over());
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_took_more_of_a_stream_than_it_was_sent_loses_the_connection() {
+    let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
+    let (open, ()) = tokio::join!(host.port(80), async {
+        guest.hear_of_a_stream().await;
+        guest.say(1, Frame::Opened).await;
+    });
+    let _open = open.expect("open");
+    // The pump holds credit while it waits for something to send.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    guest.say(1, Frame::Credit(1)).await;
+    assert_eq!(guest.hear().await, None);
+    assert!(host.is_over());
+}
+
 /// An agent whose ports echo, and the gateway's end of its stream.
 fn agent() -> By {
     let (ours, theirs) = UnixStream::pair().expect("room");
