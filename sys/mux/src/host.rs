@@ -138,10 +138,12 @@ impl Host {
     /// # Errors
     /// [`MuxError`].
     pub async fn port(&self, port: u16) -> Result<Plain, MuxError> {
-        let (ends, place) = self.open(Target::Port(port), self.place()?).await?;
+        let place = self.place()?;
+        // Before it is asked for: what fails later would leave the stream open with nobody at it.
         let (ours, theirs) = Plain::pair()?;
         theirs.set_nonblocking(true)?;
         let theirs = UnixStream::from_std(theirs)?;
+        let (ends, place) = self.open(Target::Port(port), place).await?;
         let session = Arc::clone(&self.session);
         tokio::spawn(async move {
             session.join(theirs, ends).await;
