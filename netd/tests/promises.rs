@@ -163,8 +163,8 @@ fn rules_that_somebody_flushed_are_there_again() {
             format!("nft add rule {table} input accept"),
             format!("nft 'add table {table} {{ flags dormant; }}'"),
         ] {
+            // Whether the harm is seen here depends on when netd looks next; that it is gone does not.
             run(&harm);
-            assert!(listed() != whole, "{harm}");
             let end = Instant::now() + PATIENCE;
             while listed() != whole {
                 assert!(Instant::now() < end, "{harm}: {}", listed());

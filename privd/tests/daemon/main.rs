@@ -151,16 +151,21 @@ fn main() {
             bounds::bounds_are_said_again_when_the_configuration_changes,
         ),
     ];
-    // nextest asks for a list, of which this has none.
-    if std::env::args().any(|arg| arg == "--list") {
+    let said = |flag: &str| std::env::args().any(|arg| arg == flag);
+    // nextest asks for the list of tests, and for the ignored ones apart; then it runs each by its whole name.
+    if said("--list") {
+        for (name, _) in tests.iter().filter(|_| !said("--ignored")) {
+            println!("{name}: test");
+        }
         return;
     }
     let mut ran = 0;
     for (name, test) in tests {
-        if only
-            .as_ref()
-            .is_none_or(|only| name.contains(only.as_str()))
-        {
+        let chosen = |only: &String| match said("--exact") {
+            true => name == only,
+            false => name.contains(only.as_str()),
+        };
+        if only.as_ref().is_none_or(chosen) {
             ran += 1;
             println!("test {name} ...");
             test();

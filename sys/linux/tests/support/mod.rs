@@ -20,23 +20,28 @@ use warder_linux::storage::Store;
 use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::{InstanceTag, Limits, SandboxId, TemplateName};
 
-/// Runs the tests whose name has the argument in it, one after the other.
+/// Runs the tests whose name has the argument in it, one after the other; with `--exact`, that one.
 pub(crate) fn run(tests: &[(&str, fn())]) {
+    let said = |flag: &str| std::env::args().any(|arg| arg == flag);
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    // nextest asks for the list of tests, and for the ignored ones apart; then it runs each by its whole name.
+    if said("--list") {
+        for (name, _) in tests.iter().filter(|_| !said("--ignored")) {
+            println!("{name}: test");
+        }
+        return;
+    }
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: these tests need root");
         return;
     }
-    // nextest asks for a list, of which this has none.
-    if std::env::args().any(|arg| arg == "--list") {
-        return;
-    }
     let mut ran = 0;
     for (name, test) in tests {
-        if filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter.as_str()))
-        {
+        let chosen = |filter: &String| match said("--exact") {
+            true => name == filter,
+            false => name.contains(filter.as_str()),
+        };
+        if filter.as_ref().is_none_or(chosen) {
             ran += 1;
             let start = Instant::now();
             test();
