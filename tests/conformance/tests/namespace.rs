@@ -61,7 +61,13 @@ fn the_whole_contract_holds_on_this_host() {
             .as_str()
             .is_some_and(|id| id.starts_with("isolation."))
     });
-    assert!(attempts.count() >= 40, "{text}");
+    assert!(attempts.clone().count() >= 60, "{text}");
+    let commands = attempts.filter(|row| {
+        row["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("isolation.command."))
+    });
+    assert!(commands.count() >= 10, "{text}");
 }
 
 #[test]

@@ -61,8 +61,12 @@ pub(crate) async fn run(options: args::Demo, output: Output) -> Result<u8, Error
     if failed || options.keep_logs {
         eprintln!("logs are kept in {}", dir.keep().display());
     } else {
-        if on_freebsd() {
-            freebsd::forget(&server.place().tag().to_string()).map_err(Error::Failed)?;
+        if on_freebsd()
+            && let Err(why) = freebsd::forget(&server.place().tag().to_string())
+        {
+            // What is still mounted below the directory must not be removed with it.
+            let kept = dir.keep();
+            return Err(Error::Failed(format!("{why}; {} is kept", kept.display())));
         }
         let shown = dir.path().display().to_string();
         dir.close()
