@@ -2,14 +2,19 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::time::{Instant, sleep_until};
 use warder_wire::link::Refusal;
 
 use crate::MuxError;
 use crate::frame::{Frame, Hello, Target, VERSION};
 use crate::pump::Ends;
 use crate::session::{Frames, Session, say};
+
+/// A gateway that believes to be connected is told that it is not once in this time.
+const SELDOM: Duration = Duration::from_millis(100);
 
 /// The agent's end: it serves streams.
 #[derive(Debug)]
@@ -41,18 +46,24 @@ impl Guest {
         let mut from = Frames::new(from);
         // Whoever was there before does not know yet that its agent is gone.
         say(&mut to, &Frame::Bye).await?;
-        let mut said = true;
+        let mut silent_until = Instant::now() + SELDOM;
+        let mut owed = false;
         let mut greeting = None;
         loop {
             let Some(theirs) = greeting.take() else {
-                match from.next().await? {
-                    Ok((_, Frame::Hello(hello), _)) => greeting = Some(hello),
-                    // A gateway that believes to be connected. Once: much of it may be on the way.
-                    Ok(_) if !said => {
+                tokio::select! {
+                    came = from.next() => match came? {
+                        Ok((_, Frame::Hello(hello), _)) => greeting = Some(hello),
+                        // A gateway that believes to be connected: an earlier word of it may have been lost.
+                        Ok(_) => owed = true,
+                        Err(_) => {}
+                    },
+                    // Not for each frame: much of it may be on the way.
+                    () = sleep_until(silent_until), if owed => {
                         say(&mut to, &Frame::Bye).await?;
-                        said = true;
+                        silent_until = Instant::now() + SELDOM;
+                        owed = false;
                     }
-                    _ => {}
                 }
                 continue;
             };
@@ -61,6 +72,7 @@ impl Guest {
                 nonce: theirs.nonce,
                 room,
             };
+            owed = false;
             say(&mut to, &Frame::Welcome(ours)).await?;
             if theirs.version != VERSION {
                 continue;
@@ -79,7 +91,7 @@ impl Guest {
                 Err(failed @ (MuxError::Io(_) | MuxError::Over)) => return Err(failed),
                 Err(_) => {
                     say(&mut to, &Frame::Bye).await?;
-                    said = true;
+                    silent_until = Instant::now() + SELDOM;
                 }
             }
         }

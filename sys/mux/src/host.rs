@@ -16,7 +16,8 @@ use crate::session::{Frames, Session, say};
 
 /// Streams at any time.
 const STREAMS: usize = 1024;
-/// How long an agent may take to answer. It may still be starting.
+/// How long an agent may take to answer. It may still be starting. One that takes longer, even for a single stream to
+/// itself, loses the connection: it may have forgotten it, and its word of that may be lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// It is asked again after this time, which doubles up to [`SELDOM`]: what is said before it listens is lost.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -125,9 +126,14 @@ impl Host {
         tokio::spawn(async move {
             // Refused, or not answered: the socket's other end is closed, as that of an agent that went away.
             let open = host.open(Target::Agent(role), place);
-            if let Ok(Ok((ends, place))) = tokio::time::timeout(PATIENCE, open).await {
-                host.session.join(theirs, ends).await;
-                drop(place);
+            match tokio::time::timeout(PATIENCE, open).await {
+                Ok(Ok((ends, place))) => {
+                    host.session.join(theirs, ends).await;
+                    drop(place);
+                }
+                Ok(Err(_)) => {}
+                // It answers nothing: whoever asks next begins anew.
+                Err(_) => host.session.end(),
             }
         });
         Ok(ours)

@@ -237,6 +237,21 @@ async fn an_agent_of_another_version_is_named() {
     assert!(host.is_over());
 }
 
+/// A guest that took the word and then forgot it, and says nothing at all.
+#[tokio::test]
+async fn an_agent_that_answers_no_stream_loses_the_connection() {
+    let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
+    let socket = host.agent(Role::Client).expect("room");
+    let asked = guest.hear_of_a_stream().await;
+    assert_eq!(asked, Some((1, Frame::Open(Target::Agent(Role::Client)))));
+    assert!(!host.is_over());
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(host.is_over());
+    assert!(matches!(host.port(80).await, Err(MuxError::Over)));
+    drop(socket);
+}
+
 /// The guest's port 8 neither says anything nor goes.
 #[tokio::test]
 async fn a_closed_socket_is_told_from_a_half_closed_one() {
@@ -510,6 +525,72 @@ impl By {
             }
         }
     }
+}
+
+/// The Bye of an agent that began anew is lost, and so is what it says of the first frame: any later one is answered.
+#[tokio::test]
+async fn a_gateway_that_missed_the_word_is_told_again() {
+    let mut gateway = agent();
+    assert_eq!(gateway.hear().await, Some((0, Frame::Bye)));
+    for number in 5..8 {
+        gateway.say(number, Frame::Open(Target::Port(7))).await;
+        assert_eq!(gateway.hear().await, Some((0, Frame::Bye)));
+    }
+    // But not for each of many.
+    for number in 8..2000 {
+        gateway.say(number, Frame::Open(Target::Port(7))).await;
+    }
+    gateway
+        .say(0, Frame::Hello(hello(NONCE, CONSOLE_ROOM)))
+        .await;
+    let mut byes = 0;
+    while let Some((0, Frame::Bye)) = gateway.hear().await {
+        byes += 1;
+    }
+    assert!(byes < 50, "{byes}");
+    gateway.echo().await;
+}
+
+/// The agent forgets its connection, and nothing says so: the gateway's next stream shows it, and another gateway
+/// begins on the same line.
+#[tokio::test]
+async fn a_guest_that_forgets_its_connection_without_a_word_recovers() {
+    let (host, mut first) = By::greeted(CONSOLE_ROOM).await;
+    let mut line = agent();
+    // Lost.
+    assert_eq!(line.hear().await, Some((0, Frame::Bye)));
+    let asked = host.agent(Role::Client).expect("room");
+    let passed = async {
+        let (mut from_host, mut to_host) = first.stream.split();
+        let (mut from_agent, mut to_agent) = line.stream.split();
+        let both = async {
+            tokio::join!(
+                tokio::io::copy(&mut from_host, &mut to_agent),
+                tokio::io::copy(&mut from_agent, &mut to_host)
+            )
+        };
+        let over = async {
+            while !host.is_over() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = both => {}
+            () = over => {}
+        }
+    };
+    soon(passed).await;
+    assert!(host.is_over());
+    drop(asked);
+    let host = Host::start(line.stream, [2; 16]);
+    soon(host.ready()).await.expect("begun again");
+    let socket = soon(host.port(7)).await.expect("open");
+    socket.set_nonblocking(true).expect("own");
+    let mut socket = UnixStream::from_std(socket).expect("in a runtime");
+    socket.write_all(b"hello").await.expect("taken");
+    let mut back = [0; 5];
+    soon(socket.read_exact(&mut back)).await.expect("echo");
+    assert_eq!(&back, b"hello");
 }
 
 /// A gateway that asks more than once is answered as often, and nothing it opened meanwhile is lost.
