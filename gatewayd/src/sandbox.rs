@@ -13,7 +13,7 @@ use warder_wire::{FaultCode, SandboxId};
 use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::limits;
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, Seldom};
 use crate::logs::AgentLines;
 use crate::metrics::Series;
 use crate::peers::Peers;
@@ -90,6 +90,8 @@ pub(crate) struct Sandbox {
     reaper: Reaper,
     // Held while a new link is made, so that only one is.
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    // That its agent is of another version.
+    version_told: Seldom,
 }
 
 impl Sandbox {
@@ -132,6 +134,7 @@ impl Sandbox {
             peers: Arc::clone(peers),
             reaper: reaper.clone(),
             link: tokio::sync::Mutex::new(None),
+            version_told: Seldom::default(),
         })
     }
 
@@ -264,7 +267,7 @@ impl Sandbox {
             let mut tries = 0;
             loop {
                 let link = self.link().await?;
-                match link.ready().await {
+                match link.ready(&self.version_told).await {
                     Err(LinkError::Broken) if tries < limits::LINK_TRIES => {}
                     other => return other.map(|()| link),
                 }

@@ -7,6 +7,7 @@
 //! The agent of a virtual machine is reached by one stream of bytes instead: then `warder_mux` makes the streams, and
 //! no descriptor comes from there at all.
 
+mod seldom;
 mod tickets;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,7 @@ use warder_wire::link::{Ask, Refusal, Reply, Role};
 
 use crate::limits::LINK_TIMEOUT;
 use crate::random;
+pub(crate) use seldom::Seldom;
 use tickets::{Taken, Tickets};
 
 /// Why there is no stream.
@@ -102,19 +104,22 @@ impl Link {
         self.over.cancel();
     }
 
-    /// Until it is known that somebody answers at the other end, where that is known at all.
+    /// Until it is known that somebody answers at the other end, where that is known at all. An agent of another
+    /// version is for the operator to know of, but not with each request: `told` is the sandbox's.
     ///
     /// # Errors
     /// [`LinkError::Broken`] when the link ended before, or after a minute; [`LinkError::Unresponsive`] when the agent
     /// is one that cannot be talked to.
-    pub(crate) async fn ready(&self) -> Result<(), LinkError> {
+    pub(crate) async fn ready(&self, told: &Seldom) -> Result<(), LinkError> {
         let Way::Stream(host) = &self.way else {
             return Ok(());
         };
         match host.ready().await {
             Ok(()) => Ok(()),
             Err(why @ MuxError::Version(_)) => {
-                eprintln!("gatewayd: link: {why}: the machine's template is of another time");
+                if told.is_due() {
+                    eprintln!("gatewayd: link: {why}: the machine's template is of another time");
+                }
                 Err(LinkError::Unresponsive)
             }
             Err(_) => Err(LinkError::Broken),
