@@ -64,6 +64,11 @@ impl Answer {
     }
 }
 
+fn is_cut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset)
+}
+
 impl Client {
     /// Over TCP.
     pub(crate) fn tcp(address: SocketAddr) -> Self {
@@ -94,6 +99,30 @@ impl Client {
     /// Sends bytes.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("open");
+    }
+
+    /// Sends bytes as far as the other end takes them: one that answers early, or is cut off, reads no more.
+    pub(crate) fn raw_until_cut(&mut self, bytes: &[u8]) {
+        let sent = self.stream.get_mut().write_all(bytes);
+        if let Err(error) = sent {
+            assert!(is_cut(&error), "{error}");
+        }
+    }
+
+    /// The next status; none when the other end went without one.
+    pub(crate) fn status_until_cut(&mut self) -> Option<u16> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => {
+                let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
+                Some(status.unwrap_or_else(|| panic!("no status: {line:?}")))
+            }
+            Err(error) => {
+                assert!(is_cut(&error), "{error}");
+                None
+            }
+        }
     }
 
     /// Reads so many bytes.

@@ -231,9 +231,29 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
+/// The next connection; nobody waits for ever for one that does not come.
+fn accepted(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("own");
+    let begun = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("own");
+                stream.set_read_timeout(Some(SOON)).expect("set");
+                return stream;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                assert!(begun.elapsed() < SOON, "nobody connects");
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Answers one request with so many bytes; what was asked.
 fn serve(listener: &TcpListener, length: usize) -> String {
-    let (mut stream, _) = listener.accept().expect("connected");
+    let mut stream = accepted(listener);
     let mut asked = [0; 4096];
     let read = stream.read(&mut asked).expect("a request");
     let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
@@ -257,9 +277,7 @@ fn under_way(fake: &Fake, made: &Value) -> (TcpStream, thread::JoinHandle<bool>)
         client.send("GET", "/never", &headers, b"");
         client.cut()
     });
-    let (stream, _) = listener.accept().expect("connected");
-    stream.set_read_timeout(Some(SOON)).expect("set");
-    (stream, asked)
+    (accepted(&listener), asked)
 }
 
 /// Whatever came before, the end does.
@@ -308,10 +326,19 @@ fn a_slow_reader_holds_up_no_other() {
         let (fake, made) = (&fake, &made);
         let stuck = scope.spawn(move || {
             let body = vec![b'x'; 8 << 20];
-            fake.inside(made, slow_port, "POST", "/", &body).status
+            let id = made["sandboxID"].as_str().expect("id");
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: localhost:3000\r\nE2b-Sandbox-Id: {id}\r\n\
+                 E2b-Sandbox-Port: {slow_port}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut client = fake.client();
+            client.raw(head.as_bytes());
+            client.raw_until_cut(&body);
+            client.status_until_cut()
         });
         // It is connected to, and then reads nothing.
-        let (connection, _) = slow.accept().expect("connected");
+        let connection = accepted(&slow);
         let bulk = scope.spawn(move || serve(&busy, 8_000_000));
         let loaded = scope.spawn(move || fake.inside(made, busy_port, "GET", "/", b""));
         for _ in 0..20 {
@@ -321,7 +348,9 @@ fn a_slow_reader_holds_up_no_other() {
         bulk.join().expect("no panic");
         // Without an answer.
         drop(connection);
-        assert_eq!(stuck.join().expect("no panic"), 502);
+        // Its answer may be lost with what nobody reads any more of the request.
+        let answer = stuck.join().expect("no panic");
+        assert!(matches!(answer, Some(502) | None), "{answer:?}");
     });
 }
 
@@ -347,7 +376,7 @@ fn a_machine_outlives_the_gateway() {
     for _ in 0..3 {
         let (stream, asked) = under_way(&fake, &made);
         fake.kill();
-        asked.join().expect("no panic");
+        assert!(asked.join().expect("no panic"), "it still waits");
         fake.spawn();
         reached(&fake, &made);
         // The next gateway's first word ends what the last one had begun.
@@ -366,7 +395,7 @@ fn an_agent_that_begins_anew_is_reached_again() {
             machine.start_agent();
         });
         // Its request fails, and not by waiting for ever.
-        asked.join().expect("no panic");
+        assert!(asked.join().expect("no panic"), "it still waits");
         ends(stream);
         reached(&fake, &made);
         assert_eq!(with(&fake, |machine| machine.agents), n + 1);
@@ -398,7 +427,7 @@ fn a_console_that_hangs_up_is_opened_again() {
     for _ in 0..2 {
         let (stream, asked) = under_way(&fake, &made);
         with(&fake, |machine| machine.hang_up());
-        asked.join().expect("no panic");
+        assert!(asked.join().expect("no panic"), "it still waits");
         ends(stream);
         reached(&fake, &made);
     }
