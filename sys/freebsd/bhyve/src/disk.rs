@@ -1,8 +1,7 @@
 //! The guest's disk: a raw image, a clone of its template's, no larger than the sandbox's limit.
 //!
 //! On ZFS it is a file in the sandbox's dataset, which is a clone of the template's like that of every sandbox: what
-//! makes, copies, measures and removes those works for machines unchanged. A volume does as well; its commands are here
-//! too. Without ZFS it is a copy of the template's file, by reference where the file system can (copy_file_range(2)).
+//! makes, copies, measures and removes those works for machines unchanged. Without ZFS it is a copy of the template's file, by reference where the file system can (copy_file_range(2)).
 
 use std::fmt;
 
@@ -113,55 +112,6 @@ pub fn length(image: u64, limit_mib: u32) -> Result<u64, SizeError> {
     Ok(most)
 }
 
-/// Argument lists for zfs(8) where a disk is a volume.
-pub mod volume {
-    /// Makes the dataset that volumes lie below, from which they inherit. `volmode=dev`: the host must not look for
-    /// partitions and file systems in what a guest writes, and GEOM refuses the writes of a process whose jail has a
-    /// security level. Not given to each: on FreeBSD 15.1 a clone that is given it has no device.
-    #[must_use]
-    pub fn shelf(dataset: &str) -> Vec<String> {
-        list(&["create", "-o", "volmode=dev", "-o", "canmount=off", dataset])
-    }
-
-    /// Makes the volume that a template's image is written to. Sparse: an image is seldom full.
-    #[must_use]
-    pub fn create(dataset: &str, bytes: u64) -> Vec<String> {
-        list(&["create", "-s", "-V", &bytes.to_string(), dataset])
-    }
-
-    /// Makes it a template: nothing changes it any more.
-    #[must_use]
-    pub fn seal(dataset: &str) -> [Vec<String>; 2] {
-        [
-            list(&["snapshot", &format!("{dataset}@base")]),
-            list(&["set", "readonly=on", dataset]),
-        ]
-    }
-
-    /// A sandbox's clone. Its size is its quota; `reserved` sets aside what it may still write (zfsprops(7),
-    /// `refreservation`), so that a full pool stops new sandboxes and not the disks of running ones.
-    #[must_use]
-    pub fn clone(template: &str, dataset: &str, bytes: u64, reserved: bool) -> [Vec<String>; 2] {
-        let size = format!("volsize={bytes}");
-        let reservation = format!("refreservation={}", if reserved { bytes } else { 0 });
-        let origin = format!("{template}@base");
-        [
-            list(&["clone", &origin, dataset]),
-            list(&["set", &size, &reservation, dataset]),
-        ]
-    }
-
-    /// Ends it.
-    #[must_use]
-    pub fn destroy(dataset: &str) -> Vec<String> {
-        list(&["destroy", dataset])
-    }
-
-    fn list(words: &[&str]) -> Vec<String> {
-        words.iter().map(|&word| word.to_owned()).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -180,40 +130,6 @@ mod tests {
         for image in [0, 511, 513] {
             assert_eq!(length(image, 1024), Err(SizeError::NotADisk), "{image}");
         }
-    }
-
-    #[test]
-    fn volumes_are_made_by_these_command_lines() {
-        let line = |words: &[String]| words.join(" ");
-        let template = "tank/warder/templates/deb";
-        let own = "tank/warder/sandboxes/iabc";
-        assert_eq!(
-            line(&volume::shelf("tank/warder")),
-            "create -o volmode=dev -o canmount=off tank/warder"
-        );
-        let made = volume::create(template, 4 << 30);
-        assert_eq!(
-            line(&made),
-            "create -s -V 4294967296 tank/warder/templates/deb"
-        );
-        let [snapshot, sealed] = volume::seal(template);
-        assert_eq!(line(&snapshot), "snapshot tank/warder/templates/deb@base");
-        assert_eq!(line(&sealed), "set readonly=on tank/warder/templates/deb");
-        let [clone, size] = volume::clone(template, own, 8 << 30, true);
-        assert_eq!(
-            line(&clone),
-            "clone tank/warder/templates/deb@base tank/warder/sandboxes/iabc"
-        );
-        assert_eq!(
-            line(&size),
-            "set volsize=8589934592 refreservation=8589934592 tank/warder/sandboxes/iabc"
-        );
-        let [_, sparse] = volume::clone(template, own, 8 << 30, false);
-        assert!(line(&sparse).contains("refreservation=0 "));
-        assert_eq!(
-            line(&volume::destroy(own)),
-            "destroy tank/warder/sandboxes/iabc"
-        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Unsafe: forbidden.
 //!
 //! What a guest of bhyve(8) is made of: its names, its configuration (bhyve_config(5)), the command line, its disk,
-//! and in which order it starts, stops and is found again. Pure, so that all of it is compiled and tested everywhere.
+//! and how it is found again. Pure, so that all of it is compiled and tested everywhere.
 //!
 //! A machine is a cell whose first process is bhyve(8): its jail lies below that of its slot, whose network stack is
 //! empty, so that an escape from the machine into bhyve finds no network, no file but its own disk and the base

@@ -12,3 +12,4 @@ pub mod jail;
 pub mod limits;
 pub mod mounts;
 pub mod stops;
+pub mod tree;

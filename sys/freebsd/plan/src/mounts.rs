@@ -56,6 +56,9 @@ pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
 /// What bhyve(8) needs of the host's programs: the run-time linker and its libraries, as paths below `/`.
 pub const LIBRARIES: [&str; 3] = ["lib", "libexec", "usr/lib"];
 
+/// What the run-time linker and the C library read without being told. Empty in a machine's jail, whatever its tree holds.
+const READ_UNASKED: [&str; 2] = ["/etc", "/var"];
+
 /// The mounts of a machine's jail, whose tree holds its disk; `firmware` is a directory of the host, shown at the place
 /// given.
 #[must_use]
@@ -71,6 +74,14 @@ pub fn of_machine(ruleset: u16, firmware: &str, place: &str) -> Vec<Mount> {
     let libraries = LIBRARIES.map(|path| shown(format!("/{path}"), format!("/{path}")));
     let mut mounts = Vec::from(libraries);
     mounts.push(shown(place.to_owned(), firmware.to_owned()));
+    mounts.extend(READ_UNASKED.map(|place| Mount {
+        kind: "tmpfs",
+        place: place.to_owned(),
+        from: None,
+        read_only: true,
+        no_set_id: true,
+        options: vec![("mode", "555".to_owned())],
+    }));
     mounts.push(devices(ruleset));
     mounts
 }
@@ -150,14 +161,25 @@ mod tests {
     #[test]
     fn a_machines_jail_has_libraries_and_devices_and_no_program() {
         let mounts = of_machine(22_273, "/usr/local/share/uefi-firmware", "/firmware");
-        for mount in mounts.iter().filter(|m| m.kind == "nullfs") {
+        for mount in mounts.iter().filter(|m| m.kind != "devfs") {
             assert!(mount.read_only && mount.no_set_id, "{}", mount.place);
         }
         let places: Vec<&str> = mounts.iter().map(|m| m.place.as_str()).collect();
         assert_eq!(
             places,
-            ["/lib", "/libexec", "/usr/lib", "/firmware", "/dev"]
+            [
+                "/lib",
+                "/libexec",
+                "/usr/lib",
+                "/firmware",
+                "/etc",
+                "/var",
+                "/dev"
+            ]
         );
+        let empty = mounts.iter().filter(|m| m.from.is_none());
+        let kinds: Vec<&str> = empty.map(|m| m.kind).collect();
+        assert_eq!(kinds, ["tmpfs", "tmpfs", "devfs"]);
     }
 
     #[test]

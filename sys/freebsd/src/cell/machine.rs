@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::Pid;
@@ -16,7 +16,8 @@ use warder_bhyve_plan::{Guest, Place, command, config, cpus, host, life, name};
 use warder_common::report::Reporter;
 use warder_common::{At, HostError, Result, fds, signals};
 use warder_freebsd_plan::devfs::Of;
-use warder_freebsd_plan::mounts::of_machine;
+use warder_freebsd_plan::mounts::{Mount, of_machine};
+use warder_freebsd_plan::tree::{Entry, expected};
 use warder_freebsd_plan::{jail as plan, limits};
 use warder_wire::priv_net::Tap;
 use warder_wire::{InstanceTag, LimitsInForce, SandboxId};
@@ -221,14 +222,18 @@ fn set_up(
     spec.root.materialize(room)?;
     let root = spec.root.path();
     let tree = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open the tree")?;
+    let ruleset = devices::ruleset(spec.controllers.tag(), Of::Machines)?;
+    let mounted = of_machine(ruleset, config::FIRMWARE_DIR, config::FIRMWARE_PLACE);
+    let log = format!("/{LOG}");
+    let link = format!("{}/{}", config::LINK_DIR, config::LINK);
+    let own = [Place::of_file().to_string(), log, link];
+    refuse_foreign(tree.as_fd(), "", &mounted, &own)?;
     make_disk(tree.as_fd(), limit_mib)?;
     make_link(tree.as_fd())?;
     let said = fresh(tree.as_fd(), LOG)?;
     // No directory may be open when a jail is entered: EPERM (jail_attach(2), `chroot_refuse_vdir_fds`).
     drop(tree);
-    let ruleset = devices::ruleset(spec.controllers.tag(), Of::Machines)?;
-    let firmware = (config::FIRMWARE_DIR, config::FIRMWARE_PLACE);
-    mounts::make(root, &of_machine(ruleset, firmware.0, firmware.1))?;
+    mounts::make(root, &mounted)?;
     devices::show(&root.join("dev"), &format!("vmnet{}", tap.unit))?;
     limit()?;
 
@@ -288,6 +293,34 @@ fn input(spec: &CellSpec<'_>, tap: &Tap) -> Result<OwnedFd> {
         .at("write bhyve's configuration")?;
     rustix::fs::fcntl_setfl(&read, OFlags::empty()).at("fcntl")?;
     Ok(read)
+}
+
+/// Refuses a tree with anything in it that bhyve could be led by. Nothing is mounted in it yet, and no process that could
+/// change it runs.
+fn refuse_foreign(dir: BorrowedFd<'_>, at: &str, mounted: &[Mount], own: &[String]) -> Result<()> {
+    const FOREIGN: HostError = HostError::Invalid(
+        "the template has more at its top than disk.raw: it is none for machines",
+    );
+    for entry in Dir::read_from(dir).at("list a machine's tree")? {
+        let entry = entry.at("list a machine's tree")?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        // What is no text has a character in its place that no name of ours has.
+        let path = format!("{at}/{}", name.to_string_lossy());
+        match expected(mounted, own, &path) {
+            Some(Entry::File) => {}
+            Some(Entry::Directory) => {
+                // A link, or a file.
+                let below = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty());
+                let below = below.map_err(|_| FOREIGN)?;
+                refuse_foreign(below.as_fd(), &path, mounted, own)?;
+            }
+            None => return Err(FOREIGN),
+        }
+    }
+    Ok(())
 }
 
 /// The template's image becomes the sandbox's disk, as large as its limit.

@@ -6,7 +6,7 @@
 //! refuses device nodes.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -78,7 +78,8 @@ impl Store {
             }
             Err(errno) => return Err(errno).at("open tar"),
         };
-        let keep = [self.as_fd(), program.as_fd(), tar];
+        // Not the state directory: no directory may be open when a jail is entered (jail_attach(2)).
+        let keep = [program.as_fd(), tar];
         Process::worker(&keep, || {
             let unpacked = self.unpack(draft, program.as_fd(), tar);
             let Err(error) = unpacked.map(|never| match never {});

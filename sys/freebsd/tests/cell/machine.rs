@@ -4,11 +4,13 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use warder_freebsd::cell::{self, Network, Outcome};
+use warder_freebsd::process::Exit;
 use warder_freebsd::sys::{Params, jail, sysctl};
 use warder_wire::SandboxId;
 use warder_wire::priv_net::{Slot, Tap, slot_jail};
@@ -42,14 +44,35 @@ impl Drop for OwnTap {
     }
 }
 
-/// A sandbox that has this image for its disk, as one has of a template with a disk.raw.
+/// A sandbox of a template that was unpacked from an archive of this directory.
+fn of_archive(instance: &mut Instance, from: &Path) -> SandboxId {
+    let tar = Command::new("/usr/bin/tar")
+        .args(["-c", "-f", "-", "."])
+        .current_dir(from)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut tar = tar.expect("tar");
+    let archive = tar.stdout.take().expect("piped");
+    let store = &mut instance.store;
+    let draft = store.draft(&name("machine"), None).expect("draft");
+    let unpacked = store.import_start(&draft, &instance.users, archive.as_fd());
+    let unpacked = unpacked.expect("starts");
+    drop(archive);
+    support::ended(&unpacked);
+    let exit = unpacked.try_wait().expect("wait");
+    assert_eq!(exit, Some(Exit::Code(0)));
+    assert!(tar.wait().expect("tar ends").success());
+    store.import_end(&draft).expect("whole");
+    store.keep(&draft).expect("keep");
+    store.settle(draft, true).expect("settle");
+    cloned(instance, "machine")
+}
+
+/// A sandbox that has this image for its disk.
 fn with_disk(instance: &mut Instance, image: &Path) -> SandboxId {
-    let sandbox = cloned(instance, "base");
-    let root = instance.store.root(&sandbox).expect("root");
-    root.materialize(instance.limits.disk_mib)
-        .expect("its tree");
-    fs::copy(image, root.path().join("disk.raw")).expect("its disk");
-    sandbox
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    fs::copy(image, folder.path().join("disk.raw")).expect("its disk");
+    of_archive(instance, folder.path())
 }
 
 /// The slot's jail lets the machine's have vmm(4), and the network is a tap.
@@ -125,7 +148,7 @@ pub(crate) fn a_machine_is_made_as_far_as_the_host_can() {
 
     let sandbox = with_disk(&mut instance, &image);
     let null = File::open("/dev/null").expect("there");
-    let null = std::os::fd::AsFd::as_fd(&null);
+    let null = null.as_fd();
     let (cell, status) = instance.spawn(&sandbox, null, null, &[]).expect("spawn");
     let outcome = support::wait(status);
     let tree = instance.tree(&sandbox);
@@ -171,21 +194,56 @@ pub(crate) fn a_machine_is_made_as_far_as_the_host_can() {
 }
 
 pub(crate) fn a_template_without_a_disk_is_refused() {
+    refused(&[], "no file disk.raw");
+}
+
+/// What the run-time linker or the C library would read as root before bhyve is in capability mode, and what only lies
+/// where a name of a machine's own does.
+pub(crate) fn a_template_with_more_than_a_disk_is_refused() {
+    for foreign in [
+        "etc/libmap.conf",
+        "var/run/ld-elf.so.hints",
+        "usr/local/lib/libvmmapi.so.6",
+        "lib/libc.so.7",
+        "link/other",
+        "tmp/a",
+    ] {
+        refused(&["disk.raw", foreign], "more at its top than disk.raw");
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("disk.raw"), [0; 512]).expect("a disk");
+    std::os::unix::fs::symlink("/lib", path("var")).expect("a link");
+    refused_as(folder.path(), "more at its top than disk.raw");
+}
+
+/// A template of these files makes no machine, and `said` is why.
+fn refused(files: &[&str], said: &str) {
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    for file in files {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
+        fs::write(path, [0; 512]).expect("a file");
+    }
+    refused_as(folder.path(), said);
+}
+
+fn refused_as(template: &Path, said: &str) {
     if !sysctl::exists("hw.vmm.maxcpu") {
         return println!("not here: vmm_load=\"YES\" in /boot/loader.conf");
     }
     let mut instance = Instance::new();
     let tap = OwnTap::new();
     as_netd_does(&mut instance, &tap);
-    let sandbox = cloned(&mut instance, "base");
+    let sandbox = of_archive(&mut instance, template);
     let null = File::open("/dev/null").expect("there");
-    let null = std::os::fd::AsFd::as_fd(&null);
+    let null = null.as_fd();
     let (cell, status) = instance.spawn(&sandbox, null, null, &[]).expect("spawn");
     let outcome = support::wait(status);
     let Outcome::Failed { stage, .. } = &outcome else {
         panic!("{outcome:?}");
     };
-    assert!(stage.contains("disk.raw"), "{stage}");
+    assert!(stage.contains(said), "{stage}");
     support::ended(&cell.process);
     let _ = cell.process.try_wait().expect("wait");
     instance.gone(&sandbox);

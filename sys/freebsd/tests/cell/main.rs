@@ -45,6 +45,7 @@ fn main() -> std::process::ExitCode {
         machine::what_the_host_lacks_is_named,
         machine::a_machine_is_made_as_far_as_the_host_can,
         machine::a_template_without_a_disk_is_refused,
+        machine::a_template_with_more_than_a_disk_is_refused,
     ]);
     pool.destroy();
     code
