@@ -21,7 +21,7 @@ use warder_links::{
 use warder_wire::start::{NetStart, Ready, Role, Start};
 use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
 
-use crate::daemon::{Daemon, Kernel};
+use crate::daemon::{Daemon, Kernel, shut_record};
 use crate::ledger::{Ledger, Record, Replay, SlotRecord};
 use crate::log;
 use crate::policy::{self, Book, Entry, Place};
@@ -70,7 +70,7 @@ pub fn start(
     let [dir] = <[OwnedFd; 1]>::try_from(fds)
         .map_err(|_| StartError::Role("one descriptor belongs to it"))?;
     let lock = lock(&dir).map_err(StartError::State)?;
-    let (ledger, replay) = Ledger::open(dir, &boot_id()?).map_err(StartError::State)?;
+    let (mut ledger, replay) = Ledger::open(dir, &boot_id()?).map_err(StartError::State)?;
     raise_descriptor_limit()?;
 
     let uplink = Uplink::new(tag, config.instance)?;
@@ -102,7 +102,7 @@ pub fn start(
         Ok(opened) => opened,
         Err(error) => {
             // Nobody else will see to the sandboxes that run.
-            close(&mut router, &found);
+            close(&mut router, &found, &mut ledger, &book);
             return Err(error.into());
         }
     };
@@ -112,7 +112,7 @@ pub fn start(
     });
     let why = why.map(|e| Fault::new(e.code(), e)).or(shut);
     if let Some(why) = &why {
-        close(&mut router, &found);
+        close(&mut router, &found, &mut ledger, &book);
         log::audit(format_args!("all sandboxes are closed: {why}"));
     }
     router.settle()?;
@@ -155,7 +155,6 @@ pub fn start(
     let mut daemon = Daemon::new(
         tag, config, uplink, privd, kernel, ledger, book, pool, found, watch,
     );
-    daemon.note_shut();
     for (sandbox, slot) in leftovers {
         daemon.pool.cool();
         daemon.end_released(sandbox, slot);
@@ -236,8 +235,14 @@ fn open_filter(
     Ok((filter, why))
 }
 
-/// Takes every port down that can be.
-fn close(router: &mut Router, found: &[RouterLink]) {
+/// Takes every port down that can be, and notes first which were down for themselves.
+fn close(router: &mut Router, found: &[RouterLink], ledger: &mut Ledger, book: &Book) {
+    if found.is_empty() {
+        return;
+    }
+    if let Err(error) = ledger.append(&shut_record(book)) {
+        log::line(format_args!("ledger: {error}"));
+    }
     for link in found {
         if let Err(error) = router.seal(&link.name) {
             log::line(format_args!("{}: {error}", link.name));
@@ -340,11 +345,8 @@ impl Daemon {
                 port_name(self.tag, slot.counter)
             ));
             if entry.live {
-                let sealed = false;
-                let kept = Entry {
-                    sealed,
-                    ..entry.clone()
-                };
+                let mut kept = entry.clone();
+                kept.sealed = false;
                 self.book.insert(sandbox.clone(), kept);
             }
             self.release(sandbox, &entry, slot);
@@ -366,20 +368,12 @@ impl Daemon {
     }
 
     fn purge_kernel(&mut self) -> Result<(), StartError> {
-        let Some(Kernel {
-            site,
-            router,
-            listeners: _,
-            handed: _,
-            filter,
-            maker,
-            ender,
-        }) = self.kernel.take()
-        else {
+        let Some(kernel) = self.kernel.take() else {
             return Ok(());
         };
+        drop(kernel.listeners);
         (self.gateway, self.egress) = (None, None);
-        for worker in [maker, ender] {
+        for worker in [kernel.maker, kernel.ender] {
             drop(worker.channel);
             worker.process.reap();
         }
@@ -387,8 +381,8 @@ impl Daemon {
         self.pool = Pool::new(0, 0, 0, &[]);
         self.book.clear();
         // First the only way out, then the rules around it.
-        let links = router.purge(site, &self.uplink);
-        let tables = filter.remove();
+        let links = kernel.router.purge(kernel.site, &self.uplink);
+        let tables = kernel.filter.remove();
         if let Some(ledger) = self.ledger.take() {
             ledger.remove().map_err(StartError::State)?;
         }

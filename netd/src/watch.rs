@@ -4,15 +4,27 @@
 //! other than it was left, every sandbox's port goes down, which holds without any rule. It comes up again when a look
 //! finds the filter whole, every rule was loaded anew since, every flow has ended that may have begun while nothing judged
 //! it, and one more look still finds it whole.
+//!
+//! A look that fails says nothing of the filter: it is asked again, and only [`FAILS`] such looks in a row count as a
+//! filter that does not judge.
 
 use std::time::{Duration, Instant};
 
-use warder_wire::Fault;
+use warder_wire::{Fault, FaultCode};
 
 /// Between looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Between looks at what no cheap look shows.
 const CLOSELY: Duration = Duration::from_secs(15);
+/// Looks in a row that fail, until nothing is believed any more.
+const FAILS: u32 = 3;
+
+/// Whether a look that ends so has seen something. By the code: what is missing on the host is `Unsupported`, what was for
+/// a moment and is good again, but for the rules that have to be loaded anew, `Unavailable`. Others could not look.
+#[must_use]
+pub fn is_evidence(fault: &Fault) -> bool {
+    matches!(fault.code, FaultCode::Unsupported | FaultCode::Unavailable)
+}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +52,9 @@ pub struct Watch {
     state: State,
     why: Option<Fault>,
     rounds: u64,
+    /// Looks in a row that failed, and close ones.
+    failed: u32,
+    failed_closely: u32,
     look_at: Instant,
     close_at: Instant,
 }
@@ -57,6 +72,8 @@ impl Watch {
             state,
             why,
             rounds: 0,
+            failed: 0,
+            failed_closely: 0,
             look_at: now + EVERY,
             close_at: now + CLOSELY,
         }
@@ -66,6 +83,12 @@ impl Watch {
     #[must_use]
     pub fn shut(&self) -> Option<&Fault> {
         self.why.as_ref()
+    }
+
+    /// Whether the mending of that number is the one that goes on.
+    #[must_use]
+    pub fn is_mending(&self, round: u64) -> bool {
+        self.state == State::Mending(round)
     }
 
     /// Whether a look is due; the next one is later.
@@ -86,41 +109,62 @@ impl Watch {
 
     /// What a look has shown.
     pub fn looked(&mut self, look: Result<(), Fault>) -> Deed {
-        match (self.state, look) {
-            (State::Open, Err(why)) => {
-                (self.state, self.why) = (State::Shut, Some(why));
-                Deed::Shut
+        let judges = |why: &Fault| why.code == FaultCode::Unavailable;
+        match look {
+            // Behind what was, all is loaded anew once it judges again.
+            Err(why) if self.state != State::Shut || !judges(&why) => {
+                if believed(&mut self.failed, &why) {
+                    return self.close(why);
+                }
+                return Deed::Nothing;
             }
-            (_, Err(why)) => {
-                // What was begun was begun with another filter than the one to come.
-                (self.state, self.why) = (State::Shut, Some(why));
-                Deed::Nothing
-            }
-            (State::Shut, Ok(())) => {
-                self.rounds += 1;
-                self.state = State::Mending(self.rounds);
-                Deed::Mend(self.rounds)
-            }
-            (State::Open | State::Mending(_), Ok(())) => Deed::Nothing,
+            whole => self.why = whole.err().or(self.why.take()),
         }
+        self.failed = 0;
+        if self.state != State::Shut {
+            return Deed::Nothing;
+        }
+        self.rounds += 1;
+        self.state = State::Mending(self.rounds);
+        Deed::Mend(self.rounds)
+    }
+
+    /// What a closer look has shown, begun a while ago. That it failed proves nothing while the others succeed, unless it
+    /// goes on.
+    pub fn inspected(&mut self, now: Instant, look: Result<(), Fault>) -> Deed {
+        match look {
+            Ok(()) => self.failed_closely = 0,
+            Err(why) if believed(&mut self.failed_closely, &why) => return self.close(why),
+            Err(_) => self.close_at = now + EVERY,
+        }
+        Deed::Nothing
+    }
+
+    /// What was begun was begun with another filter than the one to come.
+    fn close(&mut self, why: Fault) -> Deed {
+        let open = self.state == State::Open;
+        (self.state, self.why) = (State::Shut, Some(why));
+        if open { Deed::Shut } else { Deed::Nothing }
     }
 
     /// How the mending of that number went, and what one more look has shown.
     pub fn mended(&mut self, round: u64, result: Result<(), Fault>) -> Deed {
-        if self.state != State::Mending(round) {
-            return Deed::Nothing;
-        }
         match result {
+            _ if !self.is_mending(round) => Deed::Nothing,
+            Err(why) => self.close(why),
             Ok(()) => {
                 (self.state, self.why) = (State::Open, None);
+                (self.failed, self.failed_closely) = (0, 0);
                 Deed::Open
-            }
-            Err(why) => {
-                (self.state, self.why) = (State::Shut, Some(why));
-                Deed::Nothing
             }
         }
     }
+}
+
+/// Whether it is to be believed that nothing judges, after so many looks that failed.
+fn believed(failed: &mut u32, why: &Fault) -> bool {
+    *failed = if is_evidence(why) { FAILS } else { *failed + 1 };
+    *failed >= FAILS
 }
 
 fn due(at: &mut Instant, now: Instant, every: Duration) -> bool {
@@ -134,51 +178,132 @@ fn due(at: &mut Instant, now: Instant, every: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use warder_wire::FaultCode;
 
     use super::*;
 
-    fn off() -> Result<(), Fault> {
-        Err(Fault::new(FaultCode::Unsupported, "pf is not enabled"))
+    fn fault(code: FaultCode) -> Fault {
+        Fault::new(code, "as it was found")
     }
 
-    fn hooks() -> Result<(), Fault> {
+    type Look = Result<(), Fault>;
+
+    fn off() -> Look {
+        Err(fault(FaultCode::Unsupported))
+    }
+
+    fn hooks() -> Look {
         Err(Fault::new(FaultCode::Unsupported, "/etc/pf.conf lacks"))
+    }
+
+    fn touched() -> Look {
+        Err(fault(FaultCode::Unavailable))
+    }
+
+    fn failed() -> Look {
+        Err(fault(FaultCode::System))
+    }
+
+    #[test]
+    fn only_what_was_seen_is_evidence() {
+        use FaultCode::{Exhausted, System, TimedOut, Unavailable, Unsupported};
+        for (code, seen) in [
+            (Unsupported, true),
+            (Unavailable, true),
+            (TimedOut, false),
+            (System, false),
+            (Exhausted, false),
+        ] {
+            assert_eq!(is_evidence(&fault(code)), seen, "{code:?}");
+            let deed = Watch::new(None).looked(Err(fault(code)));
+            assert_eq!(deed == Deed::Shut, seen, "{code:?}");
+        }
     }
 
     #[test]
     fn what_a_look_shows_decides() {
+        use Deed::{Mend, Nothing, Open, Shut};
         let mut watch = Watch::new(None);
-        assert_eq!(watch.looked(Ok(())), Deed::Nothing);
-        assert_eq!(
-            (watch.looked(off()), watch.shut()),
-            (Deed::Shut, off().as_ref().err())
-        );
-        assert_eq!(watch.looked(hooks()), Deed::Nothing, "shut already");
-        assert_eq!(
-            watch.shut(),
-            hooks().as_ref().err(),
-            "for another reason by now"
-        );
-        assert_eq!(watch.looked(Ok(())), Deed::Mend(1));
-        assert!(watch.shut().is_some(), "nothing is open while it is mended");
-        assert_eq!(watch.looked(Ok(())), Deed::Nothing);
-        assert_eq!(
-            watch.mended(1, off()),
-            Deed::Nothing,
-            "not whole, or not mended"
-        );
-        assert_eq!(watch.looked(Ok(())), Deed::Mend(2));
-        assert_eq!(watch.mended(1, Ok(())), Deed::Nothing, "of before");
-        assert_eq!(watch.looked(off()), Deed::Nothing);
-        assert_eq!(
-            watch.mended(2, Ok(())),
-            Deed::Nothing,
-            "mended before it broke again"
-        );
-        assert_eq!(watch.looked(Ok(())), Deed::Mend(3));
-        assert_eq!((watch.mended(3, Ok(())), watch.shut()), (Deed::Open, None));
-        assert_eq!(watch.mended(3, Ok(())), Deed::Nothing);
+        for (look, deed, reason) in [
+            (Ok(()), Nothing, Ok(())),
+            (off(), Shut, off()),
+            // Shut already, for another reason by now.
+            (hooks(), Nothing, hooks()),
+            (Ok(()), Mend(1), hooks()),
+            // Nothing is open while it is mended.
+            (Ok(()), Nothing, hooks()),
+            (off(), Nothing, off()),
+            // What is good again is to be loaded anew, which only mending does.
+            (touched(), Mend(2), touched()),
+            // Somebody was at it again.
+            (touched(), Nothing, touched()),
+            (Ok(()), Mend(3), touched()),
+        ] {
+            assert_eq!(watch.looked(look.clone()), deed, "{look:?}");
+            assert_eq!(watch.shut(), reason.as_ref().err(), "{look:?}");
+        }
+        assert_eq!(watch.mended(2, Ok(())), Nothing, "of before");
+        assert!(watch.is_mending(3) && !watch.is_mending(2));
+        assert_eq!(watch.mended(3, off()), Nothing, "not whole, or not mended");
+        assert_eq!(watch.looked(Ok(())), Mend(4));
+        assert_eq!(watch.mended(4, failed()), Nothing, "nobody knows");
+        assert_eq!(watch.looked(Ok(())), Mend(5));
+        assert_eq!((watch.mended(5, Ok(())), watch.shut()), (Open, None));
+        assert_eq!(watch.mended(5, Ok(())), Nothing);
+        assert_eq!(watch.looked(touched()), Shut);
+    }
+
+    #[test]
+    fn a_look_that_fails_proves_nothing_and_three_do() {
+        use Deed::{Mend, Nothing, Shut};
+        let mut watch = Watch::new(None);
+        for (look, deed) in [
+            (failed(), Nothing),
+            (failed(), Nothing),
+            (Ok(()), Nothing),
+            (failed(), Nothing),
+            (failed(), Nothing),
+            (failed(), Shut),
+            (failed(), Nothing),
+            (Ok(()), Mend(1)),
+            (failed(), Nothing),
+            (failed(), Nothing),
+        ] {
+            assert_eq!(watch.looked(look.clone()), deed, "{look:?}");
+        }
+        assert!(watch.is_mending(1), "it goes on");
+        watch.looked(failed());
+        assert!(!watch.is_mending(1) && watch.shut().is_some());
+        let mut watch = Watch::new(None);
+        for (look, deed) in [(failed(), Nothing), (failed(), Nothing), (off(), Shut)] {
+            assert_eq!(watch.looked(look), deed);
+        }
+    }
+
+    #[test]
+    fn a_closer_look_that_fails_is_repeated() {
+        use Deed::{Nothing, Shut};
+        let mut watch = Watch::new(None);
+        let now = Instant::now();
+        assert_eq!(watch.inspected(now, Ok(())), Nothing);
+        assert!(!watch.due_closely(now + EVERY));
+        for (look, deed) in [
+            (failed(), Nothing),
+            (failed(), Nothing),
+            (Ok(()), Nothing),
+            (failed(), Nothing),
+            (failed(), Nothing),
+        ] {
+            let again = look == failed();
+            assert_eq!(watch.inspected(now, look), deed);
+            assert_eq!(watch.looked(Ok(())), Nothing);
+            assert_eq!(watch.due_closely(now + EVERY), again);
+        }
+        assert_eq!(watch.inspected(now, failed()), Shut, "it goes on");
+        let mut watch = Watch::new(None);
+        assert_eq!(watch.inspected(now, off()), Shut);
+        assert_eq!(watch.inspected(now, off()), Nothing);
+        assert_eq!(watch.inspected(now, Ok(())), Nothing);
+        assert!(watch.shut().is_some(), "begun before");
     }
 
     #[test]
@@ -204,14 +329,20 @@ mod tests {
     struct Host {
         /// Whether packets are judged by the rules that are loaded.
         whole: bool,
-        /// Whether it was not for a moment since the last look.
+        /// Whether it was not for a moment since a look that found it whole.
         holed: bool,
         /// Whether the instance's rules are those of the book.
-        loaded: bool,
+        rules: bool,
         /// Whether there may be flows that nothing judged.
         strays: bool,
         ports_up: bool,
-        mending: Option<u64>,
+        /// What a look has seen since all rules were loaded anew: as netd's filter keeps it.
+        stale: bool,
+        /// What the worker has been ordered, one after the other, and how many of the first it has done.
+        jobs: Vec<u64>,
+        done: usize,
+        /// Looks in a row that failed.
+        blind: u32,
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -222,26 +353,66 @@ mod tests {
         Flush,
         /// `pfctl -e`, `pfctl -f /etc/pf.conf`.
         Heal,
-        Look,
-        /// The mending that was ordered is done; the flag says whether it could be.
-        Mended(bool),
+        /// The flag says whether it can be looked at.
+        Look(bool),
+        /// A closer look.
+        Inspect(bool),
+        /// The worker ends all flows; it is told to netd later.
+        End,
+        /// That is told; the flag says whether it could be.
+        Told(bool),
     }
 
     impl Host {
-        fn look(&mut self) -> Result<(), Fault> {
-            let whole = self.whole && self.loaded && !self.holed;
-            // What was changed and is good again is told once; rules that are not the book's are loaded in the mending.
-            (self.holed, self.loaded) = (false, self.loaded || self.whole);
-            if whole { Ok(()) } else { off() }
+        fn look(&mut self, seen: bool) -> Look {
+            if !seen {
+                self.blind += 1;
+                return failed();
+            }
+            self.blind = 0;
+            if !self.whole {
+                return off();
+            }
+            self.stale |= self.holed || !self.rules;
+            self.holed = false;
+            if self.stale { touched() } else { Ok(()) }
         }
 
         fn follow(&mut self, deed: Deed) {
             match deed {
                 Deed::Nothing => {}
                 Deed::Shut => self.ports_up = false,
-                Deed::Mend(round) => self.mending = Some(round),
+                Deed::Mend(round) => {
+                    (self.rules, self.stale) = (true, false);
+                    self.jobs.push(round);
+                }
                 Deed::Open => self.ports_up = true,
             }
+        }
+
+        fn end(&mut self) {
+            if self.done < self.jobs.len() {
+                self.done += 1;
+                self.strays = !(self.whole && self.rules);
+            }
+        }
+
+        /// What netd does when the first job is done.
+        fn told(&mut self, watch: &mut Watch, ended: bool) {
+            if self.done == 0 {
+                return;
+            }
+            self.done -= 1;
+            let round = self.jobs.remove(0);
+            if watch.is_mending(round) {
+                let look = if ended { self.look(true) } else { failed() };
+                let deed = watch.mended(round, look);
+                self.follow(deed);
+            }
+        }
+
+        fn holds(&self) -> bool {
+            self.whole && self.rules && !self.strays
         }
     }
 
@@ -250,64 +421,71 @@ mod tests {
             Just(Step::Break),
             Just(Step::Flush),
             Just(Step::Heal),
-            Just(Step::Look),
-            Just(Step::Look),
-            any::<bool>().prop_map(Step::Mended),
+            Just(Step::Look(true)),
+            Just(Step::Look(true)),
+            any::<bool>().prop_map(Step::Look),
+            any::<bool>().prop_map(Step::Inspect),
+            Just(Step::End),
+            Just(Step::Told(true)),
+            any::<bool>().prop_map(Step::Told),
         ]
     }
 
     proptest! {
-        /// Whatever is done and whenever it is looked at: behind a look no port is up unless the filter is whole, with the
-        /// rules of the book, and with no flow that may have begun while it was not.
+        /// Whatever is done and whenever it is looked at, with several rounds of mending on the way: behind a look no port
+        /// is up unless the filter is whole, with the rules of the book, and with no flow that may have begun while it was
+        /// not, or the look failed and so did not more than one before.
         #[test]
-        fn nothing_is_open_while_it_is_not_whole(steps in proptest::collection::vec(step(), 0..80)) {
+        fn nothing_is_open_while_it_is_not_whole(steps in proptest::collection::vec(step(), 0..120)) {
             let mut watch = Watch::new(None);
             let mut host = Host {
-                whole: true, holed: false, loaded: true, strays: false, ports_up: true, mending: None,
+                whole: true, holed: false, rules: true, strays: false, ports_up: true, stale: false,
+                jobs: Vec::new(), done: 0, blind: 0,
             };
-            // Whether the rules were made those of the book since somebody flushed them.
-            let mut rules = true;
             for step in steps {
+                let was_up = host.ports_up;
                 match step {
                     Step::Break => (host.whole, host.holed, host.strays) = (false, true, true),
-                    Step::Flush => (host.loaded, host.strays, rules) = (false, true, false),
+                    Step::Flush => (host.rules, host.strays) = (false, true),
                     Step::Heal => host.whole = true,
-                    Step::Look => {
-                        let look = host.look();
+                    Step::Look(seen) => {
+                        let look = host.look(seen);
                         let deed = watch.looked(look);
                         host.follow(deed);
-                        prop_assert!(!host.ports_up || host.whole && rules && !host.strays, "{:?}", host);
-                        prop_assert_eq!(host.ports_up, watch.shut().is_none());
+                        let blind = (1..FAILS).contains(&host.blind);
+                        prop_assert!(!host.ports_up || blind || host.blind == 0 && host.holds(), "{:?}", host);
+                        prop_assert!(!seen || !was_up || host.ports_up || !host.holds(), "for no reason: {:?}", host);
                     }
-                    Step::Mended(done) => {
-                        let Some(round) = host.mending.take() else { continue };
-                        if done {
-                            // Loaded, then ended: as netd does.
-                            (rules, host.loaded) = (true, true);
-                            host.strays = !host.whole;
-                        }
-                        let look = host.look();
-                        let result = if done { look } else { off() };
-                        let deed = watch.mended(round, result);
+                    Step::Inspect(seen) => {
+                        let look = match (seen, host.whole) {
+                            (false, _) => failed(),
+                            (true, true) => Ok(()),
+                            (true, false) => off(),
+                        };
+                        let deed = watch.inspected(Instant::now(), look);
                         host.follow(deed);
-                        prop_assert!(!host.ports_up || host.whole && rules && !host.strays, "{:?}", host);
+                        prop_assert!(!seen || !host.ports_up || host.whole, "{:?}", host);
+                    }
+                    Step::End => host.end(),
+                    Step::Told(ended) => {
+                        host.told(&mut watch, ended);
+                        prop_assert!(was_up || !host.ports_up || host.holds(), "{:?}", host);
                     }
                 }
+                prop_assert_eq!(host.ports_up, watch.shut().is_none());
             }
             // And it does not stay shut for ever.
             host.whole = true;
             for _ in 0..4 {
-                let look = host.look();
+                let look = host.look(true);
                 let deed = watch.looked(look);
                 host.follow(deed);
-                if let Some(round) = host.mending.take() {
-                    (rules, host.loaded, host.strays) = (true, true, false);
-                    let look = host.look();
-                    let deed = watch.mended(round, look);
-                    host.follow(deed);
+                while !host.jobs.is_empty() {
+                    host.end();
+                    host.told(&mut watch, true);
                 }
             }
-            prop_assert!(host.ports_up && rules && watch.shut().is_none());
+            prop_assert!(host.ports_up && host.holds() && watch.shut().is_none());
         }
     }
 }

@@ -112,13 +112,6 @@ pub enum Done {
         /// Whether.
         result: Result<(), Fault>,
     },
-    /// All flows are gone.
-    EndedAll {
-        /// Number of the job.
-        job: u64,
-        /// Whether.
-        result: Result<(), Fault>,
-    },
     /// The packet filter was looked at.
     Inspected {
         /// Whether it is what it should be.
@@ -176,7 +169,7 @@ pub fn start_ender(router: &Router, ground: &Ground) -> Result<Worker, Fault> {
             }
             Job::EndAll { job } => {
                 let result = filter.end_instance().map_err(|e| Fault::new(e.code(), e));
-                Some((Done::EndedAll { job, result }, Vec::new()))
+                Some((Done::Ended { job, result }, Vec::new()))
             }
             Job::Inspect => {
                 let result = filter.inspect().map_err(|e| Fault::new(e.code(), e));

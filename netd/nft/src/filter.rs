@@ -114,6 +114,9 @@ impl Filter {
         ))
     }
 
+    /// All rules were loaded anew, because of what a look has shown. What that finds here it makes anew itself.
+    pub fn renewed(&mut self) {}
+
     /// What was found whole is to be made anew by the next look.
     pub fn doubt(&mut self) {
         self.seen = None;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{name, named, open, proxied, shut, tag, uplink};
 use warder_desired::{Egress, Judged, Range, Sandbox, closed};
-use warder_nft::model::Transaction;
+use warder_nft::model::{Table, Transaction};
 use warder_nft::{Session, render};
 
 // What the rules divert is what the router's own routing takes for its own.
@@ -270,6 +270,50 @@ fn lists_change_as_told() {
                 .expect("applies");
             now = new;
         }
+    });
+}
+
+/// Has nft(8) do it.
+fn nft(line: &str) {
+    let status = Command::new("nft").arg(line).status();
+    assert!(status.expect("nft(8) is there").success(), "{line}");
+}
+
+#[test]
+fn a_table_is_told_without_others() {
+    in_namespace("a_table_is_told_without_others", || {
+        let mut session = Session::open().expect("netlink");
+        let own = format!("warder_{}", tag());
+        let mut told = || session.told(Table(tag())).expect("told");
+        assert!(told().is_empty());
+        nft(&format!("add table ip {own}"));
+        nft("add table inet other");
+        nft("add chain inet other c");
+        nft("add rule inet other c accept");
+        assert!(told().is_empty(), "of another family, of another name");
+        let mut setter = Session::open().expect("netlink");
+        setter.apply(&router(&[shut(1)])).expect("applies");
+        let whole = told();
+        let text = ruleset();
+        let (_, ours) = text
+            .split_once(&format!("table inet {own} {{"))
+            .expect("there");
+        let (ours, _) = ours.split_once("\n}").expect("ends");
+        assert!(ours.contains("denied_s1"));
+        let chains = ours.matches("chain ").count();
+        assert!(
+            whole.len() > 1 + chains,
+            "{} with {chains} chains",
+            whole.len()
+        );
+        nft("add rule inet other c drop");
+        nft("add chain inet other d");
+        assert_eq!(told(), whole);
+        nft(&format!("add rule inet {own} prerouting drop"));
+        let more = told();
+        assert!(more != whole && more.len() > whole.len());
+        nft(&format!("delete table inet {own}"));
+        assert!(told().is_empty());
     });
 }
 

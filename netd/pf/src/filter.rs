@@ -37,6 +37,9 @@ const KILL_STATES: u8 = 9;
 const KILL_ID: u16 = 1;
 const KILL_CREATOR: u16 = 2;
 
+/// There while pf is loaded (pf(4)).
+const DEVICE: &str = "/dev/pf";
+
 /// Sandboxes' anchors that are held against what was loaded in one look, so that a look takes no longer for many.
 const GLANCE: usize = 32;
 
@@ -54,7 +57,7 @@ pub enum FilterError {
     Hooks(Vec<&'static str>),
     /// They let packets pass before the instance's rules see them.
     #[error(
-        "/etc/pf.conf has `{0}` in front of `anchor \"warder/*\"`: move it behind, or add `on` an interface; then `service pf reload`"
+        "/etc/pf.conf has `{0}` in front of `anchor \"warder/*\"`: move it behind, or have it `on` an interface that is none of Warder's; then `service pf reload`"
     )]
     Before(String),
     /// They leave sandboxes' interfaces out.
@@ -123,8 +126,12 @@ pub struct Filter {
     slots: u32,
     states: Generic,
     tables: Option<PfTables>,
-    /// pf as it was when the host's rules were found whole.
+    /// pf as it was when the host's rules were found whole, and whether they are to be inspected all the same.
     seen: Option<Pulse>,
+    doubted: bool,
+    /// What a look has seen since all was loaded anew: pf was touched; the anchor that was.
+    touched: bool,
+    flushed: Option<String>,
     /// Every anchor as it was loaded, and the last one that was looked at.
     loaded: BTreeMap<String, Print>,
     turn: String,
@@ -138,7 +145,7 @@ impl Filter {
     /// # Errors
     /// [`FilterError`].
     pub fn open(ground: Ground, _network: BorrowedFd<'_>) -> Result<Self, FilterError> {
-        if !Path::new("/dev/pf").exists() {
+        if !Path::new(DEVICE).exists() {
             return Err(FilterError::NotLoaded);
         }
         Ok(Self {
@@ -148,6 +155,9 @@ impl Filter {
             states: Generic::open(FAMILY)?,
             tables: PfTables::open().ok(),
             seen: None,
+            doubted: false,
+            touched: false,
+            flushed: None,
             loaded: BTreeMap::new(),
             turn: String::new(),
             begun: Instant::now(),
@@ -190,8 +200,12 @@ impl Filter {
     /// Looks whether pf judges packets and the host's own rules call the instance's, by some programs.
     ///
     /// # Errors
-    /// [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`], [`FilterError::Skipped`].
+    /// [`FilterError::NotLoaded`], [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`],
+    /// [`FilterError::Skipped`]; others say nothing of it.
     pub fn inspect(&mut self) -> Result<(), FilterError> {
+        if !Path::new(DEVICE).exists() {
+            return Err(FilterError::NotLoaded);
+        }
         if !host::enabled(&run(&host::info())?) {
             return Err(FilterError::Off);
         }
@@ -203,11 +217,11 @@ impl Filter {
         if !missing.is_empty() {
             return Err(FilterError::Hooks(missing));
         }
-        if let Some(rule) = host::before(&listing) {
+        let (uplink, group) = (self.site.uplink.as_str(), self.site.group());
+        if let Some(rule) = host::before(&listing, &[&group, "warder"]) {
             return Err(FilterError::Before(rule.to_owned()));
         }
         let interfaces = run(&host::interfaces())?;
-        let (uplink, group) = (self.site.uplink.as_str(), self.site.group());
         // On a host without a way out it is the instance's own loopback interface.
         let way_out = (uplink != format!("wu{}", self.site.tag)).then_some(uplink);
         let own: Vec<&str> = way_out
@@ -224,36 +238,42 @@ impl Filter {
     /// somebody has loaded rules since. What is to be logged, if anything.
     ///
     /// # Errors
-    /// Those of [`Self::inspect`]; [`FilterError::Touched`] and [`FilterError::Flushed`] once, after which all is to be
-    /// loaded anew.
+    /// Those of [`Self::inspect`]; [`FilterError::Touched`] and [`FilterError::Flushed`] until [`Self::renewed`].
     pub fn look(&mut self) -> Result<Option<&'static str>, FilterError> {
         let now = self.pulse()?;
+        let beat = now.zip(self.seen).map(|(now, seen)| now.since(&seen));
+        // Kept, whatever else goes wrong in this look: nobody could tell it afterwards.
+        self.touched |= beat == Some(Beat::Holed);
         if now.is_some_and(|now| !now.running) {
-            self.seen = None;
             return Err(FilterError::Off);
         }
-        let beat = now.zip(self.seen).map(|(now, seen)| now.since(&seen));
-        if beat != Some(Beat::Same) {
-            self.seen = None;
+        if self.doubted || beat != Some(Beat::Same) {
+            self.doubted = true;
             self.inspect()?;
+            self.doubted = false;
             // What changed while it was inspected is seen the next time.
-            self.seen = now;
-            if beat == Some(Beat::Holed) {
-                return Err(FilterError::Touched);
-            }
+            self.seen = now.or(self.seen);
         }
-        match self.changed()? {
-            Some(anchor) => {
-                self.loaded.clear();
-                Err(FilterError::Flushed(anchor))
-            }
+        if self.touched {
+            return Err(FilterError::Touched);
+        }
+        if self.flushed.is_none() {
+            self.flushed = self.changed()?;
+        }
+        match &self.flushed {
+            Some(anchor) => Err(FilterError::Flushed(anchor.clone())),
             None => Ok(None),
         }
     }
 
+    /// All rules were loaded anew, because of what a look has shown.
+    pub fn renewed(&mut self) {
+        (self.touched, self.flushed) = (false, None);
+    }
+
     /// What was found whole is to be inspected again by the next look.
     pub fn doubt(&mut self) {
-        self.seen = None;
+        self.doubted = true;
     }
 
     /// pf now; `None` where the kernel cannot be asked so.

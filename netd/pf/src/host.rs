@@ -60,7 +60,7 @@ pub fn interfaces() -> Call {
 }
 
 /// Kinds of interfaces that sandboxes' packets pass, and are groups of them too.
-const OURS: [&str; 2] = ["epair", "all"];
+const OURS: [&str; 5] = ["epair", "vmnet", "tap", "all", "any"];
 
 /// The first of what [`interfaces`] printed that pf judges no packet of and sandboxes' packets pass: one of `own`, or a
 /// kind of interface that theirs are. No rule of ours holds there (pf.conf(5), `set skip on`).
@@ -72,14 +72,25 @@ pub fn skipped<'l>(listing: &'l str, own: &[&str]) -> Option<&'l str> {
         .find(|name| OURS.contains(name) || own.contains(name))
 }
 
-/// The host's own rule in what [`rules`] printed that lets packets of any interface pass before the instance's rules see
-/// them: `quick`, in front of the anchor, and on no interface.
+/// The host's own rule in what [`rules`] printed that lets packets of sandboxes pass before the instance's rules see
+/// them: `quick`, in front of the anchor, and on no interface, on all but one, on one of the instance's `groups`, or on a
+/// kind of interface that theirs are.
 #[must_use]
-pub fn before(listing: &str) -> Option<&str> {
+pub fn before<'l>(listing: &'l str, groups: &[&str]) -> Option<&'l str> {
     let hook = |line: &&str| line.starts_with("anchor \"warder/*\" ");
     let passes = |line: &&str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        words.first() == Some(&"pass") && words.contains(&"quick") && !words.contains(&"on")
+        let words = line.split_whitespace();
+        // What follows is in the words of whoever wrote the rule.
+        let words: Vec<&str> = words.take_while(|word| *word != "label").collect();
+        if words.first() != Some(&"pass") || !words.contains(&"quick") {
+            return false;
+        }
+        let on = words.iter().position(|word| *word == "on");
+        match on.and_then(|at| words.get(at + 1)) {
+            // `on ! em0`, as pfctl prints it (pfctl_parser.c, `print_rule`).
+            Some(name) => name.starts_with('!') || OURS.contains(name) || groups.contains(name),
+            None => true,
+        }
     };
     listing.lines().take_while(|line| !hook(line)).find(passes)
 }
@@ -120,13 +131,42 @@ mod tests {
 
     #[test]
     fn nothing_passes_before_our_rules() {
+        let groups = ["we40c292cs", "warder"];
+        let before = |listing: &str| before(listing, &groups).map(str::to_owned);
         assert_eq!(before(WHOLE), None);
         let early =
             "block drop in quick from <bad> to any\npass quick on lo0 all flags S/SA keep state\n";
         assert_eq!(before(&format!("{early}{WHOLE}")), None);
         let ssh = "pass in quick proto tcp from any to any port = ssh flags S/SA keep state";
-        assert_eq!(before(&format!("{early}{ssh}\n{WHOLE}")), Some(ssh));
+        let first = |rule: &str| before(&format!("{early}{rule}\n{WHOLE}"));
+        assert_eq!(first(ssh).as_deref(), Some(ssh));
         assert_eq!(before(&format!("{WHOLE}{ssh}\n")), None);
+        for (on, passes) in [
+            ("epair", true),
+            ("vmnet", true),
+            ("tap", true),
+            ("any", true),
+            ("warder", true),
+            ("we40c292cs", true),
+            ("! em0", true),
+            ("! warder", true),
+            ("em0", false),
+            ("bridge", false),
+            // Somebody else's machine.
+            ("tap0", false),
+        ] {
+            for way in ["pass quick", "pass in quick", "pass out log quick"] {
+                let rule = format!("{way} on {on} inet all flags S/SA keep state");
+                let named = passes.then(|| rule.clone());
+                assert_eq!(first(&rule), named, "{rule}");
+            }
+            let rule = format!("pass in on {on} all flags S/SA keep state");
+            assert_eq!(first(&rule), None, "the last that matches decides");
+            let rule = format!("pass quick all flags S/SA keep state label \"what is on {on}\"");
+            assert_eq!(first(&rule), Some(rule));
+            let rule = format!("block drop quick on {on} all");
+            assert_eq!(first(&rule), None);
+        }
     }
 
     #[test]
@@ -134,7 +174,7 @@ mod tests {
         let own = ["em0", "we40c292cs"];
         let listing = "all\nem0\nepair\nlo\nlo0 (skip)\nwe40c292cs\n";
         assert_eq!(skipped(listing, &own), None);
-        for name in ["epair", "em0", "we40c292cs", "all"] {
+        for name in ["epair", "vmnet", "tap", "em0", "we40c292cs", "all"] {
             let listing = format!("lo0 (skip)\n{name} (skip)\n");
             assert_eq!(skipped(&listing, &own), Some(name));
         }

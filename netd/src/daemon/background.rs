@@ -79,22 +79,12 @@ impl Daemon {
 
     /// How long the loop may sleep.
     pub(crate) fn wake_in(&self) -> Option<Duration> {
-        let hope = self
-            .pool
-            .is_waited_for()
-            .then(|| Instant::now() + LOOK_EVERY);
-        let watch = Some(self.watch.next());
-        let first = [
-            self.retry_at,
-            self.look_at,
-            hope,
-            self.egress_deadline(),
-            watch,
-        ]
-        .into_iter()
-        .flatten()
-        .min()?;
-        Some(first.saturating_duration_since(Instant::now()))
+        let now = Instant::now();
+        let hope = self.pool.is_waited_for().then(|| now + LOOK_EVERY);
+        let (egress, watch) = (self.egress_deadline(), Some(self.watch.next()));
+        let all = [self.retry_at, self.look_at, hope, egress, watch];
+        let first = all.into_iter().flatten().min()?;
+        Some(first.saturating_duration_since(now))
     }
 
     /// Asks which ports of released slots are gone.
@@ -188,14 +178,12 @@ impl Daemon {
                 result,
             } => match (result, Space::received(fds)) {
                 (Ok(identity), Some(space)) => {
-                    self.pool.made(Ready {
-                        slot: SlotRecord {
-                            index,
-                            counter,
-                            identity,
-                        },
-                        space,
-                    });
+                    let slot = SlotRecord {
+                        index,
+                        counter,
+                        identity,
+                    };
+                    self.pool.made(Ready { slot, space });
                     self.serve_waiting();
                 }
                 (result, _) => {
@@ -215,7 +203,6 @@ impl Daemon {
                 self.send_ends();
             }
             Done::Gone { counters } => self.gone(&counters),
-            Done::EndedAll { job, result } => self.ended(job, result),
             Done::Inspected { result } => self.inspected(result),
             Done::Tapped { seq, slot, result } => self.tapped(seq, slot, result),
         }

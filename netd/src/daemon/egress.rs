@@ -116,17 +116,8 @@ impl Daemon {
         let Some(Egress { awaits, .. }) = self.egress.take() else {
             return;
         };
-        for (
-            serial,
-            Await {
-                sandbox, release, ..
-            },
-        ) in awaits
-        {
-            match release {
-                Some(slot) => self.end_released(sandbox, slot),
-                None => self.egress_settled(&sandbox, serial, false),
-            }
+        for (serial, waiting) in awaits {
+            self.serve(waiting, serial, false);
         }
     }
 
@@ -154,16 +145,12 @@ impl Daemon {
         self.events += 1;
         let serial = self.events;
         let (Told::Policy(sandbox) | Told::Gone(sandbox)) = &told;
-        let sandbox = sandbox.clone();
-        let sent = None;
-        egress.awaits.insert(
-            serial,
-            Await {
-                sandbox,
-                release,
-                sent,
-            },
-        );
+        let waiting = Await {
+            sandbox: sandbox.clone(),
+            release,
+            sent: None,
+        };
+        egress.awaits.insert(serial, waiting);
         egress.queue.push_back((serial, told));
         Some(serial)
     }
@@ -372,16 +359,18 @@ impl Daemon {
         if !egress.awaits.get(&serial).is_some_and(sent) {
             return false;
         }
-        if let Some(Await {
-            sandbox, release, ..
-        }) = egress.awaits.remove(&serial)
-        {
-            match release {
-                Some(slot) => self.end_released(sandbox, slot),
-                None => self.egress_settled(&sandbox, serial, true),
-            }
+        if let Some(waiting) = egress.awaits.remove(&serial) {
+            self.serve(waiting, serial, true);
         }
         true
+    }
+
+    fn serve(&mut self, waiting: Await, serial: u64, alive: bool) {
+        let sandbox = waiting.sandbox;
+        match waiting.release {
+            Some(slot) => self.end_released(sandbox, slot),
+            None => self.egress_settled(&sandbox, serial, alive),
+        }
     }
 
     /// When egressd will count as dead unless it settles something.

@@ -45,8 +45,7 @@ impl Daemon {
             _ => return self.answer_privd(seq, Err(no_lease(&sandbox))),
         }
         // No slot without rules that hold.
-        self.glance();
-        if let Some(fault) = self.watch.shut().cloned() {
+        if let Err(fault) = self.glance() {
             return self.answer_privd(seq, Err(fault));
         }
         if self.held.contains_key(&sandbox) {
@@ -66,11 +65,30 @@ impl Daemon {
             Ok(slot) if self.held.contains_key(sandbox) => slot,
             _ => return self.answer_privd(seq, Err(no_lease(sandbox))),
         };
+        // A tap comes up where the pair may be down.
+        if let Err(fault) = self.glance().and_then(|()| self.may_be_up(slot.counter)) {
+            return self.answer_privd(seq, Err(fault));
+        }
         self.send_maker(&Job::Tap { seq, slot });
+    }
+
+    /// Whether a slot's port may be up: it is a sandbox's still, and nothing has closed it.
+    fn may_be_up(&self, counter: u32) -> Result<(), Fault> {
+        let open = |e: &Entry| !e.sealed && e.slot.is_some_and(|slot| slot.counter == counter);
+        match self.watch.shut() {
+            Some(fault) => Err(fault.clone()),
+            None if self.book.values().any(open) => Ok(()),
+            None => Err(Fault::new(FaultCode::Unavailable, "sealed or given up")),
+        }
     }
 
     /// It has become one, or has not.
     pub(crate) fn tapped(&mut self, seq: u64, slot: priv_net::Slot, result: Result<u32, Fault>) {
+        if let Err(fault) = self.may_be_up(slot.counter) {
+            // It came up when nobody wanted that any more, or is half made.
+            self.take_down([slot.counter]);
+            return self.answer_privd(seq, Err(fault));
+        }
         let (gateway, address) = (slot.gateway, slot.address);
         let pair = Pair { gateway, address };
         let tap = |unit| priv_net::Tap {

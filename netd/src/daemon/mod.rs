@@ -21,6 +21,7 @@ use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
 
 pub(crate) use egress::Egress;
 use policies::Settling;
+pub(crate) use watch::shut_record;
 
 use crate::ledger::{Ledger, Record, SlotRecord};
 use crate::log;
@@ -276,17 +277,24 @@ impl Daemon {
         log::audit(format_args!(
             "{port} is taken down: its rules could not be changed"
         ));
-        self.take_down(slot);
+        self.take_down([slot.counter]);
     }
 
-    fn take_down(&mut self, slot: &SlotRecord) {
-        let port = port_name(self.tag, slot.counter);
+    /// Takes the ports of slots down, which are known by their counters; one that is gone is down.
+    fn take_down(&mut self, counters: impl IntoIterator<Item = u32>) {
         let Some(kernel) = &mut self.kernel else {
             return;
         };
-        if let Err(e) = kernel.router.seal(&port) {
+        let mut failed = false;
+        for counter in counters {
+            let port = port_name(self.tag, counter);
+            if let Err(e) = kernel.router.seal(&port) {
+                log::audit(format_args!("{port} could not be taken down: {e}"));
+                failed = true;
+            }
+        }
+        if failed {
             // Neither rules nor link obey: stop. The next netd renders everything anew.
-            log::audit(format_args!("{port} could not be taken down: {e}"));
             std::process::exit(1);
         }
     }

@@ -8,61 +8,71 @@ use warder_wire::{Fault, FaultCode, Message, SandboxId, gateway_net};
 use super::{Daemon, Pending, purged, rules};
 use crate::ledger::{Record, SlotRecord};
 use crate::log;
-use crate::watch::Deed;
+use crate::policy::Book;
+use crate::watch::{Deed, is_evidence};
 use crate::worker::Job;
 
 /// Names in one record, which is bounded.
 const NAMED: usize = 1000;
 
+/// That all ports are down, and which for another reason.
+pub(crate) fn shut_record(book: &Book) -> Record {
+    let sealed = book.iter().filter(|(_, entry)| entry.sealed);
+    let sealed = sealed.map(|(s, _)| s.clone()).take(NAMED);
+    Record::Shut(Some(sealed.collect()))
+}
+
 impl Daemon {
     /// What is due by the clock.
     pub(super) fn watch_tick(&mut self, now: Instant) {
-        if self.watch.due(now) {
-            self.glance();
+        if self.watch.due(now) && self.kernel.is_some() {
+            let look = self.look_at_filter();
+            let deed = self.watch.looked(look);
+            self.follow(deed);
         }
         if self.watch.due_closely(now) && self.watch.shut().is_none() {
             self.order(&Job::Inspect);
         }
     }
 
-    /// Looks now.
-    pub(super) fn glance(&mut self) {
-        if self.kernel.is_none() {
-            return;
-        }
-        let look = self.look_at_filter();
-        let deed = self.watch.looked(look);
+    /// Looks now, for somebody who must not go on unless rules hold: however often that fails, it is no evidence for the
+    /// others.
+    pub(super) fn glance(&mut self) -> Result<(), Fault> {
+        let deed = match self.look_at_filter() {
+            Err(fault) if !is_evidence(&fault) => return Err(fault),
+            look => self.watch.looked(look),
+        };
         self.follow(deed);
+        self.watch.shut().cloned().map_or(Ok(()), Err)
     }
 
     /// The worker has looked closely.
     pub(super) fn inspected(&mut self, result: Result<(), Fault>) {
-        if let Err(fault) = result
-            && self.watch.shut().is_none()
-        {
-            if let Some(kernel) = &mut self.kernel {
-                kernel.filter.doubt();
-            }
-            let deed = self.watch.looked(Err(fault));
-            self.follow(deed);
+        match (&result, &mut self.kernel) {
+            (Err(fault), Some(kernel)) if is_evidence(fault) => kernel.filter.doubt(),
+            (Err(fault), _) => log::line(format_args!("no closer look: {fault}")),
+            _ => {}
         }
+        let deed = self.watch.inspected(Instant::now(), result);
+        self.follow(deed);
     }
 
     fn look_at_filter(&mut self) -> Result<(), Fault> {
         let kernel = self.kernel.as_mut().ok_or_else(purged)?;
-        match kernel.filter.look() {
-            Ok(word) => {
-                word.into_iter().for_each(log::audit);
-                Ok(())
-            }
-            Err(error) => {
-                // Its socket may be confused; a filter that is gone is found so by the next look.
-                if error.code() == FaultCode::System {
-                    let _ = kernel.filter.reopen(kernel.router.network());
-                }
-                Err(rules(&error))
+        let mut look = kernel.filter.look();
+        if let Err(error) = &look
+            && let code @ (FaultCode::System | FaultCode::TimedOut) = error.code()
+        {
+            log::line(format_args!("no look at the packet filter: {error}"));
+            // Its socket may be confused. What took too long would take as long again, so that waits for the next look.
+            let reopened = kernel.filter.reopen(kernel.router.network());
+            if reopened.is_ok() && code == FaultCode::System {
+                look = kernel.filter.look();
             }
         }
+        let word = look.map_err(|e| rules(&e))?;
+        word.into_iter().for_each(log::audit);
+        Ok(())
     }
 
     fn follow(&mut self, deed: Deed) {
@@ -76,15 +86,15 @@ impl Daemon {
 
     /// Nothing leaves any sandbox: the rules do not hold.
     fn shut(&mut self) {
-        let slots: Vec<SlotRecord> = self.book.values().filter_map(|e| e.slot).collect();
-        for slot in slots {
-            self.take_down(&slot);
-        }
         let Some(fault) = self.watch.shut().cloned() else {
             return;
         };
-        log::audit(format_args!("all sandboxes are closed: {fault}"));
+        // First: a port that is down, and nothing that says why, is one that was sealed for itself.
         self.note_shut();
+        let slots = self.book.values().filter_map(|e| e.slot);
+        let counters: Vec<u32> = slots.map(|slot| slot.counter).collect();
+        self.take_down(counters);
+        log::audit(format_args!("all sandboxes are closed: {fault}"));
         // What it has open for sandboxes nothing judges either, and it ends with its process, whatever it would do.
         if self.egress.is_some() {
             self.end_egress("the packet filter does not judge what it sends");
@@ -97,11 +107,10 @@ impl Daemon {
     }
 
     /// Which ports are down for another reason, should netd die before they are up again.
-    pub(crate) fn note_shut(&mut self) {
+    pub(super) fn note_shut(&mut self) {
         if self.watch.shut().is_some() {
-            let sealed = self.book.iter().filter(|(_, entry)| entry.sealed);
-            let sealed: Vec<SandboxId> = sealed.map(|(s, _)| s.clone()).take(NAMED).collect();
-            self.note(&Record::Shut(Some(sealed)));
+            let record = shut_record(&self.book);
+            self.note(&record);
         }
     }
 
@@ -109,16 +118,24 @@ impl Daemon {
     fn mend(&mut self, round: u64) {
         match self.put_all() {
             Ok(()) => {
+                if let Some(kernel) = &mut self.kernel {
+                    kernel.filter.renewed();
+                }
                 let job = self.next_job;
                 self.next_job += 1;
                 self.jobs.insert(job, Pending::Mend(round));
                 self.order(&Job::EndAll { job });
+                self.ends_out += 1;
             }
             Err(fault) => self.mended(round, Err(fault)),
         }
     }
 
     pub(super) fn mended(&mut self, round: u64, result: Result<(), Fault>) {
+        // Of one of before nothing follows, and what a look would find is for the one that goes on.
+        if !self.watch.is_mending(round) {
+            return;
+        }
         let result = result.and_then(|()| self.look_at_filter());
         if let Err(fault) = &result {
             log::line(format_args!("sandboxes stay closed: {fault}"));

@@ -250,13 +250,15 @@ impl Router {
         net::owned(owner, to, stream).map_err(|e| LinksError::io("connect", e))
     }
 
-    /// Takes a port down: the last resort when rules cannot be changed.
+    /// Takes a port down: the last resort when rules cannot be changed. One that is gone lets nothing pass either.
     ///
     /// # Errors
     /// [`LinksError::System`].
     pub fn seal(&mut self, port: &str) -> Result<(), LinksError> {
-        let down = self.stack.set_up(port, false);
-        down.map_err(|e| LinksError::io(format!("take {port} down"), e))
+        match self.stack.set_up(port, false) {
+            Ok(()) | Err(Errno::NXIO) => Ok(()),
+            Err(e) => Err(LinksError::io(format!("take {port} down"), e)),
+        }
     }
 
     /// Takes the seal off the port of the slot made as the `counter`-th.

@@ -265,7 +265,7 @@ impl Router {
         })
     }
 
-    /// Takes a port down: the last resort when rules cannot be changed.
+    /// Takes a port down: the last resort when rules cannot be changed. One that is gone lets nothing pass either.
     ///
     /// # Errors
     /// [`LinksError::System`].

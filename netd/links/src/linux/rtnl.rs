@@ -164,13 +164,16 @@ impl Rtnl {
         }
     }
 
-    /// Takes a link down by name.
+    /// Takes a link down by name; nothing if there is none.
     pub(super) fn down(&mut self, name: &str) -> Result<(), LinksError> {
         let mut fixed = ifinfo(0, false);
         // ifi_change without ifi_flags: IFF_UP off.
         fixed[12..16].copy_from_slice(&1_u32.to_ne_bytes());
         let message = Message::new(NEWLINK, REQUEST, &fixed).text(IFLA_IFNAME, name);
-        self.ack("take a link down", message)
+        match self.0.ack(message) {
+            Err(e) if e.errno() == Some(libc::ENODEV) => Ok(()),
+            other => other.map_err(|e| failed("take a link down", e)),
+        }
     }
 
     /// Removes a link by name; nothing if there is none. Waits for grace periods.

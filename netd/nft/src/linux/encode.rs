@@ -25,7 +25,7 @@ const DELSET: u16 = 11;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
 /// `NFPROTO_INET`.
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 /// `NFPROTO_IPV4`.
 const IPV4: u8 = 2;
 /// `NLM_F_APPEND`: a rule at the end.

@@ -173,7 +173,9 @@ impl Session {
         let mut name = table.to_string().into_bytes();
         name.push(0);
         for kind in LISTED {
-            let ask = Message::new(kind, REQUEST, &[0; 4]);
+            // Rules are told of this table alone, tables and chains of all of its family (nf_tables_api.c).
+            let ask = Message::new(kind, REQUEST, &[encode::INET, 0, 0, 0]);
+            let ask = ask.text(NAME, &table.to_string());
             let asked = self.socket.dump(&ask, |kind, payload| {
                 let own = |(kind, value): (u16, &[u8])| kind == NAME && value == name;
                 // What comes first has the generation in it.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with, sockopt,
 };
@@ -146,9 +146,10 @@ impl Generic {
         // struct genlmsghdr: command, version, reserved.
         let message = with(Message::new(self.family, flags, &[command, 0, 0, 0]));
         let bytes = message.finish(self.sequence, 0);
-        send(&self.socket, &bytes, SendFlags::empty()).map_err(system("send"))?;
+        retry_on_intr(|| send(&self.socket, &bytes, SendFlags::empty())).map_err(system("send"))?;
         loop {
-            let received = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty());
+            let buffer = self.buffer.as_mut_slice();
+            let received = retry_on_intr(|| recv(&self.socket, &mut *buffer, RecvFlags::empty()));
             let (length, _) = received.map_err(system("recv"))?;
             for (kind, _, sequence, payload) in messages(&self.buffer[..length]) {
                 if sequence != self.sequence {
