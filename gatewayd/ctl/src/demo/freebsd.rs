@@ -20,9 +20,12 @@ pub(crate) struct Process {
     pub(crate) name: String,
 }
 
-/// Every process; none if they cannot be listed.
+/// Every process that has not ended; none if they cannot be listed. One that only waits to be reaped, by a parent
+/// that is nobody's here, holds nothing.
 pub(crate) fn processes() -> Vec<Process> {
-    let columns = ["pid=", "ppid=", "uid=", "jid=", "lstart=", "comm="];
+    let columns = [
+        "pid=", "ppid=", "uid=", "jid=", "state=", "lstart=", "comm=",
+    ];
     let mut arguments = vec!["-axww"];
     for column in columns {
         arguments.extend(["-o", column]);
@@ -35,13 +38,16 @@ fn parse(listing: &str) -> Vec<Process> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |n: usize| words.get(n)?.parse::<u32>().ok();
+        if words.get(4)?.starts_with('Z') {
+            return None;
+        }
         Some(Process {
             pid: number(0)?,
             parent: number(1)?,
             uid: number(2)?,
             jail: number(3)?,
-            start: words.get(4..9)?.join(" "),
-            name: words.get(9..).filter(|name| !name.is_empty())?.join(" "),
+            start: words.get(5..10)?.join(" "),
+            name: words.get(10..).filter(|name| !name.is_empty())?.join(" "),
         })
     };
     listing.lines().filter_map(line).collect()
@@ -227,12 +233,13 @@ mod tests {
     use super::*;
 
     /// In the form that ps(1) shows.
-    const LISTING: &str = "    0     0     0   0 Sun Nov 22 00:00:01 2026     kernel\n\
-         812     1     0   0 Sun Nov 22 01:20:02 2026     warder\n\
-         813   812     0   0 Sun Nov 22 01:20:02 2026     privd\n\
-         820   813  1001   0 Sun Nov 22 01:20:03 2026     gatewayd\n\
-         900   813     0   7 Sun Nov 22 01:20:09 2026     envd\n\
-         901   900  1000   7 Sun Nov 22 01:20:09 2026     a name\n\
+    const LISTING: &str = "    0     0     0   0 DLs Sun Nov 22 00:00:01 2026     kernel\n\
+         812     1     0   0 Ss Sun Nov 22 01:20:02 2026     warder\n\
+         813   812     0   0 Ss Sun Nov 22 01:20:02 2026     privd\n\
+         820   813  1001   0 SCs Sun Nov 22 01:20:03 2026     gatewayd\n\
+         900   813     0   7 SsJ Sun Nov 22 01:20:09 2026     envd\n\
+         901   900  1000   7 I+J Sun Nov 22 01:20:09 2026     a name\n\
+         902     1  1000   7 ZJ Sun Nov 22 01:20:10 2026     <defunct>\n\
          no line\n";
 
     #[test]
