@@ -561,9 +561,7 @@ impl Instance {
     pub(crate) fn agent_pid(&mut self, sandbox: &SandboxId) -> u32 {
         self.greet(sandbox);
         let name = sandbox.as_str().as_bytes();
-        let agents = processes().filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"envd\0")
-        });
+        let agents = self.agents().into_iter();
         let mut own = agents.filter(|pid| {
             let shown = Command::new("nsenter")
                 .args(["-u", "-t", &pid.to_string(), "hostname"])
@@ -575,11 +573,15 @@ impl Instance {
 
     /// Cells of this instance: agents that run this instance's copy of the program.
     pub(crate) fn cells(&self) -> usize {
+        self.agents().len()
+    }
+
+    fn agents(&self) -> Vec<u32> {
         let agent = std::fs::metadata(self.dir.path().join("libexec/envd")).expect("there");
-        let runs = |pid: u32| {
+        let runs = |pid: &u32| {
             std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ino() == agent.ino())
         };
-        processes().filter(|pid| runs(*pid)).count()
+        processes().filter(runs).collect()
     }
 
     fn links(&self) -> Vec<SandboxId> {
