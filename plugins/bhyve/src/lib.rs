@@ -11,7 +11,7 @@
 
 use warder_sdk::{
     Backend, Call, Create, Description, Fault, FaultCode, Host, LimitsInForce, Pause, Resume,
-    Resumed, SandboxId, Snapshot, Usage, or_gone,
+    Resumed, SandboxId, Snapshot, Usage, cells,
 };
 
 /// The backend. It only plans and holds no state, so a new process of it is as good as the old one.
@@ -34,26 +34,11 @@ impl Backend for Bhyve {
     }
 
     fn create(&self, call: &Call<'_>, wanted: &Create) -> Result<LimitsInForce, Fault> {
-        let sandbox = &wanted.sandbox;
-        call.storage_clone(sandbox, &wanted.template)
-            .inspect_err(|fault| {
-                // Any other fault means that nothing was made here; a conflict, that somebody else's is there.
-                if may_be_done(fault) {
-                    self.undo(sandbox, call.undo().storage_destroy(sandbox));
-                }
-            })?;
-        call.vm_create(sandbox, wanted.limits).inspect_err(|fault| {
-            let undo = call.undo();
-            if may_be_done(fault) {
-                self.undo(sandbox, undo.vm_remove(sandbox));
-            }
-            self.undo(sandbox, undo.storage_destroy(sandbox));
-        })
+        cells::create(&self.host, call, wanted, Call::vm_create, Call::vm_remove)
     }
 
     fn destroy(&self, call: &Call<'_>, sandbox: &SandboxId) -> Result<(), Fault> {
-        or_gone(call.vm_remove(sandbox))?;
-        or_gone(call.storage_destroy(sandbox))
+        cells::destroy(call, sandbox, Call::vm_remove)
     }
 
     fn stats(&self, call: &Call<'_>, sandbox: &SandboxId) -> Result<Usage, Fault> {
@@ -85,29 +70,11 @@ impl Backend for Bhyve {
     }
 }
 
-impl Bhyve {
-    /// What cannot be undone here is removed by privd with the lease.
-    fn undo(&self, sandbox: &SandboxId, result: Result<(), Fault>) {
-        if let Err(fault) = or_gone(result) {
-            self.host
-                .log(&format!("{sandbox}: undoing a create: {fault}"));
-        }
-    }
-}
-
 fn unsupported<T>(lacks: &str) -> Result<T, Fault> {
     Err(Fault::new(
         FaultCode::Unsupported,
         format!("not for machines: {lacks}"),
     ))
-}
-
-/// Whether the answer leaves open that it was done.
-fn may_be_done(fault: &Fault) -> bool {
-    matches!(
-        fault.code,
-        FaultCode::TimedOut | FaultCode::Unavailable | FaultCode::System
-    )
 }
 
 warder_sdk::export_backend!(Bhyve);

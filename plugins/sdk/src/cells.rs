@@ -4,8 +4,8 @@
 use std::marker::PhantomData;
 
 use crate::{
-    Backend, Call, Create, Description, Fault, FaultCode, Host, LimitsInForce, Pause, Resume,
-    Resumed, SandboxId, Snapshot, Usage, or_gone,
+    Backend, Call, Create, Description, Fault, FaultCode, Host, Limits, LimitsInForce, Pause,
+    Resume, Resumed, SandboxId, Snapshot, Usage, or_gone,
 };
 
 /// What such a backend is called.
@@ -38,27 +38,17 @@ impl<K: Kind> Backend for Cells<K> {
     }
 
     fn create(&self, call: &Call<'_>, wanted: &Create) -> Result<LimitsInForce, Fault> {
-        let sandbox = &wanted.sandbox;
-        call.storage_clone(sandbox, &wanted.template)
-            .inspect_err(|fault| {
-                // Any other fault means that nothing was made here; a conflict, that somebody else's is there.
-                if may_be_done(fault) {
-                    self.undo(sandbox, call.undo().storage_destroy(sandbox));
-                }
-            })?;
-        call.cell_create(sandbox, wanted.limits)
-            .inspect_err(|fault| {
-                let undo = call.undo();
-                if may_be_done(fault) {
-                    self.undo(sandbox, undo.cell_remove(sandbox));
-                }
-                self.undo(sandbox, undo.storage_destroy(sandbox));
-            })
+        create(
+            &self.host,
+            call,
+            wanted,
+            Call::cell_create,
+            Call::cell_remove,
+        )
     }
 
     fn destroy(&self, call: &Call<'_>, sandbox: &SandboxId) -> Result<(), Fault> {
-        or_gone(call.cell_remove(sandbox))?;
-        or_gone(call.storage_destroy(sandbox))
+        destroy(call, sandbox, Call::cell_remove)
     }
 
     fn stats(&self, call: &Call<'_>, sandbox: &SandboxId) -> Result<Usage, Fault> {
@@ -108,14 +98,52 @@ impl<K: Kind> Backend for Cells<K> {
     }
 }
 
-impl<K> Cells<K> {
-    /// What cannot be undone here is removed by privd with the lease.
-    fn undo(&self, sandbox: &SandboxId, result: Result<(), Fault>) {
+/// Clones a template and has `start` make of it what runs. What a step that fails may have left is undone, by `remove`
+/// what may run.
+///
+/// # Errors
+/// Of the step that failed.
+pub fn create<'a>(
+    host: &Host,
+    call: &Call<'a>,
+    wanted: &Create,
+    start: impl FnOnce(&Call<'a>, &SandboxId, Limits) -> Result<LimitsInForce, Fault>,
+    remove: impl FnOnce(&Call<'a>, &SandboxId) -> Result<(), Fault>,
+) -> Result<LimitsInForce, Fault> {
+    let sandbox = &wanted.sandbox;
+    // What cannot be undone here is removed by privd with the lease.
+    let undone = |result| {
         if let Err(fault) = or_gone(result) {
-            self.host
-                .log(&format!("{sandbox}: undoing a create: {fault}"));
+            host.log(&format!("{sandbox}: undoing a create: {fault}"));
         }
-    }
+    };
+    call.storage_clone(sandbox, &wanted.template)
+        .inspect_err(|fault| {
+            // Any other fault means that nothing was made here; a conflict, that somebody else's is there.
+            if may_be_done(fault) {
+                undone(call.undo().storage_destroy(sandbox));
+            }
+        })?;
+    start(call, sandbox, wanted.limits).inspect_err(|fault| {
+        let undo = call.undo();
+        if may_be_done(fault) {
+            undone(remove(&undo, sandbox));
+        }
+        undone(undo.storage_destroy(sandbox));
+    })
+}
+
+/// Ends what runs, by `remove`, and what it ran on. Either may be gone.
+///
+/// # Errors
+/// Of the step that failed.
+pub fn destroy<'a>(
+    call: &Call<'a>,
+    sandbox: &SandboxId,
+    remove: impl FnOnce(&Call<'a>, &SandboxId) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    or_gone(remove(call, sandbox))?;
+    or_gone(call.storage_destroy(sandbox))
 }
 
 /// Whether the answer leaves open that it was done.
