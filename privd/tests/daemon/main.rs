@@ -42,7 +42,6 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let only: Option<String> = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let tests: [(&str, fn()); 31] = [
         (
             "a_sandbox_is_made_used_and_removed",
@@ -151,28 +150,7 @@ fn main() {
             bounds::bounds_are_said_again_when_the_configuration_changes,
         ),
     ];
-    let said = |flag: &str| std::env::args().any(|arg| arg == flag);
-    // nextest asks for the list of tests, and for the ignored ones apart; then it runs each by its whole name.
-    if said("--list") {
-        for (name, _) in tests.iter().filter(|_| !said("--ignored")) {
-            println!("{name}: test");
-        }
-        return;
-    }
-    let mut ran = 0;
-    for (name, test) in tests {
-        let chosen = |only: &String| match said("--exact") {
-            true => name == only,
-            false => name.contains(only.as_str()),
-        };
-        if only.as_ref().is_none_or(chosen) {
-            ran += 1;
-            println!("test {name} ...");
-            test();
-            println!("test {name} ... ok");
-        }
-    }
-    assert!(ran > 0, "no test has such a name");
+    warder_harness::alone::run(&tests);
 }
 
 fn id(n: u8) -> SandboxId {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+pub mod alone;
 pub mod http;
 mod instance;
 mod leaks;
