@@ -19,6 +19,13 @@ use crate::watched::Watched;
 /// each, here 23 KiB), and what finds no room there is lost.
 const SPEED: u32 = 115_200;
 
+/// Nobody is at the host's end, or somebody is again: a port of Linux then has nothing to read and takes nothing, and yet is
+/// ready for both (and for tokio whatever hung up once always is), so that who waits for it would spin. It is to be
+/// opened again.
+fn gone<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+}
+
 /// An open console, on which bytes go through as they are.
 #[derive(Debug)]
 pub struct Console(Watched<OwnedFd>);
@@ -61,6 +68,7 @@ impl AsyncRead for Console {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_readable(cx))?;
+            let hung_up = ready.ready().is_read_closed();
             let space = buf.initialize_unfilled();
             match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), space)?)) {
                 Ok(Ok(read)) => {
@@ -69,6 +77,7 @@ impl AsyncRead for Console {
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) if hung_up => return gone(),
                 Err(_would_block) => {}
             }
         }
@@ -83,9 +92,11 @@ impl AsyncWrite for Console {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_writable(cx))?;
+            let hung_up = ready.ready().is_write_closed();
             match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(done) => return Poll::Ready(done),
+                Err(_would_block) if hung_up => return gone(),
                 Err(_would_block) => {}
             }
         }
@@ -130,6 +141,38 @@ mod tests {
             let refused = Console::open(file.path()).expect_err("a file");
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
             assert!(Console::open(Path::new("/dev/nothing-of-this-name")).is_err());
+        });
+    }
+
+    /// A FIFO whose writer went, and another came, is like a port whose host did: nothing to read, and hung up for tokio.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_waits_for_what_hung_up_does_not_spin() {
+        use std::future::poll_fn;
+        use std::io::Write as _;
+
+        use rustix::fs::{CWD, mknodat};
+        run(async {
+            let folder = tempfile::tempdir().expect("room");
+            let path = folder.path().join("port");
+            mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let fd = open(&path, flags, Mode::empty()).expect("opens");
+            let mut console = Console(Watched::for_reading(fd).expect("watched"));
+            let writer = || std::fs::OpenOptions::new().write(true).open(&path);
+            let mut first = writer().expect("opens");
+            first.write_all(b"a").expect("takes it");
+            drop(first);
+            let mut read = async || {
+                let mut space = [0; 8];
+                let mut buf = ReadBuf::new(&mut space);
+                let read = poll_fn(|cx| Pin::new(&mut console).poll_read(cx, &mut buf)).await;
+                read.map(|()| buf.filled().len()).map_err(|e| e.kind())
+            };
+            assert_eq!(read().await, Ok(1));
+            assert_eq!(read().await, Ok(0), "nobody writes");
+            let _second = writer().expect("opens");
+            assert_eq!(read().await, Err(io::ErrorKind::BrokenPipe));
         });
     }
 }
