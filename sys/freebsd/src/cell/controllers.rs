@@ -203,7 +203,7 @@ impl Controllers {
         };
         let jails: Vec<_> = jails.into_iter().filter(own).collect();
         for jail in jails.iter().filter(|jail| !jail.dying) {
-            super::remove_jail(jail.jid)?;
+            super::remove_jail(&jail.name)?;
         }
         let left = || -> Result<bool> {
             let mut all = procs::all().at("list processes")?;

@@ -15,7 +15,6 @@ mod users;
 
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 pub use warder_common::report::{Outcome, Status};
 use warder_common::{At, Result, report};
@@ -85,19 +84,14 @@ impl Cell {
     pub fn kill(&self) -> Result<()> {
         // It may not be in its jail yet.
         self.process.signal(Signal::Kill)?;
-        match jail::find(&self.handle.jail).at("look a jail up")? {
-            Some(jid) => remove_jail(jid),
-            None => Ok(()),
-        }
+        remove_jail(&self.handle.jail)
     }
 }
 
 /// Removes a jail and kills what is in it; one that is gone, or dying, is no error.
-fn remove_jail(jid: i32) -> Result<()> {
-    match jail::remove(jid) {
-        Ok(()) | Err(Errno::INVAL) => Ok(()),
-        Err(errno) => Err(errno).at("remove a jail"),
-    }
+fn remove_jail(name: &str) -> Result<()> {
+    let removed = jail::remove_named(name, |_| true);
+    removed.map(drop).at("remove a jail")
 }
 
 /// Starts a cell, or a machine where its network is one's, and returns at once; it sets itself up and reports through [`Status`]. The caller

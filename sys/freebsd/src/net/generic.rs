@@ -1,4 +1,4 @@
-//! Generic netlink (genetlink(4)): what pf has beside its device.
+//! Generic netlink (genetlink(4)): what pf has beside its device. And the kernel's own (rtnetlink(4)), to make interfaces.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -17,9 +17,9 @@ const GENERIC: u32 = 16;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`.
-const REQUEST: u16 = 0x01;
-const ACK: u16 = 0x04;
-const DUMP: u16 = 0x300;
+pub(super) const REQUEST: u16 = 0x01;
+pub(super) const ACK: u16 = 0x04;
+pub(super) const DUMP: u16 = 0x300;
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME` (netlink/netlink_generic.h).
 const CONTROL: u16 = 16;
 const GET_FAMILY: u8 = 3;
@@ -60,13 +60,19 @@ struct Address {
     groups: u32,
 }
 
+/// A socket of netlink(4).
+#[derive(Debug)]
+pub(super) struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
 /// A family of generic netlink, by a socket of its own.
 #[derive(Debug)]
 pub struct Generic {
-    socket: OwnedFd,
+    netlink: Netlink,
     family: u16,
-    sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Generic {
@@ -75,24 +81,9 @@ impl Generic {
     /// # Errors
     /// [`GenericError`]; `Refused(ENOENT)` where the kernel has no such family.
     pub fn open(name: &str) -> Result<Self, GenericError> {
-        let system = |call| move |errno| GenericError::System { call, errno };
-        let protocol = rustix::net::Protocol::from_raw(
-            core::num::NonZeroU32::new(GENERIC).ok_or(GenericError::Answer)?,
-        );
-        let family = AddressFamily::from_raw(FAMILY.into());
-        let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))
-            .map_err(system("netlink socket"))?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
-            .map_err(system("setsockopt"))?;
-        // A listing comes faster than it is read. Less would do, with more waits.
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, 16 << 20);
-        bind(&socket).map_err(system("bind"))?;
         let mut this = Self {
-            socket,
+            netlink: Netlink::open(GENERIC)?,
             family: CONTROL,
-            sequence: 0,
-            buffer: vec![0; CHUNK],
         };
         let mut found = None;
         this.ask(
@@ -118,7 +109,8 @@ impl Generic {
         with: impl FnOnce(Message) -> Message,
         each: impl FnMut(&[u8]),
     ) -> Result<(), GenericError> {
-        self.talk(command, REQUEST | ACK, with, each)
+        let message = with(self.message(command, REQUEST | ACK));
+        self.netlink.talk(message, each).map(drop)
     }
 
     /// Asks for all there is; `each` sees every one.
@@ -131,20 +123,44 @@ impl Generic {
         with: impl FnOnce(Message) -> Message,
         each: impl FnMut(&[u8]),
     ) -> Result<(), GenericError> {
-        self.talk(command, REQUEST | DUMP, with, each)
+        let message = with(self.message(command, REQUEST | DUMP));
+        self.netlink.talk(message, each).map(drop)
     }
 
-    fn talk(
+    /// struct genlmsghdr: command, version, reserved.
+    fn message(&self, command: u8, flags: u16) -> Message {
+        Message::new(self.family, flags, &[command, 0, 0, 0])
+    }
+}
+
+impl Netlink {
+    pub(super) fn open(protocol: u32) -> Result<Self, GenericError> {
+        let system = |call| move |errno| GenericError::System { call, errno };
+        let protocol = core::num::NonZeroU32::new(protocol).map(rustix::net::Protocol::from_raw);
+        let family = AddressFamily::from_raw(FAMILY.into());
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::RAW, flags, protocol)
+            .map_err(system("netlink socket"))?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
+            .map_err(system("setsockopt"))?;
+        // A listing comes faster than it is read. Less would do, with more waits.
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, 16 << 20);
+        bind(&socket).map_err(system("bind"))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Sends a message; `each` sees what is answered. What the acknowledgement says beside an error.
+    pub(super) fn talk(
         &mut self,
-        command: u8,
-        flags: u16,
-        with: impl FnOnce(Message) -> Message,
+        message: Message,
         mut each: impl FnMut(&[u8]),
-    ) -> Result<(), GenericError> {
+    ) -> Result<Vec<u8>, GenericError> {
         let system = |call| move |errno| GenericError::System { call, errno };
         self.sequence = self.sequence.wrapping_add(1);
-        // struct genlmsghdr: command, version, reserved.
-        let message = with(Message::new(self.family, flags, &[command, 0, 0, 0]));
         let bytes = message.finish(self.sequence, 0);
         retry_on_intr(|| send(&self.socket, &bytes, SendFlags::empty())).map_err(system("send"))?;
         loop {
@@ -156,7 +172,7 @@ impl Generic {
                     continue;
                 }
                 match kind {
-                    ERROR | DONE => return outcome(payload),
+                    ERROR | DONE => return outcome(payload).map(|()| payload.to_vec()),
                     _ => each(payload),
                 }
             }

@@ -6,6 +6,7 @@
 
 mod generic;
 mod interfaces;
+mod links;
 mod request;
 mod rights;
 mod routes;
@@ -15,6 +16,7 @@ mod tables;
 
 pub use generic::{Generic, GenericError};
 pub use interfaces::{Interface, interfaces};
+pub use links::Links;
 pub use sockets::{datagrams, listener, owned, packet_log, state_table};
 pub use stack::Stack;
 pub use tables::PfTables;

@@ -141,11 +141,8 @@ pub(super) fn end(prefix: &str) -> Result<bool> {
     let mut jails = jail::list().at("list jails")?;
     jails.retain(|jail| jail.name.starts_with(prefix));
     for jail in jails.iter().filter(|jail| !jail.dying) {
-        match jail::remove(jail.jid) {
-            // Gone meanwhile, as its last process is.
-            Ok(()) | Err(Errno::INVAL) => {}
-            Err(errno) => return Err(errno).at("remove a jail"),
-        }
+        // It may be gone meanwhile, as its last process is.
+        jail::remove_named(&jail.name, |_| true).at("remove a jail")?;
     }
     if jails.is_empty() {
         return Ok(true);
