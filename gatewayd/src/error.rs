@@ -129,6 +129,9 @@ pub(crate) enum AskError {
     /// It refused or failed.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// It keeps what was asked for until the host can do it; until then nothing leaves any sandbox.
+    #[error("kept until the host's packet filter is whole, and closed until then: {0}")]
+    Kept(#[source] Fault),
     /// It did not answer in time.
     #[error("{0} did not answer in time")]
     TimedOut(&'static str),
@@ -167,6 +170,7 @@ impl From<AskError> for ApiError {
             AskError::Fault(fault) => from_fault(fault),
             AskError::TimedOut(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, message),
             AskError::Unavailable(_) => unavailable(message).retry(true),
+            AskError::Kept(_) => unavailable(message).retry(false),
             AskError::Answer(_) => Self::internal(message),
         }
     }

@@ -381,6 +381,10 @@ impl Peers {
                 generation: now,
                 airgap,
             } if now == generation => Ok(airgap),
+            gateway_net::Answer::Kept {
+                generation: now,
+                fault,
+            } if now == generation => Err(AskError::Kept(fault)),
             _ => Err(AskError::Answer("netd")),
         }
     }
@@ -400,7 +404,9 @@ impl Peers {
                 airgap,
                 sealed,
             }),
-            gateway_net::Answer::InForce { .. } => Err(AskError::Answer("netd")),
+            gateway_net::Answer::InForce { .. } | gateway_net::Answer::Kept { .. } => {
+                Err(AskError::Answer("netd"))
+            }
         }
     }
 

@@ -91,6 +91,19 @@ impl Watch {
         self.state == State::Mending(round)
     }
 
+    /// Whether nothing is loaded before all is loaded anew.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Shut
+    }
+
+    /// What is being mended cannot be as it should: the next look begins anew.
+    pub fn spoiled(&mut self, why: Fault) {
+        if let State::Mending(_) = self.state {
+            (self.state, self.why) = (State::Shut, Some(why));
+        }
+    }
+
     /// Whether a look is due; the next one is later.
     pub fn due(&mut self, now: Instant) -> bool {
         due(&mut self.look_at, now, EVERY)
@@ -338,6 +351,10 @@ mod tests {
         ports_up: bool,
         /// What a look has seen since all rules were loaded anew: as netd's filter keeps it.
         stale: bool,
+        /// Rules that are still to be loaded, and for which mending.
+        left: Option<(u64, u8)>,
+        /// Whether somebody was at those that are loaded.
+        flushed: bool,
         /// What the worker has been ordered, one after the other, and how many of the first it has done.
         jobs: Vec<u64>,
         done: usize,
@@ -357,6 +374,10 @@ mod tests {
         Look(bool),
         /// A closer look.
         Inspect(bool),
+        /// Some more rules are loaded; the flag says whether that went well.
+        Load(bool),
+        /// A policy is changed while nothing is open; the flag says whether its rules could be loaded, if that is wanted.
+        Change(bool),
         /// The worker ends all flows; it is told to netd later.
         End,
         /// That is told; the flag says whether it could be.
@@ -373,7 +394,7 @@ mod tests {
             if !self.whole {
                 return off();
             }
-            self.stale |= self.holed || !self.rules;
+            self.stale |= self.holed || self.flushed;
             self.holed = false;
             if self.stale { touched() } else { Ok(()) }
         }
@@ -383,10 +404,42 @@ mod tests {
                 Deed::Nothing => {}
                 Deed::Shut => self.ports_up = false,
                 Deed::Mend(round) => {
-                    (self.rules, self.stale) = (true, false);
-                    self.jobs.push(round);
+                    (self.rules, self.stale, self.flushed) = (false, false, false);
+                    self.left = Some((round, 2));
                 }
                 Deed::Open => self.ports_up = true,
+            }
+        }
+
+        /// What netd does in each turn of its loop.
+        fn load(&mut self, watch: &mut Watch, well: bool) {
+            let Some((round, left)) = self.left.take() else {
+                return;
+            };
+            if !watch.is_mending(round) {
+                return;
+            }
+            match (well, left) {
+                (false, _) => {
+                    let deed = watch.mended(round, failed());
+                    self.follow(deed);
+                }
+                (true, 0) => {
+                    self.rules = !self.flushed;
+                    self.jobs.push(round);
+                }
+                (true, _) => self.left = Some((round, left - 1)),
+            }
+        }
+
+        fn change(&mut self, watch: &mut Watch, well: bool) {
+            if watch.shut().is_none() {
+                return;
+            }
+            // Of what is loaded already these are not.
+            if !well && !watch.is_idle() {
+                (self.left, self.rules) = (None, false);
+                watch.spoiled(fault(FaultCode::System));
             }
         }
 
@@ -425,6 +478,10 @@ mod tests {
             Just(Step::Look(true)),
             any::<bool>().prop_map(Step::Look),
             any::<bool>().prop_map(Step::Inspect),
+            Just(Step::Load(true)),
+            Just(Step::Load(true)),
+            any::<bool>().prop_map(Step::Load),
+            any::<bool>().prop_map(Step::Change),
             Just(Step::End),
             Just(Step::Told(true)),
             any::<bool>().prop_map(Step::Told),
@@ -440,13 +497,13 @@ mod tests {
             let mut watch = Watch::new(None);
             let mut host = Host {
                 whole: true, holed: false, rules: true, strays: false, ports_up: true, stale: false,
-                jobs: Vec::new(), done: 0, blind: 0,
+                left: None, flushed: false, jobs: Vec::new(), done: 0, blind: 0,
             };
             for step in steps {
                 let was_up = host.ports_up;
                 match step {
                     Step::Break => (host.whole, host.holed, host.strays) = (false, true, true),
-                    Step::Flush => (host.rules, host.strays) = (false, true),
+                    Step::Flush => (host.rules, host.flushed, host.strays) = (false, true, true),
                     Step::Heal => host.whole = true,
                     Step::Look(seen) => {
                         let look = host.look(seen);
@@ -466,6 +523,8 @@ mod tests {
                         host.follow(deed);
                         prop_assert!(!seen || !host.ports_up || host.whole, "{:?}", host);
                     }
+                    Step::Load(well) => host.load(&mut watch, well),
+                    Step::Change(well) => host.change(&mut watch, well),
                     Step::End => host.end(),
                     Step::Told(ended) => {
                         host.told(&mut watch, ended);
@@ -480,6 +539,9 @@ mod tests {
                 let look = host.look(true);
                 let deed = watch.looked(look);
                 host.follow(deed);
+                while host.left.is_some() {
+                    host.load(&mut watch, true);
+                }
                 while !host.jobs.is_empty() {
                     host.end();
                     host.told(&mut watch, true);

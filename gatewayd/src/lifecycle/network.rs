@@ -2,7 +2,7 @@
 //!
 //! Whoever dies in between leaves a record that says what is wanted and not in force; the next gateway, or this one
 //! when the next netd comes, asks what netd holds and sets it again. A change that fails leaves the sandbox closed
-//! until the next one.
+//! until the next one; one that netd keeps, as the host's packet filter does not hold, is in force once that does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,9 +54,13 @@ pub(crate) async fn put_in_force(
         generation = held.generation.saturating_add(1);
         answer = set(generation).await;
     }
-    let airgap = answer?;
     let mut now = sandbox.now();
     let standing = &mut now.record.standing;
+    standing.kept = matches!(answer, Err(AskError::Kept(_)));
+    if standing.kept {
+        (standing.generation, standing.in_force) = (generation, 0);
+    }
+    let airgap = answer?;
     standing.generation = generation;
     standing.in_force = generation;
     if !policy.airgap {
@@ -71,7 +75,8 @@ pub(crate) async fn put_in_force(
 /// # Errors
 /// 404 when the sandbox has ended, 409 when it does not run or is being ended (the air gap may change of one that is
 /// paused), 403 for an air gap that the operator does not let be lifted, 507 for one of a paused sandbox that a loss of
-/// power would undo, or 500: everything is closed then until the next change.
+/// power would undo, or 500: everything is closed then until the next change; or 503: it is closed until the host's packet
+/// filter is whole again, and the change is in force then.
 pub(crate) async fn change_network(
     gateway: &Arc<Gateway>,
     sandbox: &Arc<Sandbox>,
@@ -192,7 +197,8 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
         "gatewayd: {}: network policy not in force, closed: {error}",
         sandbox.id
     );
-    {
+    let kept = matches!(error, AskError::Kept(_));
+    if !kept {
         let mut now = sandbox.now();
         let standing = &mut now.record.standing;
         standing.generation += 1;
@@ -214,6 +220,10 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
         .events
         .write(EventKind::Updated, &sandbox.record(), data);
     tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
+    if kept {
+        let text = format!("Network config of the sandbox is {error}");
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry(false));
+    }
     Err(ApiError::internal("Error applying network config to sandbox").retry(false))
 }
 
@@ -307,7 +317,9 @@ async fn recheck(gateway: &Arc<Gateway>, sandbox: Arc<Sandbox>) -> bool {
     if matches!(error, AskError::Unavailable(_)) {
         return false;
     }
-    let lost = error.fault() == Some(FaultCode::NotFound);
+    // It says when it opens.
+    let kept = matches!(error, AskError::Kept(_));
+    let lost = kept || error.fault() == Some(FaultCode::NotFound);
     if !lost && !sandbox.ended.is_cancelled() {
         eprintln!(
             "gatewayd: {}: netd does not say what is in force: {error}",
@@ -334,6 +346,7 @@ async fn check(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), Ask
     if held.generation == standing.generation && held.policy == policy && !held.sealed {
         let mut now = sandbox.now();
         now.record.standing.in_force = standing.generation;
+        now.record.standing.kept = false;
         if !policy.airgap {
             now.record.standing.by_operator = held.airgap;
         }

@@ -71,6 +71,10 @@ pub(crate) struct Standing {
     pub(crate) by_operator: bool,
     /// Whether a change failed: everything is to be closed until the next one.
     pub(crate) sealed: bool,
+    /// Whether netd has closed all sandboxes, and keeps what is wanted for when it opens them. It says so anew to whoever
+    /// asks.
+    #[serde(skip)]
+    pub(crate) kept: bool,
 }
 
 impl Standing {
@@ -81,6 +85,7 @@ impl Standing {
         airgap: false,
         by_operator: false,
         sealed: false,
+        kept: false,
     };
 
     /// Whether what is wanted holds.
@@ -88,9 +93,9 @@ impl Standing {
         self.in_force == self.generation
     }
 
-    /// Whether everything is closed since a change failed.
+    /// Whether everything is closed, since a change failed or because the host's packet filter does not hold.
     pub(crate) fn shut(&self) -> bool {
-        self.sealed && (self.settled() || self.in_force == 0)
+        self.kept || self.sealed && (self.settled() || self.in_force == 0)
     }
 
     /// Whether what is to be in force is the air gap.

@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod ingress;
 mod ingress_live;
+mod kept;
 mod logs;
 mod machine;
 mod network;

@@ -13,17 +13,17 @@ use super::http::{Answer, SOON};
 
 const UNKNOWN: &str = "ixxxxxxxxxxxxxxxxxx0";
 
-fn id(made: &Value) -> String {
+pub(super) fn id(made: &Value) -> String {
     made["sandboxID"].as_str().expect("id").to_owned()
 }
 
-fn detail(fake: &Fake, id: &str) -> Value {
+pub(super) fn detail(fake: &Fake, id: &str) -> Value {
     let answer = fake.api("GET", &format!("/sandboxes/{id}"), Value::Null);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-fn put(fake: &Fake, id: &str, body: Value) -> Answer {
+pub(super) fn put(fake: &Fake, id: &str, body: Value) -> Answer {
     fake.api("PUT", &format!("/sandboxes/{id}/network"), body)
 }
 
@@ -39,13 +39,13 @@ fn held(fake: &Fake, id: &str) -> (u64, Policy) {
 }
 
 /// Generation wanted, and in force.
-fn generations(fake: &Fake, id: &str) -> (u64, u64) {
+pub(super) fn generations(fake: &Fake, id: &str) -> (u64, u64) {
     let state = &detail(fake, id)["networkState"];
     let number = |name: &str| state[name].as_u64().expect("a number");
     (number("generation"), number("inForce"))
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < SOON, "{what}");
@@ -53,7 +53,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn deny_all() -> Value {
+pub(super) fn deny_all() -> Value {
     json!({"denyOut": ["0.0.0.0/0"]})
 }
 

@@ -140,6 +140,12 @@ pub fn log_group(tag: InstanceTag) -> String {
     format!("w{tag}l")
 }
 
+/// The description of every interface of an instance where all share one network (ifconfig(8), `description`).
+#[must_use]
+pub fn description(tag: InstanceTag) -> String {
+    format!("warder {tag}")
+}
+
 /// What such a log may be called by: behind the host's own, and what a rule can name.
 pub const LOGS: std::ops::RangeInclusive<u16> = 101..=250;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
-use warder_desired::{Change, Class, Ground, Payload, Port};
+use warder_desired::{Change, Class, Ground, Payload, Port, Sandbox};
 use warder_wire::FaultCode;
 
 pub use crate::NftError as FilterError;
@@ -147,6 +147,15 @@ impl Filter {
     pub fn apply(&mut self, change: Change<'_>) -> Result<(), FilterError> {
         let transaction = self.transaction(change);
         self.session.apply(&transaction)
+    }
+
+    /// Begins to put these and nothing else in force. How many of them are, from the first on: the others are to be added.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn begin(&mut self, sandboxes: &[Sandbox]) -> Result<usize, FilterError> {
+        self.apply(Change::All(sandboxes))?;
+        Ok(sandboxes.len())
     }
 
     fn transaction(&self, change: Change<'_>) -> Transaction {

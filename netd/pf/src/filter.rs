@@ -394,6 +394,17 @@ impl Filter {
 
     /// The instance's rules, those of `sandboxes`, and none of others.
     fn reset(&mut self, sandboxes: &[Sandbox]) -> Result<(), FilterError> {
+        let done = self.begin(sandboxes)?;
+        let mut rest = sandboxes.iter().skip(done);
+        rest.try_for_each(|sandbox| self.load(sandbox, true))
+    }
+
+    /// Begins to put these and nothing else in force. How many of them are, from the first on: the others are to be added,
+    /// each by a program that takes its time.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn begin(&mut self, sandboxes: &[Sandbox]) -> Result<usize, FilterError> {
         let mut wanted = Vec::new();
         for sandbox in sandboxes {
             wanted.push(self.site.anchor_of(&sandbox.port)?);
@@ -406,9 +417,7 @@ impl Filter {
                 self.empty(anchor)?;
             }
         }
-        sandboxes
-            .iter()
-            .try_for_each(|sandbox| self.load(sandbox, true))
+        Ok(0)
     }
 
     /// Ends the states of a sandbox that `keeps` does not want, until none is left. `keeps` is told where a flow runs,

@@ -79,6 +79,9 @@ impl Daemon {
 
     /// How long the loop may sleep.
     pub(crate) fn wake_in(&self) -> Option<Duration> {
+        if self.is_loading() {
+            return Some(Duration::ZERO);
+        }
         let now = Instant::now();
         let hope = self.pool.is_waited_for().then(|| now + LOOK_EVERY);
         let (egress, watch) = (self.egress_deadline(), Some(self.watch.next()));

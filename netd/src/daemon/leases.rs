@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use warder_desired::Change;
+use warder_desired::{Change, Sandbox};
 use warder_ipc::Channel;
 use warder_links::Space;
 use warder_links::plan::Pair;
@@ -85,12 +85,17 @@ impl Daemon {
     /// It has become one, or has not.
     pub(crate) fn tapped(&mut self, seq: u64, slot: priv_net::Slot, result: Result<u32, Fault>) {
         if let Err(fault) = self.may_be_up(slot.counter) {
-            // It came up when nobody wanted that any more, or is half made.
+            // One that was there before is up perhaps.
             self.take_down([slot.counter]);
             return self.answer_privd(seq, Err(fault));
         }
         let (gateway, address) = (slot.gateway, slot.address);
         let pair = Pair { gateway, address };
+        let result = result.and_then(|unit| {
+            let kernel = self.kernel.as_mut().ok_or_else(purged)?;
+            let begun = kernel.router.begin(slot.counter, &pair);
+            begun.map(|()| unit).map_err(|e| worker::fault(&e))
+        });
         let tap = |unit| priv_net::Tap {
             slot,
             unit,
@@ -187,19 +192,23 @@ impl Daemon {
         let before = self.book.insert(sandbox.clone(), entry.clone());
         let added = self.record(&take).and_then(|()| {
             let view = entry.desired(self.place()).ok_or_else(outside)?;
-            self.put(Change::Add(&view))
+            self.put(Change::Add(&view))?;
+            let begun = self.begin(&slot);
+            if begun.is_err() {
+                self.withdraw(sandbox, &view, &slot);
+            }
+            begun
         });
         if let Err(fault) = added {
             if let Some(before) = before {
                 self.book.insert(sandbox.clone(), before);
             }
-            self.note(&Record::Released {
+            self.note(&Record::Release {
                 sandbox: sandbox.clone(),
-                counter: None,
             });
             self.remember(sandbox);
             self.pool.cool();
-            self.pool.cooled(slot.index);
+            self.end_released(sandbox.clone(), slot);
             return Err(fault);
         }
         self.note(&Record::Taken {
@@ -221,16 +230,29 @@ impl Daemon {
             slot: Some(slot),
             ..entry.clone()
         };
-        if let Some(old) = old.desired(self.place())
-            && let Err(fault) = self.put(Change::Remove(&old))
-        {
-            log::line(format_args!("rules of {sandbox}: {fault}"));
-            self.seal_port(&slot);
+        if let Some(old) = old.desired(self.place()) {
+            self.withdraw(sandbox, &old, &slot);
         }
         self.held.remove(sandbox);
         self.pool.cool();
         self.unslotted(sandbox);
         self.tell_gone(sandbox.clone(), slot);
+    }
+
+    /// Takes the rules of a sandbox away, or its port down.
+    fn withdraw(&mut self, sandbox: &SandboxId, rules: &Sandbox, slot: &SlotRecord) {
+        if let Err(fault) = self.put(Change::Remove(rules)) {
+            log::line(format_args!("rules of {sandbox}: {fault}"));
+            self.seal_port(slot);
+        }
+    }
+
+    /// Brings the port of a slot up, which has rules.
+    fn begin(&mut self, slot: &SlotRecord) -> Result<(), Fault> {
+        let pair = Pair::new(self.config.block, slot.index).ok_or_else(outside)?;
+        let kernel = self.kernel.as_mut().ok_or_else(purged)?;
+        let begun = kernel.router.begin(slot.counter, &pair);
+        begun.map_err(|e| worker::fault(&e))
     }
 
     pub(crate) fn end_released(&mut self, sandbox: SandboxId, slot: SlotRecord) {

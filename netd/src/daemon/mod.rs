@@ -6,7 +6,7 @@ mod leases;
 mod policies;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use warder_wire::{Fault, FaultCode, InstanceTag, Message, SandboxId, priv_net};
 
 pub(crate) use egress::Egress;
 use policies::Settling;
+use watch::Reload;
 pub(crate) use watch::shut_record;
 
 use crate::ledger::{Ledger, Record, SlotRecord};
@@ -92,6 +93,10 @@ pub struct Daemon {
     astray: bool,
     /// Whether the kernel's packet filter is what it should be.
     watch: Watch,
+    /// What is still to be loaded before it is.
+    reload: Option<Reload>,
+    /// Whose policy was changed while it was not.
+    kept: BTreeSet<SandboxId>,
     /// Ranges that no policy opens.
     pub(crate) closed: Ranges,
     pub(crate) pool: Pool,
@@ -151,6 +156,8 @@ impl Daemon {
             book,
             astray: false,
             watch,
+            reload: None,
+            kept: BTreeSet::new(),
             closed,
             pool,
             held: BTreeMap::new(),
@@ -220,6 +227,18 @@ impl Daemon {
     /// Brings the rules to what the book says, `change` being all that it takes. Should that fail, or have failed
     /// before, all rules are made anew.
     pub(crate) fn put(&mut self, change: Change<'_>) -> Result<(), Fault> {
+        // All are loaded anew before anything passes a port.
+        if self.watch.is_idle() {
+            return Ok(());
+        }
+        if self.reload.is_some() {
+            let applied = self.apply(change);
+            if let Err(fault) = &applied {
+                self.reload = None;
+                self.watch.spoiled(fault.clone());
+            }
+            return applied;
+        }
         if !self.astray {
             match self.apply(change) {
                 Ok(()) => return Ok(()),
@@ -241,11 +260,19 @@ impl Daemon {
         applied
     }
 
-    /// Puts a change in force; a second time over a new socket, should the first be confused.
     fn apply(&mut self, change: Change<'_>) -> Result<(), Fault> {
+        self.have(|filter| filter.apply(change))
+    }
+
+    /// Has the filter do something; a second time over a new socket, should the first be confused.
+    fn have<T>(
+        &mut self,
+        mut done: impl FnMut(&mut Filter) -> Result<T, FilterError>,
+    ) -> Result<T, Fault> {
         let kernel = self.kernel.as_mut().ok_or_else(purged)?;
-        let Err(first) = kernel.filter.apply(change) else {
-            return Ok(());
+        let first = match done(&mut kernel.filter) {
+            Err(first) => first,
+            Ok(answer) => return Ok(answer),
         };
         if first.code() == FaultCode::TimedOut {
             return Err(rules(&first));
@@ -253,7 +280,7 @@ impl Daemon {
         log::line(format_args!("rules: {first}; once more"));
         let reopened = kernel.filter.reopen(kernel.router.network());
         reopened.map_err(|e| rules(&e))?;
-        kernel.filter.apply(change).map_err(|e| rules(&e))
+        done(&mut kernel.filter).map_err(|e| rules(&e))
     }
 
     /// The last resort: no packet passes a port that is down.

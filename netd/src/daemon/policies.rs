@@ -104,17 +104,16 @@ impl Daemon {
             Some(entry) if entry.live => entry.clone(),
             _ => return self.refuse(wanted, no_lease(sandbox)),
         };
-        if let (Wanted::Policy(..), Some(fault)) = (&wanted, self.watch.shut()) {
-            let fault = fault.clone();
-            return self.refuse(wanted, fault);
-        }
         match wanted {
             Wanted::Policy(waiter, generation, policy) => {
                 match entry.standing.judge(generation, &policy) {
                     // Settled, or it would have waited: a gateway that was started anew asks for all of them.
                     Verdict::Again if !entry.sealed => {
                         let airgap = entry.airgap();
-                        let answer = gateway_net::Answer::InForce { generation, airgap };
+                        let answer = match self.watch.shut().cloned() {
+                            None => gateway_net::Answer::InForce { generation, airgap },
+                            Some(fault) => gateway_net::Answer::Kept { generation, fault },
+                        };
                         return self.answer_waiter(waiter, Ok(answer));
                     }
                     Verdict::Put | Verdict::Again => {}
@@ -168,6 +167,9 @@ impl Daemon {
         record: &Record,
         waiter: Option<Waiter>,
     ) {
+        if let Some(fault) = self.watch.shut().cloned() {
+            return self.keep(sandbox, &old, new, record, waiter, fault);
+        }
         let place = self.place();
         let (Some(was), Some(now)) = (old.desired(place), new.desired(place)) else {
             // For the slot that it gets, the bounds are recorded with it.
@@ -214,6 +216,48 @@ impl Daemon {
                 self.remember(sandbox);
                 self.settle(sandbox, waiter, false, Some(fault), None);
             }
+        }
+    }
+
+    /// While nothing passes any port: what is to hold when something does again.
+    fn keep(
+        &mut self,
+        sandbox: &SandboxId,
+        old: &Entry,
+        new: Entry,
+        record: &Record,
+        waiter: Option<Waiter>,
+        fault: Fault,
+    ) {
+        let generation = new.standing.generation;
+        let place = self.place();
+        let views = old.desired(place).zip(new.desired(place));
+        let recorded = match (record, &views) {
+            // For the slot that it gets, the bounds are recorded with it.
+            (Record::Bounds { .. }, None) => Ok(()),
+            _ => self.record(record),
+        };
+        if let Err(full) = recorded {
+            // What holds then is what held before.
+            return waiter
+                .into_iter()
+                .for_each(|waiter| self.answer_waiter(waiter, Err(full.clone())));
+        }
+        self.book.insert(sandbox.clone(), new);
+        self.kept.insert(sandbox.clone());
+        self.note_shut();
+        // Those of before may be among what has been loaded anew already.
+        if let Some((was, now)) = views
+            && let Err(failed) = self.put(Change::Replace {
+                new: &now,
+                old: &was,
+            })
+        {
+            self.watch.spoiled(failed);
+        }
+        if let Some(waiter) = waiter {
+            let answer = gateway_net::Answer::Kept { generation, fault };
+            self.answer_waiter(waiter, Ok(answer));
         }
     }
 

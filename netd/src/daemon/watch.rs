@@ -1,7 +1,9 @@
 //! Looks at the packet filter, and what follows from them.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
+use warder_desired::Change;
 use warder_links::plan::Pair;
 use warder_wire::{Fault, FaultCode, Message, SandboxId, gateway_net};
 
@@ -14,6 +16,18 @@ use crate::worker::Job;
 
 /// Names in one record, which is bounded.
 const NAMED: usize = 1000;
+
+/// For how long rules are loaded before others have their turn.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// All rules, loaded anew bit by bit.
+#[derive(Debug)]
+pub(super) struct Reload {
+    /// Of the mending of that number.
+    round: u64,
+    /// Whose are not yet.
+    left: VecDeque<SandboxId>,
+}
 
 /// That all ports are down, and which for another reason.
 pub(crate) fn shut_record(book: &Book) -> Record {
@@ -33,6 +47,7 @@ impl Daemon {
         if self.watch.due_closely(now) && self.watch.shut().is_none() {
             self.order(&Job::Inspect);
         }
+        self.load_some();
     }
 
     /// Looks now, for somebody who must not go on unless rules hold: however often that fails, it is no evidence for the
@@ -116,19 +131,60 @@ impl Daemon {
 
     /// Every rule anew, and no flow of before.
     fn mend(&mut self, round: u64) {
-        match self.put_all() {
-            Ok(()) => {
-                if let Some(kernel) = &mut self.kernel {
-                    kernel.filter.renewed();
-                }
-                let job = self.next_job;
-                self.next_job += 1;
-                self.jobs.insert(job, Pending::Mend(round));
-                self.order(&Job::EndAll { job });
-                self.ends_out += 1;
+        let place = self.place();
+        let all = self.book.iter();
+        let all = all.filter_map(|(s, e)| Some((s.clone(), e.desired(place)?)));
+        let (mut left, sandboxes): (VecDeque<_>, Vec<_>) = all.unzip();
+        self.astray = true;
+        let begun = self.have(|filter| {
+            // What a look finds from here on was done to what is loaded now.
+            filter.renewed();
+            filter.begin(&sandboxes)
+        });
+        match begun {
+            Ok(done) => {
+                left.drain(..done.min(left.len()));
+                self.reload = Some(Reload { round, left });
+                self.load_some();
             }
             Err(fault) => self.mended(round, Err(fault)),
         }
+    }
+
+    /// Loads what is left to load, for a while; when nothing is, all flows end.
+    fn load_some(&mut self) {
+        let begun = Instant::now();
+        let Some(Reload { round, mut left }) = self.reload.take() else {
+            return;
+        };
+        if !self.watch.is_mending(round) {
+            return;
+        }
+        while let Some(sandbox) = left.pop_front() {
+            let view = self.book.get(&sandbox);
+            // It may have gone meanwhile, and its rules with it.
+            let Some(view) = view.and_then(|e| e.desired(self.place())) else {
+                continue;
+            };
+            if let Err(fault) = self.apply(Change::Add(&view)) {
+                return self.mended(round, Err(fault));
+            }
+            if begun.elapsed() >= SLICE {
+                self.reload = Some(Reload { round, left });
+                return;
+            }
+        }
+        self.astray = false;
+        let job = self.next_job;
+        self.next_job += 1;
+        self.jobs.insert(job, Pending::Mend(round));
+        self.order(&Job::EndAll { job });
+        self.ends_out += 1;
+    }
+
+    /// Whether there is more to load at once.
+    pub(super) fn is_loading(&self) -> bool {
+        self.reload.is_some()
     }
 
     pub(super) fn mended(&mut self, round: u64, result: Result<(), Fault>) {
@@ -146,6 +202,15 @@ impl Daemon {
 
     fn open(&mut self) {
         self.note(&Record::Shut(None));
+        for sandbox in std::mem::take(&mut self.kept) {
+            if let Some(entry) = self.book.get(&sandbox) {
+                let generation = entry.standing.generation;
+                self.note(&Record::InForce {
+                    sandbox,
+                    generation,
+                });
+            }
+        }
         let all: Vec<(SandboxId, SlotRecord)> = self
             .book
             .iter()
@@ -162,7 +227,7 @@ impl Daemon {
             }
             self.tell(&sandbox);
         }
-        log::audit("the packet filter is whole: sandboxes have their policies of before");
+        log::audit("the packet filter is whole: sandboxes have their policies again");
         self.tell_gateway(&Message::Event(gateway_net::Event::Opened));
     }
 }

@@ -449,7 +449,7 @@ impl Netd {
                 sealed,
                 ..
             } => Ok((generation, airgap, sealed)),
-            other @ gateway_net::Answer::InForce { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::{Fault, Policy, SandboxId};
 pub enum Ask {
     /// Sandbox `sandbox` has policy `policy`, generation `generation`. In force when answered; before the cell
     /// has a slot it is kept and put in force with the slot. A generation not above the last one is refused
-    /// with `Conflict`; the same one again is not. Answer: [`Answer::InForce`].
+    /// with `Conflict`; the same one again is not. Answer: [`Answer::InForce`], or [`Answer::Kept`] from [`Event::Shut`] to
+    /// [`Event::Opened`].
     PolicySet {
         /// The sandbox; its lease must live.
         sandbox: SandboxId,
@@ -43,8 +44,15 @@ pub enum Answer {
         policy: Policy,
         /// Whether nothing leaves: the policy says so, or the operator does, or it could not be put in force.
         airgap: bool,
-        /// Whether it could not be put in force, so that everything is closed until the next one.
+        /// Whether it is not in force, and everything is closed: until the next one, or until [`Event::Opened`].
         sealed: bool,
+    },
+    /// Nothing leaves any sandbox; this is written down, and what holds from [`Event::Opened`] on.
+    Kept {
+        /// Its generation.
+        generation: u64,
+        /// What the host's packet filter lacks.
+        fault: Fault,
     },
 }
 
@@ -57,11 +65,11 @@ pub enum Event {
         sandbox: SandboxId,
     },
     /// The host's packet filter does not judge what sandboxes send any more, so everything is closed to all of them, and
-    /// changes are refused, until it does.
+    /// changes are only kept, until it does.
     Shut {
         /// What it lacks, and what to do.
         fault: Fault,
     },
-    /// It does again, with the policies of before; flows of before have ended.
+    /// It does again, with the last policies that were asked for; flows of before have ended.
     Opened,
 }

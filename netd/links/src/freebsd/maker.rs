@@ -5,14 +5,14 @@ mod tap;
 use std::net::Ipv4Addr;
 
 use rustix::io::Errno;
-use warder_freebsd::net::Stack;
+use warder_freebsd::net::{Links, Stack};
 use warder_freebsd::sys::{Params, Said, jail};
 use warder_wire::InstanceTag;
 use warder_wire::priv_net::slot_jail;
 
 use super::{Router, Space, port_counter, port_name};
 use crate::LinksError;
-use crate::plan::{INSIDE, PORTS, Pair, SlotSpec, port_group};
+use crate::plan::{INSIDE, PORTS, Pair, SlotSpec, description, port_group};
 
 /// `JAIL_SYS_NEW` (sys/jail.h): a network stack of its own.
 const NEW: i32 = 1;
@@ -24,6 +24,7 @@ pub struct Maker {
     tag: InstanceTag,
     mtu: u32,
     host: Stack,
+    links: Links,
 }
 
 impl Maker {
@@ -36,10 +37,12 @@ impl Maker {
             tag: router.tag(),
             mtu: router.mtu(),
             host: Stack::own().map_err(|e| LinksError::io("sockets of the host", e))?,
+            links: Links::open().map_err(|e| LinksError::io("netlink socket", e))?,
         })
     }
 
-    /// Makes one, ready for a cell. Nothing is left of one that failed.
+    /// Makes one, ready for a cell but for its port, which is down until it has an owner with rules. Nothing is left of
+    /// one that failed.
     ///
     /// # Errors
     /// [`LinksError::Taken`] when somebody else has a jail or an interface of its name; [`LinksError::Exhausted`];
@@ -53,7 +56,7 @@ impl Maker {
         let made = self.pair(&port, spec, jid);
         if made.is_err() {
             // What cannot be removed now is found by its name at the next start.
-            let _ = jail::remove(jid);
+            let _ = jail::remove_named(&slot_jail(self.tag, spec.counter), |own| own == jid);
         }
         made.map(|()| Space::new())
     }
@@ -82,8 +85,9 @@ impl Maker {
     }
 
     /// The pair, its end `b` in the jail. Whatever fails, no end of it is left.
-    fn pair(&self, port: &str, spec: &SlotSpec, jid: i32) -> Result<(), LinksError> {
-        let made = self.host.create("epair").map_err(|errno| match errno {
+    fn pair(&mut self, port: &str, spec: &SlotSpec, jid: i32) -> Result<(), LinksError> {
+        let made = self.links.create("epair", "epair", &description(self.tag));
+        let made = made.map_err(|errno| match errno {
             // ifc_alloc_unit, if_clone_create: no number is free.
             Errno::NOSPC | Errno::EXIST => LinksError::Exhausted("epair"),
             Errno::INVAL => LinksError::Missing {
@@ -110,7 +114,7 @@ impl Maker {
             })?;
             name = port;
             let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
-            // Before it is up: the rules for the group hold from its first packet.
+            // Long before it is up: the rules for the group hold from its first packet.
             for group in [PORTS, &port_group(self.tag)] {
                 host.join(name, group).map_err(at("join a group"))?;
             }
@@ -128,8 +132,7 @@ impl Maker {
             host.without_inet6(name).map_err(at("switch IPv6 off"))?;
             host.move_to(&inner, jid)
                 .map_err(at("move the other end into the jail"))?;
-            inside(jid, &inner, &spec.pair)?;
-            open(host, name, &spec.pair)
+            inside(jid, &inner, &spec.pair)
         })();
         if joined.is_err() {
             let _ = self.host.destroy(name);
@@ -200,9 +203,12 @@ fn inside(jid: i32, end: &str, pair: &Pair) -> Result<(), LinksError> {
     stack.add_default(pair.gateway).map_err(at("default route"))
 }
 
-/// Brings the host's end of a pair up.
+/// Brings the host's end of a pair, or a tap, up.
 pub(super) fn open(host: &Stack, port: &str, pair: &Pair) -> Result<(), LinksError> {
     let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
+    // No neighbour is taken on an interface without a link, and a tap has one while its device is open, by a machine
+    // perhaps. This kind keeps its addresses when that is closed (vmnet(4)).
+    let _linked = tap::device(port);
     host.add_address(port, pair.gateway, 31)
         .map_err(at("address"))?;
     host.set_up(port, true).map_err(at("bring up"))?;

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use warder_freebsd::net::{self, Stack};
+use warder_freebsd::net::{self, Links, Stack};
 use warder_freebsd::sys::{jail, kld};
 use warder_wire::priv_net::slot_jail;
 use warder_wire::{InstanceTag, SandboxId};
 
 use super::maker::{Maker, failed, find, open};
 use super::{Space, needs, port_counter, port_name};
-use crate::plan::{LOGS, Pair, Uplink, log_group};
+use crate::plan::{LOGS, Pair, Uplink, description, log_group};
 use crate::site::Site;
 use crate::{LinksError, Listeners, Numbers, RouterLink, forwarding, pipes};
 
@@ -42,6 +42,8 @@ impl Router {
         needs::check()?;
         let stack = Stack::own().map_err(|e| LinksError::io("sockets of the host", e))?;
         let own = uplink.host_name.as_str();
+        let mut links = Links::open().map_err(|e| LinksError::io("netlink socket", e))?;
+        remove_half_made(uplink, &mut links, &stack)?;
         let interfaces = net::interfaces().map_err(|e| LinksError::io("list interfaces", e))?;
         let taken = |i: &net::Interface| i.name != own && i.addresses.contains(&uplink.router);
         if let Some(other) = interfaces.iter().find(|i| taken(i)) {
@@ -53,9 +55,8 @@ impl Router {
         let adopted = interfaces.iter().any(|i| i.name == own);
         let at = |what: &'static str| move |e| LinksError::io(format!("{own}: {what}"), e);
         if !adopted {
-            let made = stack
-                .create("lo")
-                .map_err(at("make a loopback interface"))?;
+            let made = links.create("lo", "lo", &description(uplink.tag));
+            let made = made.map_err(at("make a loopback interface"))?;
             if let Err(e) = stack.rename(&made, own) {
                 let _ = stack.destroy(&made);
                 return Err(at("name it")(e));
@@ -123,9 +124,10 @@ impl Router {
         if let Some(own) = members.next() {
             return Ok(own);
         }
+        let mut links = Links::open().map_err(|e| LinksError::io("netlink socket", e))?;
         for number in LOGS {
             let name = format!("pflog{number}");
-            match self.stack.create(&name) {
+            match links.create("pflog", &name, &description(self.tag)) {
                 Ok(_) => {}
                 Err(Errno::EXIST) => continue,
                 Err(e) => return Err(LinksError::io(format!("make {name}"), e)),
@@ -261,6 +263,14 @@ impl Router {
         }
     }
 
+    /// Brings up the port of a slot that has an owner, with rules in force.
+    ///
+    /// # Errors
+    /// [`LinksError::System`].
+    pub fn begin(&mut self, counter: u32, pair: &Pair) -> Result<(), LinksError> {
+        self.unseal(counter, pair)
+    }
+
     /// Takes the seal off the port of the slot made as the `counter`-th.
     ///
     /// # Errors
@@ -296,4 +306,22 @@ impl Router {
         }
         all
     }
+}
+
+/// Removes what a netd that was killed had begun to make: it bears the instance's description, and neither a name nor a group
+/// of its.
+fn remove_half_made(uplink: &Uplink, links: &mut Links, stack: &Stack) -> Result<(), LinksError> {
+    let at = |what: &'static str| move |e| LinksError::io(what, e);
+    let tag = uplink.tag;
+    let all = links.described(&description(tag));
+    let logs = stack.members(&log_group(tag)).map_err(at("list logs"))?;
+    for name in all.map_err(at("list interfaces"))? {
+        let known = name == uplink.host_name || port_counter(tag, &name).is_some();
+        if !known && !logs.contains(&name) {
+            stack
+                .destroy(&name)
+                .map_err(at("remove what is half made"))?;
+        }
+    }
+    Ok(())
 }

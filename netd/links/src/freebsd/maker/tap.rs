@@ -8,12 +8,13 @@ use rustix::io::Errno;
 use warder_freebsd::sys::{Params, jail};
 use warder_wire::priv_net::slot_jail;
 
-use super::{Maker, failed, find, open, port_name};
+use super::{Maker, failed, find, port_name};
 use crate::LinksError;
-use crate::plan::{PORTS, SlotSpec, port_group};
+use crate::plan::{PORTS, SlotSpec, description, port_group};
 
 impl Maker {
-    /// Puts a tap in the place of the pair of a slot that is there; its number. One that is there already stays.
+    /// Puts a tap in the place of the pair of a slot that is there; its number. It is down, until somebody has looked
+    /// whether it may be up. One that is there already stays.
     ///
     /// # Errors
     /// [`LinksError::Missing`]; [`LinksError::System`]. Then the slot has no port, and nothing passes.
@@ -37,7 +38,8 @@ impl Maker {
         })?;
         let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
         self.host.destroy(port).map_err(at("remove the pair"))?;
-        let made = self.host.create("vmnet").map_err(|errno| match errno {
+        let made = self.links.create("vmnet", "vmnet", &description(self.tag));
+        let made = made.map_err(|errno| match errno {
             Errno::NOSPC | Errno::EXIST => LinksError::Exhausted("tap"),
             Errno::INVAL => LinksError::Missing {
                 what: "the module if_tuntap",
@@ -57,12 +59,6 @@ impl Maker {
                 .map_err(at("set its MAC"))?;
             host.set_mtu(name, self.mtu).map_err(at("set the MTU"))?;
             host.without_inet6(name).map_err(at("switch IPv6 off"))?;
-            // No neighbour is taken on an interface without a link, and a tap has one while its device is open. This kind
-            // keeps its addresses when that is closed (vmnet(4)).
-            let device = fs::File::open(format!("/dev/{made}"))
-                .map_err(|e| LinksError::io(format!("{port}: open its device"), errno(&e)))?;
-            open(host, name, &spec.pair)?;
-            drop(device);
             made.strip_prefix("vmnet")
                 .and_then(|unit| unit.parse().ok())
                 .ok_or_else(|| LinksError::io(format!("{made} is no tap"), Errno::PROTO))
@@ -74,8 +70,9 @@ impl Maker {
     }
 }
 
-fn errno(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+/// The device of a tap that nobody has open.
+pub(super) fn device(port: &str) -> Option<fs::File> {
+    unit(port).and_then(|unit| fs::File::open(format!("/dev/vmnet{unit}")).ok())
 }
 
 /// The number of a tap that was given this name: its device is a link to the one it was made with (if_tuntap.c,
