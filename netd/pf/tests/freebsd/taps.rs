@@ -112,6 +112,13 @@ pub(crate) fn machines_are_held_too(world: &mut World) {
         }
     };
     assert_eq!(world.maker.tap(&spec).expect("there"), unit, "the same one");
+    let flags = crate::world::sh(&format!("ifconfig {}", slot.port.name.as_str()));
+    assert!(
+        !flags.contains("<UP,"),
+        "down until it was looked at: {flags}"
+    );
+    let (counter, pair) = (slot.counter, slot.pair);
+    world.router().begin(counter, &pair).expect("comes up");
     let stack = Stack::of_jail(slot.jid).expect("sockets");
     assert!(stack.mtu("eth0").is_err(), "the jail has no network left");
     let path = format!("/dev/vmnet{unit}");

@@ -170,6 +170,10 @@ impl World {
             ping_groups: (0, 0),
         };
         self.maker.make(&spec).expect("a slot");
+        let port = port_name(self.tag, counter);
+        let flags = sh(&format!("ifconfig {port}"));
+        assert!(!flags.contains("<UP,"), "down until it has rules: {flags}");
+        self.router().begin(counter, &pair).expect("comes up");
         let jid = jail::find(&slot_jail(self.tag, counter))
             .expect("a look")
             .expect("its jail");
