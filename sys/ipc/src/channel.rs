@@ -307,7 +307,7 @@ mod tests {
             drop(b);
             watchdog.disarm();
             assert!(
-                begin.elapsed() < Duration::from_secs(10),
+                begin.elapsed() < Duration::from_secs(30),
                 "waited for a close"
             );
         }
@@ -350,7 +350,8 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_read_overruns_and_nothing_blocks() {
         let (mut a, _b) = Channel::pair().expect("socketpair");
-        let big = vec![1_u8; 16 * 1024];
+        // More than the kernel takes by far, all together.
+        let big = vec![1_u8; 1024];
         let end = (0..2 * QUEUE).find_map(|_| a.send(&big, Vec::new()).err());
         assert!(matches!(end, Some(IpcError::Overrun)));
     }
