@@ -6,6 +6,7 @@
 //! when it is thawed.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use warder_common::{HostError, Result};
@@ -16,6 +17,10 @@ use super::groups::Hierarchy;
 use super::hierarchy::Controller;
 use super::strays::{each, within};
 use super::{Cell, Controllers, IdRange};
+
+/// A cell stands still after a tenth of a millisecond, mostly: waited for so often, before who asks comes back later.
+const QUICK_LOOKS: u32 = 5;
+const QUICK_LOOK: Duration = Duration::from_micros(50);
 
 impl Controllers {
     fn freezer(&self) -> Option<&Hierarchy> {
@@ -54,7 +59,14 @@ impl Controllers {
     pub fn freeze(&self, sandbox: &SandboxId, ids: IdRange) -> Result<bool> {
         if let Some(freezer) = self.freezer() {
             freezer.set_frozen(sandbox, true)?;
-            return Ok(freezer.frozen(sandbox).1);
+            let mut still = freezer.frozen(sandbox).1;
+            for _ in 0..QUICK_LOOKS {
+                if !still {
+                    std::thread::sleep(QUICK_LOOK);
+                    still = freezer.frozen(sandbox).1;
+                }
+            }
+            return Ok(still);
         }
         let mut still = true;
         each(

@@ -23,6 +23,8 @@ use crate::cell::{IdRange, UserNamespace, detach};
 pub(super) const LINKS: &str = "links";
 /// Twice what a path can name.
 const MOST_DEPTH: usize = 4096;
+/// Levels that stay open while what is below them is copied; those beyond are found again by `..`.
+const MOST_OPEN: usize = 32;
 /// One batch of names, read at once.
 const BATCH: usize = 4096;
 /// Longest list of names, and value, of extended attributes; see xattr(7).
@@ -30,10 +32,11 @@ const MOST_XATTR: usize = 65_536;
 /// The same of an access control list: a header of 4 bytes, entries of 8. Kernels before 6.2 map the ids in it only where
 /// the whole buffer, filled or not, has the length of one.
 const MOST_ACL: usize = 65_532;
-/// The first names the file in another layer that this was copied up from, and means something in an upper only. By the
-/// others XFS shows access control lists once more, with the ids as they lie on disk.
-const NOT_COPIED: [&CStr; 3] = [
+/// The first two mean something in an upper only: which file in another layer this was copied up from, and that a directory
+/// has such files. By the others XFS shows access control lists once more, with the ids as they lie on disk.
+const NOT_COPIED: [&CStr; 4] = [
     c"trusted.overlay.origin",
+    c"trusted.overlay.impure",
     c"trusted.SGI_ACL_FILE",
     c"trusted.SGI_ACL_DEFAULT",
 ];
@@ -102,7 +105,7 @@ struct Place {
     level: Level,
 }
 
-/// What is kept of it while one below it is copied.
+/// What is kept of it while one below it is copied, and its directories are not.
 struct Level {
     from: Stat,
     to: (u64, u64),
@@ -110,6 +113,12 @@ struct Level {
     pending: Vec<CString>,
     /// Where the next batch begins.
     resume: u64,
+}
+
+/// A directory with one below it that is being copied.
+enum Above {
+    Open(Place),
+    Closed(Level),
 }
 
 impl Place {
@@ -156,7 +165,7 @@ fn changed() -> HostError {
 
 impl Copy<'_> {
     fn tree(&mut self, from: OwnedFd, to: OwnedFd) -> Result<()> {
-        let mut above: Vec<Level> = Vec::new();
+        let mut above: Vec<Above> = Vec::new();
         let mut here = Place::new(from, to)?;
         loop {
             if let Some(name) = here.level.pending.pop() {
@@ -165,12 +174,17 @@ impl Copy<'_> {
                 }
                 self.count(ENTRY)?;
                 let inner = here.enter(&name)?;
-                above.push(std::mem::replace(&mut here, inner).level);
+                let outer = std::mem::replace(&mut here, inner);
+                above.push(match above.len() {
+                    ..MOST_OPEN => Above::Open(outer),
+                    _ => Above::Closed(outer.level),
+                });
             } else if !self.batch(&mut here)? {
                 // Its times last, when nothing is put into it any more.
                 self.attributes(here.from.as_fd(), here.to.as_fd(), &here.level.from)?;
                 match above.pop() {
-                    Some(level) => here = here.leave(level)?,
+                    Some(Above::Open(place)) => here = place,
+                    Some(Above::Closed(level)) => here = here.leave(level)?,
                     None => return Ok(()),
                 }
             }
@@ -187,13 +201,17 @@ impl Copy<'_> {
             any = true;
             here.level.resume = entry.next_entry_cookie();
             let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                let (from, to) = (here.from.as_fd(), here.to.as_fd());
-                let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .at("look at a file")?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => here.level.pending.push(name.to_owned()),
-                    kind => self.file(kind, &stat, from, to, name)?,
+            match (name.to_bytes(), entry.file_type()) {
+                (b"." | b"..", _) => {}
+                (_, FileType::Directory) => here.level.pending.push(name.to_owned()),
+                _ => {
+                    let (from, to) = (here.from.as_fd(), here.to.as_fd());
+                    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .at("look at a file")?;
+                    match FileType::from_raw_mode(stat.st_mode) {
+                        FileType::Directory => here.level.pending.push(name.to_owned()),
+                        kind => self.file(kind, &stat, from, to, name)?,
+                    }
                 }
             }
             if names.is_buffer_empty() {
@@ -368,8 +386,11 @@ impl Copy<'_> {
     fn xattrs(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
         // Which names a descriptor that is for its path only, too: its own calls want an open file.
         let path = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let (from, to) = (path(from), path(to));
-        let length = match rustix::fs::listxattr(&from, &mut self.names[..]) {
+        let listed = match rustix::fs::flistxattr(from, &mut self.names[..]) {
+            Err(Errno::BADF) => rustix::fs::listxattr(path(from), &mut self.names[..]),
+            listed => listed,
+        };
+        let length = match listed {
             Ok(length) => length,
             Err(Errno::OPNOTSUPP) => 0,
             Err(errno) => return Err(errno).at("list extended attributes"),
@@ -381,6 +402,7 @@ impl Copy<'_> {
             if NOT_COPIED.contains(&name) {
                 continue;
             }
+            let (from, to) = (path(from), path(to));
             let acl = name.to_bytes().starts_with(b"system.posix_acl_");
             let most = if acl { MOST_ACL } else { MOST_XATTR };
             let mut length = rustix::fs::getxattr(&from, name, &mut self.value[..most])
