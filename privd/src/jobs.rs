@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use warder_host::HostError;
 use warder_host::cell::IdRange;
 use warder_host::process::{Exit, Process, Signal};
-use warder_host::storage::Draft;
+use warder_host::storage::{Draft, Store};
 use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, VolumeId, gateway_priv};
 
 use crate::leases::Timer;
@@ -75,6 +75,8 @@ enum Work {
         op: OpId,
         draft: Draft,
     },
+    /// Writes out disks while something is copied.
+    Ahead(OpId),
     /// Puts a template into use.
     Keep {
         asker: Asker,
@@ -91,6 +93,7 @@ impl Work {
             | Self::Keep { draft, .. } => Some(draft),
             Self::Trash
             | Self::Sync
+            | Self::Ahead(_)
             | Self::Reclaim(_)
             | Self::Measure(_)
             | Self::Volume { .. } => None,
@@ -356,6 +359,9 @@ impl Privd {
             Ok(process) => {
                 let until = self.now.mono + COPY_MS;
                 self.timers.set(until, Timer::Job);
+                if !draft.whole_when_copied() {
+                    self.start_ahead(op);
+                }
                 let sandbox = sandbox.clone();
                 self.add_job(process, Work::Copy { sandbox, op, draft }, until);
                 Ok(())
@@ -365,6 +371,20 @@ impl Privd {
                 Err(host_fault(&e))
             }
         }
+    }
+
+    /// Starts to write out what the disk is waited for later; without it that takes longer, no more.
+    fn start_ahead(&mut self, op: OpId) {
+        let store = &self.store;
+        let Some(ahead) = Store::AHEAD else { return };
+        if let Ok(process) = Process::worker(&[store.as_fd()], || finish(ahead(store))) {
+            self.add_job(process, Work::Ahead(op), u64::MAX);
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn end_ahead(&mut self, of: OpId) {
+        self.end_jobs(|job| matches!(job.work, Work::Ahead(op) if op == of));
     }
 
     /// Snapshots being copied or put into use.
@@ -387,7 +407,7 @@ impl Privd {
     }
 
     /// A template is in use, or is not.
-    fn kept(&mut self, asker: Asker, draft: Draft, result: Result<(), Fault>) {
+    pub(crate) fn kept(&mut self, asker: Asker, draft: Draft, result: Result<(), Fault>) {
         match asker {
             Asker::Gateway(to) => {
                 self.settle(draft, result.is_ok());
@@ -481,7 +501,7 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim(_) => {}
+            Work::Reclaim(_) | Work::Ahead(_) => {}
             Work::Measure(begun) => {
                 let now = self.now.mono;
                 let pause = MEASURE_MS.max(now.saturating_sub(begun).saturating_mul(9));

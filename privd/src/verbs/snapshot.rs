@@ -167,13 +167,16 @@ impl Privd {
         draft: Draft,
         result: Result<(), Fault>,
     ) {
+        self.end_ahead(op);
         // One that was given up goes on already, and may stand still for the next.
         let current = |live: &mut Live| live.snapshot.take_if(|s| s.op == op && s.draft.is_none());
         if self.live.get_mut(&sandbox).and_then(current).is_some() {
             self.go_on(&sandbox);
         }
+        let asker = Asker::Plugin(sandbox.clone(), op);
         match result {
-            Ok(()) => self.start_keep(Asker::Plugin(sandbox, op), draft),
+            Ok(()) if draft.whole_when_copied() => self.kept(asker, draft, Ok(())),
+            Ok(()) => self.start_keep(asker, draft),
             Err(fault) => {
                 self.settle(draft, false);
                 self.finish_op(&sandbox, Verb::StorageSnapshot, op, Err(fault));

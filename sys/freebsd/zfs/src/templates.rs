@@ -50,6 +50,12 @@ impl Draft {
         }
     }
 
+    /// Whether nothing is left to be done for it after [`Store::copy_changes`].
+    #[must_use]
+    pub fn whole_when_copied(&self) -> bool {
+        false
+    }
+
     fn place(&self) -> Place {
         Place::template(&self.template, self.stamp)
     }

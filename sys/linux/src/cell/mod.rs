@@ -28,7 +28,6 @@ use warder_wire::{Limits, SandboxId};
 
 pub use controllers::Controllers;
 pub use machine::can_run_machines;
-pub(crate) use mounts::detach;
 pub use network::{Network, network_of};
 pub use strays::end_strays;
 pub(crate) use unpack::unpack;

@@ -228,7 +228,7 @@ fn attach(from: &str, to: &str, attributes: u64, users: Option<&UserNamespace>) 
 
 /// The tree at `from` in `directory` (without mounts below it), attached nowhere; with `users`, its files have the ids that those
 /// map.
-pub(crate) fn detach(
+fn detach(
     directory: BorrowedFd<'_>,
     from: &str,
     attributes: u64,

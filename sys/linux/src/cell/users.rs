@@ -40,19 +40,6 @@ impl UserNamespace {
             return Err(HostError::Invalid("id range"));
         }
         let line = format!("0 {} {}\n", range.first, range.count);
-        Self::make(range, &line)
-    }
-
-    /// One that no process may enter: mounts that take their map from it show the files of `range` with ids from 0 up.
-    ///
-    /// # Errors
-    /// `System`.
-    pub(crate) fn inverse(range: IdRange) -> Result<Self> {
-        let line = format!("{} 0 {}\n", range.first, range.count);
-        Self::make(range, &line)
-    }
-
-    fn make(range: IdRange, line: &str) -> Result<Self> {
         let parent = rustix::process::getpid();
         let holder = Process::fork(libc::CLONE_NEWUSER, None, || {
             // Only its namespace is wanted: waits to be killed.
@@ -61,7 +48,7 @@ impl UserNamespace {
             }
             0
         })?;
-        let descriptor = map(holder.pid(), line);
+        let descriptor = map(holder.pid(), &line);
         holder.signal(Signal::Kill)?;
         holder.reap()?;
         Ok(Self {

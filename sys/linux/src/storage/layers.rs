@@ -4,7 +4,7 @@
 //! manifest, or a template being made, names it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,6 @@ use warder_common::{At, HostError, Result};
 use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
 
-use super::snapshot::LINKS;
 use super::{Store, write_all};
 
 /// Most layers of a tree: there is a mount point for each.
@@ -82,6 +81,12 @@ impl Draft {
             passing: true,
             ..self
         }
+    }
+
+    /// Whether nothing is left to be done for it after [`Store::copy_changes`].
+    #[must_use]
+    pub fn whole_when_copied(&self) -> bool {
+        self.passing
     }
 
     /// The layer's directory until it is whole. No layer's name begins with a dot.
@@ -188,16 +193,11 @@ impl Store {
         Ok(draft)
     }
 
-    /// Puts a whole draft into use, in place of a template of that name; after that it survives a loss of power unless it
-    /// is [`Draft::passing`]. Slow: for a worker that keeps this store's descriptor.
+    /// Puts a whole draft into use, in place of a template of that name; after that it survives a loss of power. Slow: for a worker that keeps this store's descriptor.
     ///
     /// # Errors
     /// `NoSpace`, `System`.
     pub fn keep(&self, draft: &Draft) -> Result<()> {
-        super::trash::remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
-        if draft.passing {
-            return self.put_layer(draft);
-        }
         self.put(draft, || rustix::fs::syncfs(&self.directory).at("syncfs"))
     }
 
@@ -218,7 +218,7 @@ impl Store {
         rustix::fs::fsync(self.open_dir("templates")?).at("fsync the templates")
     }
 
-    fn put_layer(&self, draft: &Draft) -> Result<()> {
+    pub(super) fn put_layer(&self, draft: &Draft) -> Result<()> {
         let (store, layer) = (&self.directory, format!("layers/{}", draft.names[0]));
         rustix::fs::renameat(store, draft.place(), store, layer).at("put a layer in place")
     }

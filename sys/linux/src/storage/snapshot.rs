@@ -1,12 +1,13 @@
 //! A layer made of what a sandbox has changed: a copy of its upper directories, with ids from 0 up.
 //!
-//! A guest wrote what is copied, and the caller holds it still meanwhile. The kernel maps its owners, access control
-//! lists and file capabilities, by a mount that is attached nowhere and where `..` ends. Nothing here
-//! recurses or follows a link; what is kept in memory grows with the depth alone, and that is bounded.
+//! A guest wrote what is copied, and the caller holds it still meanwhile. Owners, access control lists and file capabilities
+//! name the sandbox's users by the host's ids, and are given its own. Nothing here recurses or follows a link; what is kept in
+//! memory grows with the depth alone, and that is bounded.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RawDir, SeekFrom, Stat, Timespec, Timestamps, Uid,
@@ -16,8 +17,9 @@ use rustix::io::Errno;
 use warder_common::{At, HostError, Result};
 use warder_wire::SandboxId;
 
+use super::trash::remove;
 use super::{DIRECTORY, Draft, Store};
-use crate::cell::{IdRange, UserNamespace, detach};
+use crate::cell::IdRange;
 
 /// In a draft until it is kept: a name for each file that has several.
 pub(super) const LINKS: &str = "links";
@@ -25,13 +27,14 @@ pub(super) const LINKS: &str = "links";
 const MOST_DEPTH: usize = 4096;
 /// Levels that stay open while what is below them is copied; those beyond are found again by `..`.
 const MOST_OPEN: usize = 32;
+/// What is copied is not said to have been read.
+const SOURCE: OFlags = DIRECTORY.union(OFlags::NOATIME);
+/// Who is none of a sandbox's users.
+const NOBODY: u32 = 65_534;
 /// One batch of names, read at once.
 const BATCH: usize = 4096;
 /// Longest list of names, and value, of extended attributes; see xattr(7).
 const MOST_XATTR: usize = 65_536;
-/// The same of an access control list: a header of 4 bytes, entries of 8. Kernels before 6.2 map the ids in it only where
-/// the whole buffer, filled or not, has the length of one.
-const MOST_ACL: usize = 65_532;
 /// The first two mean something in an upper only: which file in another layer this was copied up from, and that a directory
 /// has such files. By the others XFS shows access control lists once more, with the ids as they lie on disk.
 const NOT_COPIED: [&CStr; 4] = [
@@ -40,6 +43,8 @@ const NOT_COPIED: [&CStr; 4] = [
     c"trusted.SGI_ACL_FILE",
     c"trusted.SGI_ACL_DEFAULT",
 ];
+/// Between one time that everything is written out and the next.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Room on the file system is looked at whenever so much was copied.
 const STEP: u64 = 64 << 20;
 /// What an entry costs beside its content, roughly.
@@ -47,7 +52,8 @@ const ENTRY: u64 = 4096;
 
 impl Store {
     /// Copies what a sandbox has changed into a draft above its layers, leaving `reserve` bytes free; [`Self::keep`]
-    /// follows. No process of the sandbox may run meanwhile. Slow: for a worker that keeps this store's descriptor.
+    /// follows, unless it is [`Draft::whole_when_copied`]. No process of the sandbox may run meanwhile. Slow: for a worker that
+    /// keeps this store's descriptor.
     ///
     /// # Errors
     /// `NoSpace`, `System`; `Invalid` for a tree that is too deep or changes meanwhile.
@@ -58,11 +64,11 @@ impl Store {
         ids: IdRange,
         reserve: u64,
     ) -> Result<()> {
-        let users = UserNamespace::inverse(ids)?;
         let links = format!("{}/{LINKS}", draft.place());
         self.make_dir(&links)?;
         let mut copy = Copy {
             store: self,
+            ids,
             links: self.open_dir(&links)?,
             clones: true,
             reserve,
@@ -73,21 +79,35 @@ impl Store {
         for name in ["up", "usr-up"] {
             let path = format!("cells/{sandbox}/{name}");
             if self.has(&path) {
-                let read_only = libc::MOUNT_ATTR_RDONLY;
-                let from = detach(self.as_fd(), &path, read_only, Some(&users))?;
-                let from = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty())
+                let from = rustix::fs::openat(self, path, SOURCE, Mode::empty())
                     .at("open what was changed")?;
                 let to = format!("{}/{name}", draft.place());
                 self.make_dir(&to)?;
                 copy.tree(from, self.open_dir(&to)?)?;
             }
         }
-        Ok(())
+        remove(self.open_dir(&draft.place())?.as_fd(), LINKS, &mut 0)?;
+        match draft.whole_when_copied() {
+            true => self.put_layer(draft),
+            false => Ok(()),
+        }
+    }
+
+    /// What a worker may do while another one copies, until it is ended, so that [`Self::keep`] has little to wait for.
+    pub const AHEAD: Option<fn(&Self) -> Result<()>> = Some(Self::write_ahead);
+
+    /// Writes out everything, again and again.
+    fn write_ahead(&self) -> Result<()> {
+        loop {
+            self.sync()?;
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
 struct Copy<'a> {
     store: &'a Store,
+    ids: IdRange,
     /// By its number in the source: a name for the copy of each file that has several.
     links: OwnedFd,
     /// Whether this file system shares content between files.
@@ -122,9 +142,10 @@ enum Above {
 }
 
 impl Place {
-    fn new(from: OwnedFd, to: OwnedFd) -> Result<Self> {
+    fn new(from: OwnedFd, to: OwnedFd, ids: IdRange) -> Result<Self> {
+        let stat = rustix::fs::fstat(&from).at("look at a directory")?;
         let level = Level {
-            from: rustix::fs::fstat(&from).at("look at a directory")?,
+            from: seen(stat, ids),
             to: id(&rustix::fs::fstat(&to).at("look at a directory")?),
             pending: Vec::new(),
             resume: 0,
@@ -132,20 +153,20 @@ impl Place {
         Ok(Self { from, to, level })
     }
 
-    fn enter(&self, name: &CStr) -> Result<Self> {
-        let from = rustix::fs::openat(&self.from, name, DIRECTORY, Mode::empty())
-            .at("open a directory")?;
+    fn enter(&self, name: &CStr, ids: IdRange) -> Result<Self> {
+        let from =
+            rustix::fs::openat(&self.from, name, SOURCE, Mode::empty()).at("open a directory")?;
         rustix::fs::mkdirat(&self.to, name, Mode::RWXU).at("make a directory")?;
         let to =
             rustix::fs::openat(&self.to, name, DIRECTORY, Mode::empty()).at("open a directory")?;
-        Self::new(from, to)
+        Self::new(from, to, ids)
     }
 
     /// Goes up again to where `level` was left.
     fn leave(self, level: Level) -> Result<Self> {
-        let up = |fd: &OwnedFd| rustix::fs::openat(fd, "..", DIRECTORY, Mode::empty());
-        let from = up(&self.from).at("open a directory again")?;
-        let to = up(&self.to).at("open a directory again")?;
+        let up = |fd: &OwnedFd, how| rustix::fs::openat(fd, "..", how, Mode::empty());
+        let from = up(&self.from, SOURCE).at("open a directory again")?;
+        let to = up(&self.to, DIRECTORY).at("open a directory again")?;
         let same = |fd: &OwnedFd, known| rustix::fs::fstat(fd).is_ok_and(|s| id(&s) == known);
         if !same(&from, id(&level.from)) || !same(&to, level.to) {
             return Err(changed());
@@ -166,14 +187,14 @@ fn changed() -> HostError {
 impl Copy<'_> {
     fn tree(&mut self, from: OwnedFd, to: OwnedFd) -> Result<()> {
         let mut above: Vec<Above> = Vec::new();
-        let mut here = Place::new(from, to)?;
+        let mut here = Place::new(from, to, self.ids)?;
         loop {
             if let Some(name) = here.level.pending.pop() {
                 if above.len() >= MOST_DEPTH {
                     return Err(HostError::Invalid("directories nested too deeply"));
                 }
                 self.count(ENTRY)?;
-                let inner = here.enter(&name)?;
+                let inner = here.enter(&name, self.ids)?;
                 let outer = std::mem::replace(&mut here, inner);
                 above.push(match above.len() {
                     ..MOST_OPEN => Above::Open(outer),
@@ -208,6 +229,7 @@ impl Copy<'_> {
                     let (from, to) = (here.from.as_fd(), here.to.as_fd());
                     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)
                         .at("look at a file")?;
+                    let stat = seen(stat, self.ids);
                     match FileType::from_raw_mode(stat.st_mode) {
                         FileType::Directory => here.level.pending.push(name.to_owned()),
                         kind => self.file(kind, &stat, from, to, name)?,
@@ -269,7 +291,7 @@ impl Copy<'_> {
         to: BorrowedFd<'_>,
         name: &CStr,
     ) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = SOURCE.difference(OFlags::DIRECTORY) | OFlags::NONBLOCK;
         let source = rustix::fs::openat(from, name, flags, Mode::empty()).at("open a file")?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let target =
@@ -403,13 +425,15 @@ impl Copy<'_> {
                 continue;
             }
             let (from, to) = (path(from), path(to));
-            let acl = name.to_bytes().starts_with(b"system.posix_acl_");
-            let most = if acl { MOST_ACL } else { MOST_XATTR };
-            let mut length = rustix::fs::getxattr(&from, name, &mut self.value[..most])
+            let length = rustix::fs::getxattr(&from, name, &mut self.value[..])
                 .at("read an extended attribute")?;
-            if acl {
-                length = without_nobody(&mut self.value[..length]);
-            }
+            let value = &mut self.value[..length];
+            let kept = match name.to_bytes() {
+                b"system.posix_acl_access" | b"system.posix_acl_default" => acl(value, self.ids),
+                b"security.capability" => capability(value, self.ids),
+                _ => Some(length),
+            };
+            let Some(length) = kept else { continue };
             rustix::fs::setxattr(&to, name, &self.value[..length], XattrFlags::empty())
                 .at("set an extended attribute")?;
             copied += length as u64;
@@ -418,20 +442,49 @@ impl Copy<'_> {
     }
 }
 
-/// Takes out of an access control list what is for a user or group that the sandbox does not have, and is refused: by the
-/// same fault overlayfs copies lists up as they lie in a layer. Answers its new length. See acl(5).
-fn without_nobody(list: &mut [u8]) -> usize {
-    // Of a named user and of a named group, with no id: linux/posix_acl_xattr.h.
-    let kept = |entry: &[u8]| !matches!(entry, [2 | 8, 0, _, _, 0xff, 0xff, 0xff, 0xff]);
+/// An id as the sandbox knows it, if it is one of its own.
+fn within(id: u32, ids: IdRange) -> Option<u32> {
+    id.checked_sub(ids.first).filter(|id| *id < ids.count)
+}
+
+/// A file with the owners that the sandbox sees.
+fn seen(mut stat: Stat, ids: IdRange) -> Stat {
+    stat.st_uid = within(stat.st_uid, ids).unwrap_or(NOBODY);
+    stat.st_gid = within(stat.st_gid, ids).unwrap_or(NOBODY);
+    stat
+}
+
+/// Gives who is named in an access control list the ids that the sandbox knows them by, and takes out who is none of its users:
+/// before Linux 6.2 overlayfs copies lists up as they lie in a layer. Answers its new length. See acl(5).
+fn acl(list: &mut [u8], ids: IdRange) -> Option<usize> {
     let mut length = list.len().min(4);
     for at in (length..list.len()).step_by(8) {
         let end = list.len().min(at + 8);
-        if kept(&list[at..end]) {
-            list.copy_within(at..end, length);
-            length += end - at;
+        // A named user or group: linux/posix_acl_xattr.h.
+        if let [2 | 8, 0, _, _, a, b, c, d] = &mut list[at..end] {
+            let Some(id) = within(u32::from_le_bytes([*a, *b, *c, *d]), ids) else {
+                continue;
+            };
+            [*a, *b, *c, *d] = id.to_le_bytes();
+        }
+        list.copy_within(at..end, length);
+        length += end - at;
+    }
+    Some(length)
+}
+
+/// The same for a file's capabilities, which may hold for one root only; none where that is none of the sandbox's users. What
+/// holds for the sandbox's own has no such id in a layer. Version 3 of linux/capability.h, 24 bytes with the root last.
+fn capability(value: &mut [u8], ids: IdRange) -> Option<usize> {
+    if let Ok([_, _, _, version @ 3, .., a, b, c, d]) = <&mut [u8; 24]>::try_from(&mut *value) {
+        let root = within(u32::from_le_bytes([*a, *b, *c, *d]), ids)?;
+        [*a, *b, *c, *d] = root.to_le_bytes();
+        if root == 0 {
+            *version = 2;
+            return Some(20);
         }
     }
-    length
+    Some(value.len())
 }
 
 fn owner(stat: &Stat) -> Option<Uid> {
@@ -457,29 +510,62 @@ fn times(stat: &Stat) -> Timestamps {
 mod tests {
     use super::*;
 
+    const IDS: IdRange = IdRange {
+        first: 100_000,
+        count: 1000,
+    };
+
     #[test]
-    fn a_list_loses_those_who_are_nobody() {
+    fn a_list_names_the_users_of_the_sandbox() {
         let entry = |tag: u8, id: u32| [&[tag, 0, 7, 0][..], &id.to_le_bytes()].concat();
         let head = vec![2, 0, 0, 0];
         let all = [
             head.clone(),
             entry(1, u32::MAX),
-            entry(2, 5),
+            entry(2, 100_005),
+            entry(2, 99_999),
             entry(2, u32::MAX),
         ];
-        let rest = [entry(4, u32::MAX), entry(8, u32::MAX), entry(16, u32::MAX)];
+        let rest = [
+            entry(4, u32::MAX),
+            entry(8, 101_000),
+            entry(8, 100_999),
+            entry(16, u32::MAX),
+        ];
         let mut list = [all.concat(), rest.concat()].concat();
-        let length = without_nobody(&mut list);
+        let length = acl(&mut list, IDS).expect("a length");
         let kept = [
             head,
             entry(1, u32::MAX),
             entry(2, 5),
             entry(4, u32::MAX),
+            entry(8, 999),
             entry(16, u32::MAX),
         ];
         assert_eq!(list[..length], kept.concat());
         for mut short in [vec![], vec![2], vec![2, 0, 0, 0, 2, 0]] {
-            assert_eq!(without_nobody(&mut short), short.len());
+            assert_eq!(acl(&mut short, IDS), Some(short.len()));
         }
+    }
+
+    #[test]
+    fn capabilities_hold_for_the_root_of_the_sandbox() {
+        let value = |version: u8, root: Option<u32>| {
+            let root = root.map(u32::to_le_bytes);
+            let head = [&[1, 0, 0, version][..], &[7; 16]].concat();
+            [head, root.into_iter().flatten().collect()].concat()
+        };
+        let seen = |mut value: Vec<u8>| {
+            let length = capability(&mut value, IDS)?;
+            value.truncate(length);
+            Some(value)
+        };
+        assert_eq!(seen(value(3, Some(100_000))), Some(value(2, None)));
+        assert_eq!(seen(value(3, Some(100_005))), Some(value(3, Some(5))));
+        for other in [0, 99_999, 101_000, u32::MAX] {
+            assert_eq!(seen(value(3, Some(other))), None);
+        }
+        assert_eq!(seen(value(2, None)), Some(value(2, None)));
+        assert_eq!(seen(vec![3]), Some(vec![3]));
     }
 }
