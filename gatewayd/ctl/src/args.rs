@@ -396,6 +396,8 @@ pub(crate) enum Template {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
+    /// Make a template for virtual machines from the raw image of a disk.
+    ImportRaw { name: String, file: PathBuf },
     /// Remove a template that no sandbox uses.
     Remove { name: String },
 }

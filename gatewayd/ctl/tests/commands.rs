@@ -354,6 +354,16 @@ fn templates_come_from_directories_and_archives() {
     );
     assert_ne!(output.status.code(), Some(0));
     assert!(!good(&instance, &["template", "list"]).contains("\ntwo "));
+    let image = dir.path().join("image");
+    let path = image.to_str().expect("text");
+    let mut disk = vec![0; 1 << 20];
+    std::fs::write(&image, &disk).expect("writes");
+    let import = ["template", "import-raw", "three", path];
+    assert_eq!(code(&instance, &import), Some(2), "no table of partitions");
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&image, &disk).expect("writes");
+    good(&instance, &import);
+    assert!(good(&instance, &["template", "list"]).contains("\nthree "));
     instance.stop();
 }
 

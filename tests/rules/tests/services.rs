@@ -34,7 +34,10 @@ fn manual_pages_are_sound() {
 
 #[test]
 fn service_scripts_are_shell() {
-    satisfied("/bin/sh", &["-n"], &[root().join("rc.d/warder")]);
+    for script in ["warder", "guest/warder-guest", "guest/warder_guest"] {
+        satisfied("/bin/sh", &["-n"], &[root().join("rc.d").join(script)]);
+    }
+    satisfied("bash", &["-n"], &[root().join("scripts/guest-image")]);
 }
 
 /// What the unit names exists only where Warder is installed: something that is there stands for it.
@@ -48,12 +51,16 @@ fn units_are_sound() {
         println!("no systemd-analyze here: not checked");
         return;
     }
-    for unit in files("rc.d/linux") {
+    let guests = root().join("rc.d/guest/warder-guest.service");
+    for unit in files("rc.d/linux").into_iter().chain([guests]) {
         let text = std::fs::read_to_string(&unit).expect("readable");
         let there: String = text
             .lines()
             .filter(|line| !line.starts_with("Documentation="))
-            .map(|line| line.replace("/usr/local/libexec/warder/privd", "/bin/true") + "\n")
+            .map(|line| {
+                let there = line.replace("/usr/local/libexec/warder/privd", "/bin/true");
+                there.replace("/usr/local/libexec/warder/warder-guest", "/bin/true") + "\n"
+            })
             .collect();
         assert_ne!(there, text);
         let folder = tempfile::tempdir().expect("room");

@@ -1,0 +1,146 @@
+//! What a guest reads in the tables of its firmware (rc.d/guest/warder-guest) is what a configuration says in them.
+#![forbid(unsafe_code)]
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+
+use proptest::prelude::*;
+use warder_bhyve_plan::{Guest, Place, config};
+use warder_wire::{InstanceTag, SandboxId};
+
+/// What the script makes of a tag and a serial number: its answer, or what it said when it refused.
+fn read(tag: &str, serial: &str) -> Result<String, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../rc.d/guest/warder-guest");
+    let output = Command::new("/bin/sh")
+        .arg(script)
+        .args(["show", tag, serial])
+        .output()
+        .expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    assert_eq!(
+        text(&output.stdout),
+        "",
+        "nothing is said of what is refused"
+    );
+    Err(text(&output.stderr))
+}
+
+const ID: &str = "iabcdefghij0123456789";
+const TAG: &str = "address=10.64.0.5/31 gateway=10.64.0.4 via=02:01:0a:40:00:04";
+
+fn guest(address: Ipv4Addr, gateway_mac: [u8; 6]) -> Guest {
+    Guest {
+        tag: InstanceTag::of_state_dir(b"/var/db/warder"),
+        counter: 7,
+        sandbox: SandboxId::new(ID).expect("an id"),
+        cpus: 2,
+        memory_mib: 512,
+        disk: Place::of_file(),
+        tap: 3,
+        mac: [2, 1, 10, 64, 0, 5],
+        address,
+        gateway: Ipv4Addr::from(u32::from(address) ^ 1),
+        gateway_mac,
+        serial: false,
+    }
+}
+
+#[test]
+fn nothing_but_the_documented_form_is_taken() {
+    assert_eq!(
+        read(TAG, ID).as_deref(),
+        Ok("10.64.0.5\n10.64.0.4\n02:01:0a:40:00:04\niabcdefghij0123456789\n")
+    );
+    for (from, to) in [
+        // Something in front, behind, between, or missing.
+        ("address=", " address="),
+        ("address=", ""),
+        (":04", ":04 "),
+        (":04", ":04\n"),
+        (" gateway", "  gateway"),
+        (" gateway", "\ngateway"),
+        (" via", " dns=10.64.0.4 via"),
+        (" via=", " via= via="),
+        (" gateway=10.64.0.4", ""),
+        // Addresses that are none, or none of a pair.
+        ("/31", "/30"),
+        ("/31", ""),
+        ("10.64.0.5", "10.64.0.6"),
+        ("10.64.0.5", "10.64.1.5"),
+        ("10.64.0.5", "10.64.0.4"),
+        ("10.64.0.4", "10.64.0.6"),
+        ("10.64.0.5", "10.64.0.05"),
+        ("10.64.0.5", "10.64.0"),
+        ("10.64.0.5", "10.64.0.5."),
+        ("10.64.0.5", "10.64.0.5.5"),
+        ("10.64.0.5", "10.64..5"),
+        ("10.64.0.5", "10.64.0.-5"),
+        ("10.64.0.5", "10.64.0.261"),
+        ("10.64.0.5", "10.64.0.4294967301"),
+        ("10.64.0.5", "10.64.0.$((5))"),
+        ("10.64.0.5", "10.64.0.*"),
+        ("10.64.0.", "0.64.0."),
+        ("10.64.0.", "127.0.0."),
+        ("10.64.0.", "224.0.0."),
+        ("10.64.0.", "256.64.0."),
+        // And so on for the MAC.
+        ("02:01", "01:01"),
+        ("02:01", "02:0A"),
+        ("02:01", "02:1"),
+        ("02:01", "2:01"),
+        ("02:01", "02-01"),
+        ("02:01", "02:0g"),
+        (":04", ""),
+        (":04", ":04:04"),
+        ("02:01:0a:40:00:04", "00:00:00:00:00:00"),
+        ("02:01:0a:40:00:04", "$(reboot)"),
+        ("02:01:0a:40:00:04", "02:01:0a:40:00:04;reboot"),
+    ] {
+        let tag = TAG.replace(from, to);
+        assert_ne!(tag, TAG);
+        let said = read(&tag, ID).expect_err(&tag);
+        assert!(said.starts_with("warder-guest: "), "{said}");
+    }
+    for wrong in ["", "None", "Default string"] {
+        assert!(read(wrong, ID).is_err(), "{wrong}");
+    }
+    for wrong in [
+        "",
+        "None",
+        "i",
+        "iabcdefghij012345678",
+        "iabcdefghij01234567890",
+        "xabcdefghij0123456789",
+        "iABCDEFGHIJ0123456789",
+        "iabcdefghij012345678-",
+        "iabcdefghij01234567\n9",
+        "../../../../etc/passw",
+    ] {
+        assert!(read(TAG, wrong).is_err(), "{wrong:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_a_configuration_says_is_read_as_it_was_meant(
+        address in 0x0a00_0000_u32..0x0aff_ffff,
+        mut mac in any::<[u8; 6]>(),
+    ) {
+        mac[0] = (mac[0] & 0xfe) | 2;
+        let guest = guest(Ipv4Addr::from(address), mac);
+        let settings = config::settings(&guest);
+        let said = |wanted: &str| {
+            let found = settings.iter().find(|(key, _)| *key == wanted);
+            found.map(|(_, value)| value.as_str()).expect("it is there")
+        };
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let wanted = format!("{}\n{}\n{mac}\n{ID}\n", guest.address, guest.gateway);
+        prop_assert_eq!(read(said("chassis.asset_tag"), said("system.serial_number")), Ok(wanted));
+    }
+}
