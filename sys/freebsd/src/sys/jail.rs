@@ -178,8 +178,8 @@ pub fn remove_named(name: &str, own: impl FnOnce(i32) -> bool) -> std::result::R
     };
     match removed {
         Ok(()) => Ok(true),
-        // Gone meanwhile.
-        Err(Errno::INVAL) => Ok(false),
+        // Gone meanwhile: the number's answer, and the descriptor's.
+        Err(Errno::INVAL | Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
