@@ -14,6 +14,7 @@ mod leftovers;
 mod parity;
 mod probe;
 mod processes;
+mod remains;
 mod report;
 mod run;
 mod scene;

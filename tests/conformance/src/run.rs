@@ -1,6 +1,6 @@
 //! One run: the checks chosen, the stack they are made on, and what came of them.
 
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -8,6 +8,7 @@ use crate::args::Args;
 use crate::backend::Backend;
 use crate::chapters;
 use crate::check::{Bad, Check, matches};
+use crate::remains::{self, RunDir};
 use crate::report::{Report, Row, Verdict};
 use crate::scene::Scene;
 use crate::stack::{Stack, find_stage};
@@ -55,24 +56,18 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 
 fn in_a_network_of_its_own() -> ExitCode {
     let own = std::env::current_exe();
-    let status = own.and_then(|own| {
+    // In this process, so that who ends it ends the run.
+    let failed = own.map(|own| {
         Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "private", "--"])
             .arg(own)
             .args(std::env::args_os().skip(1))
             .env(MARK, "1")
-            .status()
+            .exec()
     });
-    match status {
-        Ok(status) => {
-            let code = status.code().unwrap_or(128 + status.signal().unwrap_or(0));
-            ExitCode::from(u8::try_from(code).unwrap_or(1))
-        }
-        Err(error) => {
-            eprintln!("warder-conformance: unshare(1) of util-linux: {error}");
-            ExitCode::from(2)
-        }
-    }
+    let (Ok(error) | Err(error)) = failed;
+    eprintln!("warder-conformance: unshare(1) of util-linux: {error}");
+    ExitCode::from(2)
 }
 
 fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
@@ -154,7 +149,9 @@ fn numbers(release: &str) -> String {
 
 /// The stack and what is around it. Without an internet the rest is tried all the same.
 fn open(args: &Args, stage: &Path) -> Result<Scene, String> {
-    let log = tempfile::tempdir().map_err(|e| format!("temporary directory: {e}"))?;
+    remains::end_when_told()?;
+    remains::clear_all();
+    let log = RunDir::new()?;
     let internet = Internet::make(args.backend, log.path(), args.take_default_route);
     // Names in policies are resolved by the server beside the host, if there is one.
     let mut lines = args.line.clone();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backend::Backend;
 use crate::check::Bad;
+use crate::remains::RunDir;
 use crate::report::Figure;
 use crate::stack::{Sandbox, Stack, find_plugins};
 use crate::world::Internet;
@@ -15,7 +16,7 @@ pub(crate) struct Scene {
     stack: Result<Stack, String>,
     internet: Result<Internet, String>,
     probed: Option<Sandbox>,
-    log_dir: Option<tempfile::TempDir>,
+    log_dir: Option<RunDir>,
     pub(crate) figures: Vec<Figure>,
 }
 
@@ -38,7 +39,7 @@ impl Scene {
     }
 
     /// Where the internet keeps its log, for as long as the scene is open.
-    pub(crate) fn log_dir(&mut self, dir: tempfile::TempDir) {
+    pub(crate) fn log_dir(&mut self, dir: RunDir) {
         self.log_dir = Some(dir);
     }
 

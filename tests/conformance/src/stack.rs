@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use warder_harness::http::{self, Answer};
 use warder_harness::{Ran, exec};
 use warder_probe::Said;
@@ -17,6 +16,7 @@ use crate::backend::Backend;
 use crate::check::{Bad, is, that};
 use crate::leftovers;
 use crate::processes::{self, Process};
+use crate::remains::RunDir;
 use crate::wait::until;
 
 /// Most that a command may take. It ends one that hangs, and judges none.
@@ -38,7 +38,7 @@ impl Sandbox {
 
 /// A running stack.
 pub(crate) struct Stack {
-    dir: Option<TempDir>,
+    dir: Option<RunDir>,
     programs: PathBuf,
     config: PathBuf,
     run_dir: PathBuf,
@@ -95,10 +95,7 @@ impl Stack {
     /// Starts one and waits until it serves.
     pub(crate) fn start(stage: &Path, backend: Backend, lines: &[String]) -> Result<Self, String> {
         let io = |what: &'static str| move |e: std::io::Error| format!("{what}: {e}");
-        let dir = tempfile::Builder::new()
-            .prefix("warder-conf-")
-            .tempdir()
-            .map_err(io("temporary directory"))?;
+        let dir = RunDir::new()?;
         let at = |name: &str| dir.path().join(name);
         for made in ["state", "libexec", "plugins"] {
             fs::create_dir(at(made)).map_err(io("temporary directory"))?;
@@ -558,7 +555,7 @@ impl Stack {
 
     /// Leaves the directory where it is.
     pub(crate) fn keep_dir(&mut self) -> Option<PathBuf> {
-        self.dir.take().map(TempDir::keep)
+        self.dir.take().map(RunDir::keep)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::backend::Backend;
+use crate::remains;
 use crate::wait::until;
 
 /// The host's way out.
@@ -90,10 +91,12 @@ impl Internet {
             said: 0,
         };
         fs::write(&internet.log, "").map_err(|e| format!("the log of the servers: {e}"))?;
+        remains::note(dir, &internet.undo())?;
         for words in internet.world.before() {
             let answer = run(&words)?;
             if answer.starts_with("epair") {
                 internet.pair = answer.trim_end_matches('a').to_owned();
+                remains::note(dir, &internet.undo())?;
             }
         }
         let own = std::env::current_exe().map_err(|e| format!("this program's own path: {e}"))?;
@@ -131,6 +134,15 @@ impl Internet {
             internet.text().contains("ready").then_some(())
         })?;
         Ok(internet)
+    }
+
+    /// What undoes all of it, but for the pair before that is made.
+    fn undo(&self) -> Vec<Line> {
+        let fill = |w: &String| w.replace("@pair", &self.pair);
+        let all = self.world.undo().into_iter();
+        all.filter(|words| !self.pair.is_empty() || !words.iter().any(|w| w.contains("@pair")))
+            .map(|words| words.iter().map(fill).collect())
+            .collect()
     }
 
     fn addresses(&self) -> Vec<Ipv4Addr> {
@@ -178,12 +190,8 @@ impl Drop for Internet {
             let _ = servers.kill();
             let _ = servers.wait();
         }
-        for words in self.world.undo() {
-            let filled: Line = words
-                .iter()
-                .map(|w| w.replace("@pair", &self.pair))
-                .collect();
-            let _ = run(&filled);
+        for words in self.undo() {
+            let _ = run(&words);
         }
     }
 }
