@@ -223,13 +223,27 @@ fn nothing_is_open_while_pf_is_not_whole() {
     assert!(fault.detail.contains("pf_enable=\"YES\""), "{fault}");
     assert!(!up(&port), "its port is down");
     assert_eq!(netd.closes(), fault);
-    let refused = netd.set(1, 2, Policy::CLOSED).expect_err("no change");
-    assert_eq!(refused, fault);
-    assert_eq!(netd.get(1), (1, true));
+    let passes = || {
+        let anchors = sh(&format!("pfctl -v -a warder/{tag} -s Anchors"));
+        let own = anchors.lines().map(str::trim).find(|a| a.ends_with(&port));
+        let own = own.expect("the sandbox's anchor").to_owned();
+        sh(&format!("pfctl -q -a {own} -s rules")).contains("pass in")
+    };
+    assert!(passes());
+    // A change is written down, and holds when something passes again.
+    let (sandbox, generation, policy) = (id(1), 2, Policy::CLOSED);
+    let kept = netd.gateway(gateway_net::Ask::PolicySet {
+        sandbox,
+        generation,
+        policy,
+    });
+    assert_eq!(kept, Ok(gateway_net::Answer::Kept { generation, fault }));
+    assert_eq!(netd.get(1), (2, true));
     sh("pfctl -q -e");
     assert_eq!(netd.event(), Event::Opened);
     assert!(up(&port));
-    assert_eq!(netd.get(1), (1, false));
+    assert_eq!(netd.get(1), (2, false));
+    assert!(!passes(), "the last that was asked for");
     // Nobody asks for anything.
     sh("pfctl -q -d");
     netd.closes();
@@ -246,14 +260,14 @@ fn nothing_is_open_while_pf_is_not_whole() {
     let adopted = netd.ask(priv_net::Ask::SlotAdopt { sandbox });
     assert!(adopted.is_ok(), "{adopted:?}");
     netd.ask(priv_net::Ask::ReconcileEnd).expect("serves");
-    assert_eq!(netd.get(1), (1, true));
+    assert_eq!(netd.get(1), (2, true));
     netd.lease(2);
     netd.take(2).expect_err("still no slot");
     sh("pfctl -q -e");
     assert_eq!(netd.event(), Event::Opened);
     assert!(up(&port));
-    assert_eq!(netd.get(1), (1, false));
-    netd.set(1, 2, Policy::CLOSED).expect("in force");
+    assert_eq!(netd.get(1), (2, false));
+    netd.set(1, 3, Policy::OPEN).expect("in force");
     netd.take(2).expect("a slot");
     // Its own rules, with everything of the host's as it should be.
     let anchor = format!("warder/{tag}");
