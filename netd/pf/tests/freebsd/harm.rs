@@ -48,7 +48,9 @@ pub(crate) fn harm_is_noticed(world: &mut World) {
     let host = HostRules::keep();
     let look = |world: &mut World| world.filter.look().map(drop);
     let again = |world: &mut World| {
-        world.filter.look().expect("whole, and told once");
+        // What was found stays found until all is anew.
+        let _ = look(world);
+        world.filter.renewed();
         let all: Vec<_> = slot.sandbox.iter().cloned().collect();
         world.filter.apply(Change::All(&all)).expect("rules load");
         world.filter.look().expect("as it was left");
@@ -174,8 +176,9 @@ pub(crate) fn switched_off_and_on(world: &mut World) {
     sh("pfctl -q -a 'warder/*' -F all");
     host.restore();
     let found = world.filter.look();
-    assert!(matches!(found, Err(FilterError::Flushed(_))), "{found:?}");
-    world.filter.look().expect("whole again, and told once");
+    assert!(matches!(found, Err(FilterError::Touched)), "{found:?}");
+    assert!(world.filter.look().is_err(), "until all is anew");
+    world.filter.renewed();
     let all: Vec<_> = slot.sandbox.iter().cloned().collect();
     world.filter.apply(Change::All(&all)).expect("rules load");
     world.filter.end_instance().expect("states end");
