@@ -23,6 +23,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// How long another egressd may take to come when one has closed its channel. After that it is asked for.
 const SUCCESSION: Duration = Duration::from_secs(1);
+/// How often, and after how long, ports that are taken are tried again.
+const LISTEN_TRIES: u32 = 10;
+const LISTEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Sockets for one sandbox.
 const EACH: Rate = Rate {
@@ -411,8 +414,15 @@ fn sockets_for_one_more(kernel: &mut Kernel) -> Result<Vec<OwnedFd>, Fault> {
         Some(sockets) => sockets,
         None => {
             let log = kernel.filter.log();
-            let opened = kernel.router.listen(LISTEN_TCP, LISTEN_UDP, log);
-            opened.map_err(|e| worker::fault(&e))?
+            let mut again = 0..LISTEN_TRIES;
+            loop {
+                match kernel.router.listen(LISTEN_TCP, LISTEN_UDP, log) {
+                    Ok(sockets) => break sockets,
+                    // Who was forked a moment ago holds the former ones until it has closed what is not for it.
+                    Err(_) if again.next().is_some() => std::thread::sleep(LISTEN_PAUSE),
+                    Err(e) => return Err(worker::fault(&e)),
+                }
+            }
         }
     };
     let sockets = kernel.listeners.insert(sockets);

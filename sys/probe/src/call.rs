@@ -11,7 +11,6 @@ pub(crate) enum Arg {
     /// A text.
     Text(&'static CStr),
     /// Bytes that the kernel reads.
-    #[cfg(target_os = "freebsd")]
     Bytes(&'static [u8]),
 }
 
@@ -20,7 +19,6 @@ impl Arg {
         match self {
             Self::Number(number) => number,
             Self::Text(text) => text.as_ptr() as c_long,
-            #[cfg(target_os = "freebsd")]
             Self::Bytes(bytes) => bytes.as_ptr() as c_long,
         }
     }

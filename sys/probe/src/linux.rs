@@ -1,5 +1,7 @@
 //! What is tried on Linux. Numbers of calls are syscalls(2).
 
+mod naming;
+
 use std::ffi::c_ushort;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -13,6 +15,8 @@ use rustix::net::{AddressFamily, SocketType};
 use crate::attempt::{Act, Attempt, Said, errno_name, opens_for_writing};
 use crate::call::{Arg, call};
 use crate::netlink;
+
+pub(crate) use naming::touch;
 
 use Arg::{Number, Text};
 
@@ -633,28 +637,4 @@ fn agents_program() -> Said {
         }
     }
     Said::held("closed")
-}
-
-/// Calls that name a process, without effect on one that they reach: what, its number, which argument names it. A process
-/// that is not in the caller's namespace has no number there (pid_namespaces(7)).
-pub(crate) fn touch(pid: i32) -> Said {
-    let calls = [
-        ("kill", libc::SYS_kill, 0),
-        ("getpgid", libc::SYS_getpgid, 0),
-        ("getsid", libc::SYS_getsid, 0),
-        ("getpriority", libc::SYS_getpriority, 1),
-        ("sched_getscheduler", libc::SYS_sched_getscheduler, 0),
-        ("pidfd_open", libc::SYS_pidfd_open, 0),
-    ];
-    for (what, number, at) in calls {
-        let mut args = [Number(0); 2];
-        args[at] = Number(i64::from(pid));
-        let refusals = [libc::ESRCH, libc::EPERM, libc::ENOSYS];
-        let tried = call(number, &args).map(|n| format!("answered {n}"));
-        let said = Said::of(tried, &refusals);
-        if !said.holds {
-            return Said::broke(format!("{what}: {}", said.seen));
-        }
-    }
-    Said::held(format!("{} ways", calls.len()))
 }
