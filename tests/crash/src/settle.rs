@@ -9,8 +9,9 @@ use warder_harness::Instance;
 
 use crate::{Kernel, ask};
 
-/// How long anything may take before it counts as lost; not a budget.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as lost; not a budget. What was discarded is removed at a low priority, of which
+/// little is left where many tests run.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The kernel's view with no sandbox, once it does not change any more.
 #[must_use]
