@@ -216,6 +216,29 @@ fn taken_names_are_left(world: &mut World) {
         "nothing is left"
     );
     host.destroy(&name).expect("goes");
+    // What a netd that was killed had begun to make, of each kind; and what is somebody else's.
+    let mut links = warder_freebsd::net::Links::open().expect("netlink(4)");
+    let description = warder_links::plan::description(world.tag);
+    let half: Vec<String> = [("epair", "epair"), ("lo", "lo"), ("pflog", "pflog120")]
+        .iter()
+        .map(|(kind, name)| links.create(kind, name, &description).expect("made"))
+        .collect();
+    let other = links.create("lo", "lo", "mine").expect("made");
+    assert_eq!(links.described("mine").expect("a list"), [other.as_str()]);
+    let site = warder_links::Site::open(world.tag).expect("/var/run is root's");
+    let opened = warder_links::Router::open(&site, &world.uplink);
+    assert!(opened.expect("opens").1, "its own interface is there still");
+    drop(site);
+    for name in half {
+        assert!(host.mtu(&name).is_err(), "{name} is gone");
+    }
+    assert!(host.mtu(&other).is_ok(), "it is not ours");
+    host.destroy(&other).expect("goes");
+    let log = world.ground.log;
+    assert!(
+        host.mtu(&format!("pflog{log}")).is_ok(),
+        "the instance's own"
+    );
     let left = sh("ifconfig -l | tr ' ' '\\n' | grep epair | wc -l");
     // One end of the internet's pair.
     assert_eq!(left.trim(), "1", "{left}");
