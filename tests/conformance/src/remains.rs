@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
@@ -26,6 +27,9 @@ const UNDO: &str = "undo";
 
 /// Those of this run.
 static OWN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Whether this run was told to end.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// A directory of a run; whoever finds it knows whether the run lives.
 #[derive(Debug)]
@@ -93,6 +97,7 @@ pub(crate) fn end_when_told() -> Result<(), String> {
                 () = one(&mut c) => 1,
             }
         });
+        TOLD.store(true, Ordering::SeqCst);
         eprintln!("warder-conformance: told to end; removing what was made");
         for dir in own().iter() {
             clear(dir);
@@ -101,6 +106,14 @@ pub(crate) fn end_when_told() -> Result<(), String> {
     };
     let started = std::thread::Builder::new().spawn(listen);
     started.map(drop).map_err(|e| format!("signals: {e}"))
+}
+
+/// Goes no further in a run that was told to end: what is seen from then on is its end, and whoever removes the rest ends
+/// the process.
+pub(crate) fn stop_if_told() {
+    while TOLD.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
 }
 
 /// Removes what earlier runs have left that were killed.

@@ -93,6 +93,7 @@ fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
     let mut rows = Vec::new();
     for check in checks {
         let outcome = (check.run)(&mut scene);
+        remains::stop_if_told();
         scene.sweep();
         let row = Row::new(&check.id, &check.tries, &check.expects, outcome);
         if !args.json {
@@ -100,6 +101,7 @@ fn run(args: &Args, checks: Vec<Check>) -> Result<Report, String> {
         }
         rows.push(row);
     }
+    remains::stop_if_told();
     let (stack, internet, figures) = scene.close();
     if let Ok(mut stack) = stack {
         if let Err(why) = stack.stop() {
@@ -159,6 +161,7 @@ fn open(args: &Args, stage: &Path) -> Result<Scene, String> {
         lines.push(format!("dns_servers {DNS}"));
     }
     let stack = Stack::start(stage, args.backend, &lines);
+    remains::stop_if_told();
     let why = stack.as_ref().err().cloned();
     let mut scene = Scene::new(args.backend, stage, stack, internet);
     scene.log_dir(log);

@@ -217,7 +217,7 @@ fn taken_names_are_left(world: &mut World) {
     );
     host.destroy(&name).expect("goes");
     // What a netd that was killed had begun to make, of each kind; and what is somebody else's.
-    let mut links = warder_freebsd::net::Links::open().expect("netlink(4)");
+    let mut links = net::Links::open().expect("netlink(4)");
     let description = warder_links::plan::description(world.tag);
     let half: Vec<String> = [("epair", "epair"), ("lo", "lo"), ("pflog", "pflog120")]
         .iter()
