@@ -103,7 +103,8 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
         .try_acquire_owned()
         .map_err(|_| Asleep::TooMany)?;
     let (gateway, asleep) = (Arc::clone(gateway), Arc::clone(sandbox));
-    let woken = to_its_end(async move {
+    // Boxed, as every request to a port has this future and few wake anybody.
+    let woken = to_its_end(Box::pin(async move {
         let sandbox = asleep;
         // What waits goes on when its client has gone, and counts until it is over.
         let _permit = permit;
@@ -130,7 +131,7 @@ pub(crate) async fn awake(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Res
         wake(&gateway, &sandbox, wish, "traffic")
             .await
             .map(|()| true)
-    });
+    }));
     match tokio::time::timeout(limits::WAKE_TIMEOUT, woken).await {
         Err(_) => Err(Asleep::Changing),
         Ok(Ok(true)) => Ok(()),

@@ -191,7 +191,8 @@ async fn exchange(
             },
         }
     }
-    let mut fresh = connect(sandbox, purpose).await?;
+    // Boxed: it is seldom needed, and makes the future that every request has several times as large.
+    let mut fresh = Box::pin(connect(sandbox, purpose)).await?;
     match fresh.send_request(request).await {
         Ok(answer) => Ok((fresh, answer)),
         Err(_) => Err(ForwardError::NoAnswer),

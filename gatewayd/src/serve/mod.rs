@@ -231,9 +231,10 @@ async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answ
     answer
 }
 
+/// What is not about a request to a port is boxed: the future is moved as a whole, for each request.
 async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Class, Answer) {
     if sender.is_operator() && admin::is_one(&request) {
-        return (Class::Admin, admin::serve(gateway, request).await);
+        return (Class::Admin, Box::pin(admin::serve(gateway, request)).await);
     }
     match target(request.uri(), request.headers(), &gateway.domains) {
         Ok(Target::Sandbox { id, port }) => {
@@ -245,12 +246,13 @@ async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Cl
             (class, answer)
         }
         Ok(Target::Api | Target::Unnamed) if signed::is_one(&request) => {
-            (Class::Agent, signed::serve(gateway, sender, request).await)
+            let answer = Box::pin(signed::serve(gateway, sender, request)).await;
+            (Class::Agent, answer)
         }
         Ok(Target::Api) => {
             let operation = stats::operation(request.method(), request.uri().path());
             let trusted = sender.is_operator().then_some(Caller::Operator);
-            let answer = api::serve(gateway, trusted, request).await;
+            let answer = Box::pin(api::serve(gateway, trusted, request)).await;
             if let Some(name) = operation {
                 gateway.stats.operation(name, answer.status());
             }
