@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use crate::http_io::Half;
 use crate::limits;
 use crate::proxy::{Forbidden, Visit};
+use crate::turns::Turns;
 
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,7 @@ pub(crate) struct ClientBody {
     waits: bool,
     half: Option<Half>,
     visit: Option<Visit>,
+    turns: Turns,
 }
 
 impl ClientBody {
@@ -45,6 +47,7 @@ impl ClientBody {
             incoming: Some(incoming),
             waits: headers.contains_key(header::EXPECT),
             visit: None,
+            turns: Turns::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Body for ClientBody {
             body.visit = None;
             return Poll::Ready(Some(Err(Forbidden.into())));
         }
+        ready!(body.turns.poll_turn(cx));
         body.waits = false;
         let frame = match &mut body.incoming {
             Some(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
@@ -103,6 +107,8 @@ impl Body for ClientBody {
         if body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
             body.half = None;
             body.visit = None;
+        } else if let Some(Ok(frame)) = &frame {
+            body.turns.moved(frame.data_ref().map_or(0, Bytes::len));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }

@@ -37,6 +37,7 @@ mod start;
 mod stats;
 mod text;
 mod tls;
+mod turns;
 mod volumes;
 mod warm;
 

@@ -1,5 +1,6 @@
 //! Sandbox traffic.
 
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::fake::Fake;
-use super::http::Client;
+use super::http::{Client, SOON};
 
 fn id(sandbox: &Value) -> &str {
     sandbox["sandboxID"].as_str().expect("id")
@@ -179,6 +180,38 @@ fn what_breaks_off_inside_breaks_off_outside() {
     assert!(status == 200 && headers.contains(&("content-length".into(), "100".into())));
     assert_eq!(client.exactly(4), b"half");
     assert!(client.closed());
+}
+
+/// As by other proxies. It cannot be told from one that closed its socket, and must not keep what it asked for going.
+#[test]
+fn a_client_that_ends_its_side_before_the_answer_is_gone() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let guest = fake.guest(&made);
+    let port = guest.open().to_string();
+    let stream = TcpStream::connect(fake.address).expect("listens");
+    stream.set_read_timeout(Some(SOON)).expect("set");
+    let mut client = Client::over(Box::new(stream.try_clone().expect("room")));
+    client.send("GET", "/waits", &routed(&made, &port), b"");
+    let soon = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < SOON, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    soon("it is asked inside", &|| {
+        guest
+            .seen()
+            .iter()
+            .any(|seen| seen.line.starts_with("GET /waits "))
+    });
+    stream.shutdown(Shutdown::Write).expect("open");
+    assert!(client.closed(), "without an answer");
+    soon("it is broken off inside", &|| {
+        let ended = guest.ended.lock().expect("lock");
+        ended.iter().any(|path| path == "/waits")
+    });
 }
 
 #[test]
