@@ -53,8 +53,9 @@ pub fn of_cell(base: &[&str], ruleset: u16, limits: &Limits) -> Vec<Mount> {
     mounts
 }
 
-/// What bhyve(8) needs of the host's programs: the run-time linker and its libraries, as paths below `/`.
-pub const LIBRARIES: [&str; 3] = ["lib", "libexec", "usr/lib"];
+/// What bhyve(8) needs of the host, as paths below `/`: the run-time linker, its libraries, and to compile the ACPI tables
+/// (acpi.c), which it has iasl(8) do through sh(1) before the guest runs and it is in capability mode.
+pub const LIBRARIES: [&str; 5] = ["lib", "libexec", "usr/lib", "bin", "usr/sbin"];
 
 /// What the run-time linker and the C library read without being told. Empty in a machine's jail, whatever its tree holds.
 const READ_UNASKED: [&str; 2] = ["/etc", "/var"];
@@ -82,6 +83,19 @@ pub fn of_machine(ruleset: u16, firmware: &str, place: &str) -> Vec<Mount> {
         no_set_id: true,
         options: vec![("mode", "555".to_owned())],
     }));
+    // Sources and results of these tables, some ten KiB.
+    mounts.push(Mount {
+        kind: "tmpfs",
+        place: "/tmp".to_owned(),
+        from: None,
+        read_only: false,
+        no_set_id: true,
+        options: vec![
+            ("size", "1048576".to_owned()),
+            ("inodes", "64".to_owned()),
+            ("mode", "700".to_owned()),
+        ],
+    });
     mounts.push(devices(ruleset));
     mounts
 }
@@ -159,10 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn a_machines_jail_has_libraries_and_devices_and_no_program() {
+    fn a_machines_jail_has_what_bhyve_needs_and_may_write_nothing_of_it() {
         let mounts = of_machine(22_273, "/usr/local/share/uefi-firmware", "/firmware");
         for mount in mounts.iter().filter(|m| m.kind != "devfs") {
-            assert!(mount.read_only && mount.no_set_id, "{}", mount.place);
+            assert_eq!(mount.read_only, mount.place != "/tmp", "{}", mount.place);
+            assert!(mount.no_set_id, "{}", mount.place);
         }
         let places: Vec<&str> = mounts.iter().map(|m| m.place.as_str()).collect();
         assert_eq!(
@@ -171,15 +186,18 @@ mod tests {
                 "/lib",
                 "/libexec",
                 "/usr/lib",
+                "/bin",
+                "/usr/sbin",
                 "/firmware",
                 "/etc",
                 "/var",
+                "/tmp",
                 "/dev"
             ]
         );
         let empty = mounts.iter().filter(|m| m.from.is_none());
         let kinds: Vec<&str> = empty.map(|m| m.kind).collect();
-        assert_eq!(kinds, ["tmpfs", "tmpfs", "devfs"]);
+        assert_eq!(kinds, ["tmpfs", "tmpfs", "tmpfs", "devfs"]);
     }
 
     #[test]

@@ -47,12 +47,14 @@ mod tests {
         expected(&of_machine(22_273, "/firmware", "/firmware"), &files, path)
     }
 
-    const DIRECTORIES: [&str; 12] = [
+    const DIRECTORIES: [&str; 14] = [
         "",
         "/lib",
         "/libexec",
         "/usr",
         "/usr/lib",
+        "/bin",
+        "/usr/sbin",
         "/firmware",
         "/etc",
         "/var",
@@ -89,7 +91,9 @@ mod tests {
             "/usr/lib/libvmmapi.so.6",
             "/lib/libc.so.7",
             "/libexec/ld-elf.so.1",
-            "/bin",
+            "/bin/sh",
+            "/usr/sbin/iasl",
+            "/sbin",
             "/proc/self",
             "/tmp/a",
             "/dev/null",

@@ -223,7 +223,7 @@ fn set_up(
     let root = spec.root.path();
     let tree = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open the tree")?;
     let ruleset = devices::ruleset(spec.controllers.tag(), Of::Machines)?;
-    let mounted = of_machine(ruleset, config::FIRMWARE_DIR, config::FIRMWARE_PLACE);
+    let mounted = of_machine(ruleset, &firmware_dir()?, config::FIRMWARE_PLACE);
     let log = format!("/{LOG}");
     let link = format!("{}/{}", config::LINK_DIR, config::LINK);
     let own = [Place::of_file().to_string(), log, link];
@@ -266,6 +266,16 @@ fn set_up(
         &[],
     ))
     .at("exec bhyve")
+}
+
+/// Where the firmware really is: the package edk2-bhyve has a relative link to another directory where one looks for it.
+fn firmware_dir() -> Result<String> {
+    let named = Path::new(config::FIRMWARE_DIR).join(config::FIRMWARE);
+    let found = std::fs::canonicalize(named).at("find the firmware")?;
+    let dir = found.parent().and_then(Path::to_str);
+    dir.filter(|_| found.ends_with(config::FIRMWARE))
+        .map(str::to_owned)
+        .ok_or(HostError::Invalid("the firmware is a link to another name"))
 }
 
 /// The configuration, in a pipe that holds all of it.
