@@ -58,6 +58,8 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent of a machine may take to answer for the first time: it may still be starting.
 pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between attempts to reach a new machine that does not listen yet: privd opens four links a second.
+pub(crate) const LISTEN_PAUSE: Duration = Duration::from_millis(300);
 /// How often a link on which nobody answers is made anew.
 pub(crate) const LINK_TRIES: u32 = 20;
 /// And after which pause.

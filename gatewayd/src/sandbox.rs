@@ -183,6 +183,11 @@ impl Sandbox {
         now.phase != Phase::Creating && !now.killing && !self.ended.is_cancelled()
     }
 
+    fn is_being_made(&self) -> bool {
+        let now = self.now();
+        now.phase == Phase::Creating && !now.killing && !self.ended.is_cancelled()
+    }
+
     /// It is made or awake, unless privd has paused it meanwhile. False: it has ended before.
     pub(crate) fn made(&self) -> bool {
         let mut now = self.now();
@@ -266,7 +271,14 @@ impl Sandbox {
         let tried = async {
             let mut tries = 0;
             loop {
-                let link = self.link().await?;
+                let link = match self.link().await {
+                    // bhyve(8) listens on a new machine's console only when it has made the machine.
+                    Err(LinkError::Unresponsive) if self.is_being_made() => {
+                        tokio::time::sleep(limits::LISTEN_PAUSE).await;
+                        continue;
+                    }
+                    other => other?,
+                };
                 match link.ready(&self.version_told).await {
                     Err(LinkError::Broken) if tries < limits::LINK_TRIES => {}
                     other => return other.map(|()| link),
