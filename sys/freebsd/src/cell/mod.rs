@@ -4,6 +4,7 @@
 //! its slot, enters it and becomes the agent. The slot's jail owns the network, the cell's does not, so root in
 //! the sandbox has no authority over it.
 
+mod ahead;
 mod child;
 mod controllers;
 mod devices;
@@ -20,6 +21,7 @@ pub use warder_common::report::{Outcome, Status};
 use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
+pub use ahead::{Spare, Walls};
 pub use controllers::Controllers;
 pub use machine::can_run_machines;
 pub use network::{Network, network_of};

@@ -127,6 +127,16 @@ impl Store {
         Ok(Root(self.zfs.root(sandbox)?))
     }
 
+    /// Nothing is cloned ahead of need here.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn pass(&mut self, _: &SandboxId, _: &SandboxId, _: &TemplateName) -> Result<bool> {
+        Err(HostError::Unsupported {
+            operation: "storage::Store::pass",
+        })
+    }
+
     /// Takes a sandbox's tree out of use; false if there is none. No process may run in it, and nothing be mounted below
     /// it.
     ///

@@ -3,58 +3,87 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{Gid, LinkNameSpaceType, Uid, move_into_link_name_space};
 use warder_common::report::Reporter;
 use warder_common::{At, HostError, Result, fds, signals};
 
-use super::groups::Groups;
-use super::{CellSpec, UserNamespace, filter, mounts, rights};
+use super::{Ground, Tenant, UserNamespace, Walls, filter, mounts, rights};
 use crate::process::Urgency;
 use crate::sys;
 
-/// Becomes the agent. Returns only with the reason why not.
-pub(crate) fn become_agent(spec: &CellSpec<'_>, groups: &Groups, reporter: &Reporter) -> HostError {
-    match set_up(spec, groups, reporter) {
+/// Becomes the agent of a tenant, who is known now or waited for between its two halves; `keep` is what it needs
+/// of its own then. Returns only with the reason why not.
+pub(crate) fn become_agent<'a>(
+    walls: &Walls<'_>,
+    ground: &Ground,
+    reporter: &Reporter,
+    keep: &[BorrowedFd<'_>],
+    tenant: impl FnOnce() -> Result<Tenant<'a>>,
+) -> HostError {
+    let moved_in = build(walls, ground, reporter, keep).and_then(|built| {
+        let filter = filter::program();
+        move_in(walls, &tenant()?, built, &filter, reporter)
+    });
+    match moved_in {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &Reporter) -> Result<Infallible> {
-    let mut keep = vec![
-        spec.users.as_fd(),
-        spec.network.as_fd(),
-        spec.agent,
-        spec.listener,
+/// Everything that is the same for every tenant of that size and template.
+fn build<'a>(
+    walls: &Walls<'a>,
+    ground: &Ground,
+    reporter: &Reporter,
+    keep: &[BorrowedFd<'_>],
+) -> Result<mounts::Built<'a>> {
+    let mut keep = keep.to_vec();
+    keep.extend([
+        walls.users.as_fd(),
+        walls.root.cell(),
+        ground.cell.as_fd(),
+        walls.agent,
         reporter.as_fd(),
-    ];
-    keep.extend(groups.tasks().iter().map(AsFd::as_fd));
+    ]);
+    keep.extend(ground.groups.tasks().iter().map(AsFd::as_fd));
     fds::close_all_but(&keep).at("close_range")?;
     // Its own scheduling class first: a group of version 1 takes no realtime process.
     plain_process()?;
-    for tasks in groups.tasks() {
+    for tasks in ground.groups.tasks() {
         rustix::io::write(tasks, b"0").at("enter the cgroup")?;
     }
+    mounts::build(walls.root, ground.cell.as_fd(), walls.users, walls.limits)
+}
 
+fn move_in(
+    walls: &Walls<'_>,
+    tenant: &Tenant<'_>,
+    built: mounts::Built<'_>,
+    filter: &[libc::sock_filter],
+    reporter: &Reporter,
+) -> Result<Infallible> {
     // As root of the host: the sandbox's network (sysfs shows it), then its root.
-    move_into_link_name_space(spec.network.as_fd(), Some(LinkNameSpaceType::Network))
+    move_into_link_name_space(tenant.network, Some(LinkNameSpaceType::Network))
         .at("enter the network namespace")?;
-    mounts::enter_root(spec.root, spec.users, spec.limits)?;
+    if tenant.sandbox != walls.name {
+        mounts::rename(tenant.sandbox)?;
+    }
+    mounts::enter(built)?;
 
     // From here on root of the sandbox only. The rest of its namespaces are its own.
-    become_root_of(spec.users)?;
+    become_root_of(walls.users)?;
     sys::unshare(libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP).at("unshare")?;
-    rustix::system::sethostname(spec.sandbox.as_str().as_bytes()).at("sethostname")?;
-    rights::limit(spec.limits.pids)?;
+    rustix::system::sethostname(tenant.sandbox.as_str().as_bytes()).at("sethostname")?;
+    rights::limit(walls.limits.pids)?;
 
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .at("open /dev/null")?;
     // The agent finds nothing but these; the sources move away from 3 first.
-    let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
-    let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
+    let agent = rustix::io::fcntl_dupfd_cloexec(walls.agent, 4).at("dup")?;
+    let listener = rustix::io::fcntl_dupfd_cloexec(tenant.listener, 4).at("dup")?;
     let reporter = reporter.lifted(4)?;
     fds::close_all_on_exec().at("close_range")?;
     for standard in 0..3 {
@@ -63,7 +92,7 @@ fn set_up(spec: &CellSpec<'_>, groups: &Groups, reporter: &Reporter) -> Result<I
     fds::place(listener.as_fd(), 3).at("dup2")?;
 
     // Needs CAP_SYS_ADMIN of the user namespace, since without no_new_privs (sudo shall work); exec takes it away.
-    sys::seccomp(&filter::program()).at("seccomp")?;
+    sys::seccomp(filter).at("seccomp")?;
     rights::bound()?;
     reporter.ready()?;
     Err(sys::exec(agent.as_fd(), &[c"envd"])).at("exec the agent")

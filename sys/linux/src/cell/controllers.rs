@@ -4,13 +4,14 @@
 //! sandboxes outlive the daemons; in it one group per sandbox, named by its id. These names are how
 //! leftovers are found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use warder_common::{At, Result};
 use warder_wire::gateway_priv::Usage;
 use warder_wire::{InstanceTag, LimitState, Limits, LimitsInForce, SandboxId};
 
+use super::Cell;
 use super::groups::{Groups, Hierarchy};
 use super::hierarchy::{Controller, mounted};
 
@@ -20,6 +21,8 @@ pub struct Controllers {
     pub(super) hierarchies: Vec<Hierarchy>,
     boot_id: String,
     disk: bool,
+    /// Sandboxes whose groups were made as another's, before they were theirs.
+    renamed: BTreeMap<SandboxId, SandboxId>,
 }
 
 impl Controllers {
@@ -55,7 +58,41 @@ impl Controllers {
             hierarchies,
             boot_id: crate::features::boot_id()?,
             disk: crate::features::has_quotas(state_dir),
+            renamed: BTreeMap::new(),
         })
+    }
+
+    /// The groups that were made as those of `from` are those of `sandbox` now: groups of version 2 have one name all
+    /// their life.
+    pub fn pass(&mut self, from: SandboxId, sandbox: SandboxId) {
+        self.renamed.insert(sandbox, from);
+    }
+
+    /// The groups of a sandbox are removed.
+    pub fn forget(&mut self, sandbox: &SandboxId) {
+        self.renamed.remove(sandbox);
+    }
+
+    /// What the groups of a cell found again were made as, which only they themselves tell.
+    pub fn adopt(&mut self, sandbox: &SandboxId, cell: &Cell) {
+        let lines = std::fs::read_to_string(format!("/proc/{}/cgroup", cell.process.pid()));
+        // cgroups(7): `number:controllers:/path`, below this instance's group in those that count.
+        let name = lines
+            .iter()
+            .flat_map(|lines| lines.lines())
+            .find_map(|line| {
+                let (top, name) = line.rsplit_once('/')?;
+                let ours = self.hierarchies.iter().any(|h| top.ends_with(h.name()));
+                ours.then(|| SandboxId::new(name).ok())?
+            });
+        if let Some(name) = name.filter(|name| name != sandbox) {
+            self.pass(name, sandbox.clone());
+        }
+    }
+
+    /// What the groups of a sandbox were made as.
+    pub(super) fn groups_of<'a>(&'a self, sandbox: &'a SandboxId) -> &'a SandboxId {
+        self.renamed.get(sandbox).unwrap_or(sandbox)
     }
 
     pub(crate) fn boot_id(&self) -> &str {
@@ -109,6 +146,11 @@ impl Controllers {
         for hierarchy in &self.hierarchies {
             found.extend(hierarchy.sandboxes()?);
         }
+        for (sandbox, name) in &self.renamed {
+            if found.remove(name) {
+                found.insert(sandbox.clone());
+            }
+        }
         Ok(found.into_iter().collect())
     }
 
@@ -117,9 +159,10 @@ impl Controllers {
     /// # Errors
     /// `System`.
     pub fn remove_leftovers(&self, sandbox: &SandboxId) -> Result<bool> {
+        let name = self.groups_of(sandbox);
         let mut done = true;
         for hierarchy in &self.hierarchies {
-            done &= hierarchy.remove(sandbox)?;
+            done &= hierarchy.remove(name)?;
         }
         Ok(done)
     }
@@ -141,6 +184,7 @@ impl Controllers {
     /// # Errors
     /// None so far: what cannot be read is `None`.
     pub fn usage(&self, sandbox: &SandboxId) -> Result<Usage> {
+        let sandbox = self.groups_of(sandbox);
         let with = |controller| {
             self.hierarchies
                 .iter()

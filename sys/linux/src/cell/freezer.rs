@@ -58,12 +58,13 @@ impl Controllers {
     /// `System`.
     pub fn freeze(&self, sandbox: &SandboxId, ids: IdRange) -> Result<bool> {
         if let Some(freezer) = self.freezer() {
-            freezer.set_frozen(sandbox, true)?;
-            let mut still = freezer.frozen(sandbox).1;
+            let group = self.groups_of(sandbox);
+            freezer.set_frozen(group, true)?;
+            let mut still = freezer.frozen(group).1;
             for _ in 0..QUICK_LOOKS {
                 if !still {
                     std::thread::sleep(QUICK_LOOK);
-                    still = freezer.frozen(sandbox).1;
+                    still = freezer.frozen(group).1;
                 }
             }
             return Ok(still);
@@ -87,12 +88,13 @@ impl Controllers {
     /// # Errors
     /// `System`.
     pub fn thaw(&self, sandbox: &SandboxId, ids: IdRange) -> Result<()> {
+        let group = self.groups_of(sandbox);
         if let Some(memory) = self.memory().filter(|memory| memory.unified) {
             // A reclaim that was cut short has left it open.
-            let _ = memory.write(sandbox, "memory.swap.max", "0");
+            let _ = memory.write(group, "memory.swap.max", "0");
         }
         if let Some(freezer) = self.freezer() {
-            return freezer.set_frozen(sandbox, false);
+            return freezer.set_frozen(group, false);
         }
         each(
             |id| within(&ids, id),
@@ -104,7 +106,7 @@ impl Controllers {
     #[must_use]
     pub fn is_frozen(&self, sandbox: &SandboxId, cell: &Cell) -> bool {
         if let Some(freezer) = self.freezer() {
-            return freezer.frozen(sandbox).0;
+            return freezer.frozen(self.groups_of(sandbox)).0;
         }
         // Nobody inside can stop the first process of a process-id namespace.
         let first = i32::try_from(cell.handle.pid).ok().and_then(Pid::from_raw);
@@ -132,6 +134,7 @@ impl Controllers {
                 operation: "cell::Controllers::reclaim",
             });
         };
+        let sandbox = self.groups_of(sandbox);
         if !memory.unified {
             // As far as it goes: what cannot be pushed out stays.
             let _ = memory.write(sandbox, "memory.force_empty", "0");

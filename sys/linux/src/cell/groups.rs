@@ -59,6 +59,11 @@ impl Hierarchy {
         Ok(found)
     }
 
+    /// What this instance's group is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn top(&self) -> BorrowedFd<'_> {
         self.top.as_fd()
     }

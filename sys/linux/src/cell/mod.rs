@@ -5,6 +5,7 @@
 //! mount, process-id and network namespaces belong to the host's user namespace on purpose: root in
 //! the sandbox has no authority over them (user_namespaces(7)).
 
+mod ahead;
 mod child;
 mod controllers;
 mod filter;
@@ -19,13 +20,14 @@ mod strays;
 mod unpack;
 mod users;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 pub use warder_common::report::{Outcome, Status};
-use warder_common::{At, Result, report};
+use warder_common::{Result, report};
 use warder_wire::{Limits, SandboxId};
 
+pub use ahead::Spare;
 pub use controllers::Controllers;
 pub use machine::can_run_machines;
 pub use network::{Network, network_of};
@@ -35,6 +37,39 @@ pub use users::{IdRange, UserNamespace};
 
 use crate::process::{Process, Signal};
 use crate::storage::Root;
+
+/// What a cell is made of before it is anybody's.
+#[derive(Clone, Copy, Debug)]
+pub struct Walls<'a> {
+    /// Of the instance.
+    pub controllers: &'a Controllers,
+    /// What its groups are made as.
+    pub name: &'a SandboxId,
+    /// Its ids.
+    pub users: &'a UserNamespace,
+    /// Its limits.
+    pub limits: &'a Limits,
+    /// Its root tree.
+    pub root: &'a Root,
+    /// The agent's executable file, best from [`crate::dirs::detached`]: then `/proc/1/exe` does not
+    /// show the host's path.
+    pub agent: BorrowedFd<'a>,
+}
+
+/// Whose a cell becomes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tenant<'a> {
+    sandbox: &'a SandboxId,
+    network: BorrowedFd<'a>,
+    listener: BorrowedFd<'a>,
+}
+
+/// What privd has made for a cell before there is one.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    groups: groups::Groups,
+    cell: OwnedFd,
+}
 
 /// What [`spawn`] makes a cell of.
 #[derive(Clone, Copy, Debug)]
@@ -99,19 +134,45 @@ pub struct CellHandle {
 /// # Errors
 /// `System` or `NoSpace`; then nothing of the cell is left.
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
-    let groups = spec.controllers.create(spec.sandbox, spec.limits)?;
+    let walls = Walls {
+        controllers: spec.controllers,
+        name: spec.sandbox,
+        users: spec.users,
+        limits: spec.limits,
+        root: spec.root,
+        agent: spec.agent,
+    };
+    let tenant = Tenant {
+        sandbox: spec.sandbox,
+        network: spec.network.as_fd(),
+        listener: spec.listener,
+    };
+    let net_ns = spec.network.inode()?;
+    let keep = [tenant.network, tenant.listener];
+    let (process, mut handle, status) = fork(&walls, &keep, || Ok(tenant))?;
+    handle.net_ns = net_ns;
+    Ok((Cell { process, handle }, status))
+}
+
+/// Forks the child of a cell; on failure nothing of it is left. Of the handle, the network is not known yet.
+fn fork<'a>(
+    walls: &Walls<'_>,
+    keep: &[BorrowedFd<'_>],
+    tenant: impl FnOnce() -> Result<Tenant<'a>>,
+) -> Result<(Process, CellHandle, Status)> {
+    let groups = walls.controllers.create(walls.name, walls.limits)?;
     let started = (|| {
-        let net_ns = rustix::fs::fstat(spec.network)
-            .at("stat network namespace")?
-            .st_ino;
         let (status, reporter) = report::channel()?;
+        let cell = mounts::detach_cell(walls.root)?;
+        let ground = Ground { groups, cell };
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID;
-        let process = Process::fork(namespaces, groups.unified(), || {
-            reporter.failed(&child::become_agent(spec, &groups, &reporter));
+        let process = Process::fork(namespaces, ground.groups.unified(), || {
+            let why = child::become_agent(walls, &ground, &reporter, keep, tenant);
+            reporter.failed(&why);
             1
         })?;
-        match describe(&process, spec.controllers.boot_id(), net_ns) {
-            Ok(handle) => Ok((Cell { process, handle }, status)),
+        match describe(&process, walls.controllers.boot_id()) {
+            Ok(handle) => Ok((process, handle, status)),
             Err(error) => {
                 process.signal(Signal::Kill)?;
                 process.reap()?;
@@ -120,18 +181,18 @@ pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
         }
     })();
     if started.is_err() {
-        spec.controllers.remove_leftovers(spec.sandbox)?;
+        walls.controllers.remove_leftovers(walls.name)?;
     }
     started
 }
 
-fn describe(process: &Process, boot_id: &str, net_ns: u64) -> Result<CellHandle> {
+fn describe(process: &Process, boot_id: &str) -> Result<CellHandle> {
     Ok(CellHandle {
         boot_id: boot_id.to_owned(),
         pid: process.pid(),
         start_time: process.start_time()?,
         pid_ns: namespace_inode(process.pid(), "pid").unwrap_or(0),
-        net_ns,
+        net_ns: 0,
     })
 }
 

@@ -16,10 +16,10 @@ use rustix::mount::{
     mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use warder_common::{At, HostError, Result};
-use warder_wire::{GuestPath, Limits};
+use warder_wire::{GuestPath, Limits, SandboxId};
 
 use super::UserNamespace;
-use crate::storage::{Root, bound, link_merged_usr};
+use crate::storage::{Root, bound, link_merged_usr, names, write_all};
 use crate::sys;
 
 /// For everything but the root trees, where set-id files (sudo) shall work.
@@ -65,16 +65,37 @@ const SYS_DIRS: [&str; 4] = [
     "devices/virtual/net",
 ];
 
-/// Builds the root of a cell and enters it. The caller is root of the host in a mount and a process-id
-/// namespace of its own, already in the sandbox's network namespace.
-pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) -> Result<()> {
+/// A root that waits to be entered: the working directory is the stage it stands on.
+#[derive(Debug)]
+pub(crate) struct Built<'a> {
+    /// The cell's directory, and how many bytes it may hold.
+    held: Option<(&'a OwnedFd, u64)>,
+    volumes: Vec<(OwnedFd, &'a GuestPath)>,
+    /// The first of the sandbox's ids.
+    first: u32,
+    umask: Mode,
+}
+
+/// The directory of a cell's writable ones, to be placed in a namespace to come: whatever it is moved to until then.
+pub(crate) fn detach_cell(root: &Root) -> Result<OwnedFd> {
+    detach(root.cell(), "", libc::MOUNT_ATTR_NODEV, None)
+}
+
+/// Builds the root of a cell over `cell`, but for what shows its network. The caller is root of the host in a mount and a
+/// process-id namespace of its own.
+pub(crate) fn build<'a>(
+    root: &'a Root,
+    cell: BorrowedFd<'_>,
+    users: &UserNamespace,
+    limits: &Limits,
+) -> Result<Built<'a>> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).at("make mounts private")?;
     rustix::process::chdir(root.state_dir()).at("enter the state directory")?;
     let held = root.unbound()?;
     let lower = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
     attach(&root.tree(), "stage/tree", lower, Some(users))?;
-    attach(&root.cell(), "stage/cell", libc::MOUNT_ATTR_NODEV, None)?;
+    place(cell, "stage/cell")?;
     if let Some(mask) = root.mask() {
         attach("/usr", "stage/usr", lower, Some(users))?;
         attach(&mask, "stage/mask", lower, Some(users))?;
@@ -116,14 +137,37 @@ pub(crate) fn enter_root(root: &Root, users: &UserNamespace, limits: &Limits) ->
     proc(first)?;
     let run = format!("mode=0755,uid={first},gid={first},size=64m");
     tmpfs("root/run", INERT - MountFlags::NOEXEC, run)?;
+    let most = u64::from(limits.disk_mib) << 20;
+    Ok(Built {
+        held: held.map(|cell| (cell, most)),
+        volumes,
+        first,
+        umask,
+    })
+}
+
+/// Gives a root that was built for another the names of `sandbox`. They lie in the upper directory, and no process
+/// that could have put a link in their place has run in it.
+pub(crate) fn rename(sandbox: &SandboxId) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for (name, text) in names(sandbox) {
+        let path = format!("root/etc/{name}");
+        let file = rustix::fs::open(path, flags, Mode::empty()).at("open a file of names")?;
+        write_all(&file, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Enters a root, in the sandbox's network namespace.
+pub(crate) fn enter(built: Built<'_>) -> Result<()> {
     sys()?;
     rustix::process::chdir("root").at("enter the root")?;
-    for (volume, at) in &volumes {
-        attach_volume(volume.as_fd(), at, first)?;
+    for (volume, at) in &built.volumes {
+        attach_volume(volume.as_fd(), at, built.first)?;
     }
-    rustix::process::umask(umask);
-    if let Some(cell) = held {
-        bound(&cell, Some(u64::from(limits.disk_mib) << 20))?;
+    rustix::process::umask(built.umask);
+    if let Some((cell, most)) = built.held {
+        bound(cell, Some(most))?;
     }
     pivot()
 }
@@ -222,11 +266,14 @@ fn mount_points_are_directories() -> Result<()> {
 
 /// Attaches the tree at `from` at `to`, in this namespace only. See [`detach`].
 fn attach(from: &str, to: &str, attributes: u64, users: Option<&UserNamespace>) -> Result<()> {
-    let tree = detach(CWD, from, attributes, users)?;
-    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
+    place(detach(CWD, from, attributes, users)?.as_fd(), to)
 }
 
-/// The tree at `from` in `directory` (without mounts below it), attached nowhere; with `users`, its files have the ids that those
+fn place(tree: BorrowedFd<'_>, to: &str) -> Result<()> {
+    move_mount(tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach a tree")
+}
+
+/// The tree at `from` in `directory`, or that itself (without mounts below it), attached nowhere; with `users`, its files have the ids that those
 /// map.
 fn detach(
     directory: BorrowedFd<'_>,
@@ -234,7 +281,9 @@ fn detach(
     attributes: u64,
     users: Option<&UserNamespace>,
 ) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(directory, from, flags).at("open a tree")?;
     sys::set_mount(tree.as_fd(), attributes, users.map(AsFd::as_fd)).at("map the ids of a tree")?;
     Ok(tree)

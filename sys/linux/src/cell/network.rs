@@ -23,6 +23,11 @@ impl Network {
         Ok(Self(namespace))
     }
 
+    pub(super) fn inode(&self) -> Result<u64> {
+        let stat = rustix::fs::fstat(&self.0).at("stat network namespace")?;
+        Ok(stat.st_ino)
+    }
+
     /// What netd needs to recognise it.
     ///
     /// # Errors
@@ -47,11 +52,9 @@ pub fn network_of(cell: &Cell) -> Result<Network> {
     let path = format!("/proc/{}/ns/net", cell.handle.pid);
     let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .at("open /proc/PID/ns/net")?;
-    let inode = rustix::fs::fstat(&netns)
-        .at("stat network namespace")?
-        .st_ino;
-    if inode != cell.handle.net_ns || cell.process.has_ended()? {
+    let network = Network(netns);
+    if network.inode()? != cell.handle.net_ns || cell.process.has_ended()? {
         return Err(HostError::Invalid("the cell has ended"));
     }
-    Ok(Network(netns))
+    Ok(network)
 }

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, IFlags, Mode, OFlags, RenameFlags, Uid};
@@ -58,7 +59,8 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct Root {
     state_dir: PathBuf,
-    cell: String,
+    /// Where the writable directories are, wherever that is moved.
+    cell: Arc<OwnedFd>,
     layers: layers::Names,
     shares_usr: bool,
     volumes: Vec<VolumeMount>,
@@ -83,9 +85,9 @@ impl Root {
         &self.state_dir
     }
 
-    /// Where the writable directories are, below the state directory.
-    pub(crate) fn cell(&self) -> String {
-        self.cell.clone()
+    /// The directory of the writable ones.
+    pub(crate) fn cell(&self) -> BorrowedFd<'_> {
+        self.cell.as_fd()
     }
 
     /// What lies over the tree, the topmost first: directories with `up` and perhaps `usr-up`, below the state directory.
@@ -260,8 +262,9 @@ impl Store {
             }
             let etc = owner.make_dir(up.as_fd(), "etc")?;
             self.imitate(&etc, &layers, ("up/etc", "tree/etc"), ids)?;
-            owner.make_file(etc.as_fd(), "hostname", &format!("{sandbox}\n"))?;
-            owner.make_file(etc.as_fd(), "hosts", &hosts(sandbox))?;
+            for (name, text) in names(sandbox) {
+                owner.make_file(etc.as_fd(), name, &text)?;
+            }
             owner.make_file(etc.as_fd(), "resolv.conf", &resolv_conf(resolvers))?;
             self.write_manifest(&format!("cells/{sandbox}/layers"), &layers)
                 .map(drop)
@@ -311,12 +314,35 @@ impl Store {
         let layers = self.layers_of(sandbox)?;
         Ok(Root {
             state_dir: self.path.clone(),
-            cell: format!("cells/{sandbox}"),
+            cell: self.open_dir(&format!("cells/{sandbox}"))?.into(),
             shares_usr: self.has(&format!("{}/mask", bottom(&layers))),
             layers,
             volumes: Vec::new(),
             quotas: self.quotas,
         })
+    }
+
+    /// Makes a tree that was cloned ahead, as `from`, the one of `sandbox`; the names in it stay as they are. False when
+    /// the template has become another one since, and nothing is changed.
+    ///
+    /// # Errors
+    /// `System`; `Invalid` when there is no such tree or template.
+    pub fn pass(
+        &mut self,
+        from: &SandboxId,
+        sandbox: &SandboxId,
+        template: &TemplateName,
+    ) -> Result<bool> {
+        let layers = self.layers_of(from)?;
+        if *self.manifests.of_template(template)? != *layers {
+            return Ok(false);
+        }
+        let (from_path, to) = (format!("cells/{from}"), format!("cells/{sandbox}"));
+        let (store, new) = (&self.directory, RenameFlags::NOREPLACE);
+        rustix::fs::renameat_with(store, from_path, store, to, new).at("pass a tree on")?;
+        self.manifests.cells.remove(from);
+        self.manifests.cells.insert(sandbox.clone(), layers);
+        Ok(true)
     }
 
     /// Takes a sandbox's tree out of use, by moving it to the trash; false if there is none. No process may run in it.
@@ -436,8 +462,10 @@ pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn hosts(sandbox: &SandboxId) -> String {
-    format!("127.0.0.1 localhost\n127.0.1.1 {sandbox}\n")
+/// The files of /etc that hold a sandbox's name.
+pub(crate) fn names(sandbox: &SandboxId) -> [(&'static str, String); 2] {
+    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {sandbox}\n");
+    [("hostname", format!("{sandbox}\n")), ("hosts", hosts)]
 }
 
 fn resolv_conf(resolvers: &[Ipv4Addr]) -> String {

@@ -85,13 +85,11 @@ impl Store {
 
 impl Root {
     /// The tree without a limit, while a cell is being set up: what that takes must be there even in a full one.
-    pub(crate) fn unbound(&self) -> Result<Option<OwnedFd>> {
+    pub(crate) fn unbound(&self) -> Result<Option<&OwnedFd>> {
         if !self.quotas {
             return Ok(None);
         }
-        let cell = rustix::fs::open(self.cell(), super::DIRECTORY, rustix::fs::Mode::empty())
-            .at("open a sandbox's directory")?;
-        Ok(bound(&cell, None)?.then_some(cell))
+        Ok(bound(&self.cell, None)?.then_some(&*self.cell))
     }
 }
 

@@ -7,6 +7,8 @@
 mod support;
 
 #[cfg(target_os = "linux")]
+mod ahead;
+#[cfg(target_os = "linux")]
 mod latency;
 #[cfg(target_os = "linux")]
 mod life;
@@ -44,6 +46,18 @@ fn main() {
         ("walls::memory_is_limited", walls::memory_is_limited),
         ("walls::processes_are_limited", walls::processes_are_limited),
         ("walls::cpu_is_limited", walls::cpu_is_limited),
+        (
+            "ahead::it_becomes_a_sandbox_in_every_respect",
+            ahead::it_becomes_a_sandbox_in_every_respect,
+        ),
+        (
+            "ahead::one_that_is_ended_leaves_nothing",
+            ahead::one_that_is_ended_leaves_nothing,
+        ),
+        (
+            "ahead::one_that_cannot_be_built_is_not_sound",
+            ahead::one_that_cannot_be_built_is_not_sound,
+        ),
         ("life::kill_leaves_nothing", life::kill_leaves_nothing),
         ("life::agent_end_is_seen", life::agent_end_is_seen),
         (
