@@ -62,6 +62,8 @@ pub(crate) struct Config {
     pub max_sandboxes: u32,
     /// Network slots kept ready.
     pub ready_slots: u32,
+    /// Whether a cell is kept ready for the next sandbox.
+    pub ready_cell: bool,
     /// Below this many MiB free, nothing new is stored.
     pub storage_reserve_mib: u32,
     /// What a volume may hold, in MiB, where the storage can bound it.
@@ -181,6 +183,7 @@ struct Draft {
     storage_reserve_mib: Option<u32>,
     volume_quota_mib: Option<u32>,
     keep_on_stop: Option<bool>,
+    ready_cell: Option<bool>,
     pause_reclaim: Option<bool>,
     resolvers: Vec<Ipv4Addr>,
     dns_servers: Vec<Ipv4Addr>,
@@ -219,11 +222,8 @@ impl Draft {
                 "remove" => once(&mut self.keep_on_stop, false),
                 _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
             },
-            "pause_reclaim" => match value {
-                "yes" => once(&mut self.pause_reclaim, true),
-                "no" => once(&mut self.pause_reclaim, false),
-                _ => Err("`pause_reclaim` is `yes` or `no`".to_owned()),
-            },
+            "ready_cell" => once(&mut self.ready_cell, yes_or_no(keyword, value)?),
+            "pause_reclaim" => once(&mut self.pause_reclaim, yes_or_no(keyword, value)?),
             "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
             "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
             "resolver" => many(&mut self.resolvers, server(value)?, MAX_RESOLVERS),
@@ -302,6 +302,7 @@ impl Draft {
             zfs_dataset: self.zfs_dataset,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
             ready_slots: self.ready_slots.unwrap_or(32),
+            ready_cell: self.ready_cell.unwrap_or(true),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             volume_quota_mib: self.volume_quota_mib,
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
@@ -363,6 +364,14 @@ fn network(value: &str) -> Result<Cidr, String> {
         Ok(network)
     } else {
         Err(format!("`{value}` has bits behind its prefix: {network}"))
+    }
+}
+
+fn yes_or_no(keyword: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("`{keyword}` is `yes` or `no`")),
     }
 }
 
@@ -434,6 +443,7 @@ mod tests {
             "listen_fd 2",
             "on_stop maybe",
             "pause_reclaim maybe",
+            "ready_cell 1",
             "state_dir relative",
             "agent /a/../b",
             "backend a/b",

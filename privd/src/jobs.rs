@@ -424,6 +424,7 @@ impl Privd {
 
     /// Takes note of a template that was kept, or discards it.
     pub(crate) fn settle(&mut self, draft: Draft, kept: bool) {
+        self.nothing_ahead_of(&draft.template().clone());
         if let Err(e) = self.store.settle(draft, kept) {
             self.log.own(format_args!("templates: {}", chain(&e)));
         }

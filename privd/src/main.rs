@@ -7,6 +7,7 @@
 //! Read `table` first: it says who may ask for what.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod bounds;
 mod claim;
 mod config;

@@ -21,6 +21,7 @@ use warder_wire::{
     gateway_priv, plugin_priv,
 };
 
+use crate::ahead::Ahead;
 use crate::claim::{Claim, ClaimError};
 use crate::config::Config;
 use crate::jobs::Job;
@@ -207,6 +208,7 @@ pub(crate) struct Privd {
     /// Those of them that set themselves up.
     pub starting: BTreeSet<SandboxId>,
     pub ranges: Ranges,
+    pub ahead: Ahead,
     pub cleanups: BTreeMap<SandboxId, Cleanup>,
     /// The sandboxes' listeners.
     pub links: Links,
@@ -263,7 +265,9 @@ impl Privd {
             if let Some(status) = self.stopped() {
                 return status;
             }
-            let idle_work = self.ranges.wants_more() && !self.stopping();
+            let idle_work = (self.ranges.wants_more() || self.wants_ahead())
+                && self.starting.is_empty()
+                && !self.stopping();
             let wait = match self.timers.wait(self.now.mono) {
                 _ if std::mem::take(&mut self.more) => Some(0),
                 next if idle_work => Some(next.map_or(LULL_MS, |ms| ms.min(LULL_MS))),
@@ -277,14 +281,8 @@ impl Privd {
                     return 1;
                 }
             };
-            if ready.is_empty()
-                && idle_work
-                && let Err(e) = self.ranges.make_one()
-            {
-                self.log.own(format_args!(
-                    "cannot make a user namespace ahead of need: {}",
-                    chain(&e)
-                ));
+            if ready.is_empty() && idle_work {
+                self.work_ahead();
             }
             self.now = Now::read();
             for (source, flags) in ready {
@@ -294,6 +292,18 @@ impl Privd {
                 self.log
                     .own(format_args!("the old ledger stays in use: {}", chain(&e)));
             }
+        }
+    }
+
+    /// Does one thing ahead of need.
+    fn work_ahead(&mut self) {
+        if self.wants_ahead() {
+            self.make_ahead();
+        } else if let Err(e) = self.ranges.make_one() {
+            self.log.own(format_args!(
+                "cannot make a user namespace ahead of need: {}",
+                chain(&e)
+            ));
         }
     }
 

@@ -190,6 +190,7 @@ impl Privd {
             return None;
         }
         self.tokens.insert(token, sandbox.clone());
+        self.controllers.adopt(sandbox, &cell);
         Some(CellLife::Running { cell, token })
     }
 

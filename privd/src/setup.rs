@@ -18,6 +18,7 @@ use warder_host::{features, own, watch};
 use warder_ipc::Watchdog;
 use warder_wire::{InstanceTag, RUN_DIR};
 
+use crate::ahead::Ahead;
 use crate::claim::{self, Claims, lock_file};
 use crate::config::Config;
 use crate::leases::{Now, Timers};
@@ -166,6 +167,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         watchdog: Watchdog::new().map_err(|e| StartError::File("making a timer", e))?,
         // Every id range of the claim: one may be held up by what its last sandbox left.
         ranges: Ranges::new(claim, claim::SANDBOXES, &taken, ahead),
+        ahead: Ahead::default(),
         ledger,
         live: BTreeMap::new(),
         starting: BTreeSet::new(),

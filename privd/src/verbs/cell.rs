@@ -2,9 +2,9 @@
 //! their first process is dead.
 
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use warder_host::cell::{CellSpec, Network, Outcome, Status, spawn};
+use warder_host::cell::{Cell, CellSpec, Network, Outcome, Status, spawn};
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::{Answer, CELLS_A_PAGE};
 use warder_wire::{Fault, FaultCode, LimitState, Limits, OpId, SandboxId};
@@ -127,31 +127,13 @@ impl Privd {
         limits: Limits,
         network: Network,
     ) -> Result<(), Fault> {
-        let entry = self
-            .ledger
-            .get(sandbox)
-            .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
-        let host = |e| host_fault(&e);
-        let users = self.ranges.namespace(entry.range).map_err(host)?;
-        let root = self
-            .store
-            .root(sandbox)
-            .map_err(host)?
-            .with_volumes(&entry.lease.volumes);
         let listener = self.links.bind(sandbox).map_err(|e| {
             Fault::new(FaultCode::System, format_args!("binding its listener: {e}"))
         })?;
-        let (cell, status) = spawn(&CellSpec {
-            controllers: &self.controllers,
-            sandbox,
-            users: &users,
-            network: &network,
-            limits: &limits,
-            root: &root,
-            agent: self.agent.as_fd(),
-            listener: listener.as_fd(),
-        })
-        .map_err(host)?;
+        let (cell, status) = match self.pass_cell(sandbox, &limits, &network, listener.as_fd()) {
+            Some(started) => started,
+            None => self.spawn_anew(sandbox, &limits, &network, listener.as_fd())?,
+        };
         self.next_token += 1;
         let token = self.next_token;
         if let Err(e) = self.watch.add(cell.process.as_fd(), token) {
@@ -172,6 +154,37 @@ impl Privd {
             until,
         };
         Ok(())
+    }
+
+    fn spawn_anew(
+        &mut self,
+        sandbox: &SandboxId,
+        limits: &Limits,
+        network: &Network,
+        listener: BorrowedFd<'_>,
+    ) -> Result<(Cell, Status), Fault> {
+        let entry = self
+            .ledger
+            .get(sandbox)
+            .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
+        let host = |e| host_fault(&e);
+        let users = self.ranges.namespace(entry.range).map_err(host)?;
+        let root = self
+            .store
+            .root(sandbox)
+            .map_err(host)?
+            .with_volumes(&entry.lease.volumes);
+        spawn(&CellSpec {
+            controllers: &self.controllers,
+            sandbox,
+            users: &users,
+            network,
+            limits,
+            root: &root,
+            agent: self.agent.as_fd(),
+            listener,
+        })
+        .map_err(host)
     }
 
     /// A cell that sets itself up has something to say.
@@ -225,6 +238,7 @@ impl Privd {
         }) {
             Ok(()) => {
                 self.woken(sandbox);
+                self.wants_another(sandbox);
                 self.finish_op(sandbox, Verb::CellCreate, op, Ok(Answer::Cell { limits }));
             }
             Err(fault) => {
@@ -340,6 +354,7 @@ impl Privd {
         };
         match self.controllers.remove_leftovers(sandbox) {
             Ok(true) => {
+                self.controllers.forget(sandbox);
                 match self.cleanups.remove(sandbox).and_then(|c| c.range) {
                     Some(range) => self.ranges.put(range),
                     // The next cell may wait for it.

@@ -56,7 +56,7 @@ impl Privd {
                 "the time to live must be between 1 ms and 30 days",
             );
         }
-        if self.cleanups.contains_key(&sandbox) {
+        if self.cleanups.contains_key(&sandbox) || self.ahead.is_named(&sandbox) {
             return fault(
                 FaultCode::Conflict,
                 "the sandbox of that name is still being removed",
@@ -69,7 +69,7 @@ impl Privd {
             );
         }
         self.check_room()?;
-        let Some(range) = self.ranges.take() else {
+        let Some(range) = self.range_for(&sandbox, &lease) else {
             return fault(FaultCode::Exhausted, "all id ranges are in use");
         };
         let deadline = Deadline::after(self.now, ttl_ms);
@@ -80,6 +80,7 @@ impl Privd {
             deadline,
         };
         if let Err(fault) = self.record_new(record) {
+            self.no_tenant(&sandbox);
             self.record(Record::Gone { sandbox });
             self.ranges.put(range);
             return Err(fault);
@@ -253,6 +254,7 @@ impl Privd {
         if self.has_cell(sandbox) {
             return;
         }
+        self.no_tenant(sandbox);
         if stored {
             self.discard_storage(sandbox);
         }

@@ -46,9 +46,11 @@ impl Privd {
                 op,
             })
             .and_then(|()| {
-                self.store
-                    .clone_template(sandbox, template, ids, &self.resolvers)
-                    .map_err(|e| host_fault(&e))?;
+                if !self.pass_tree(sandbox, template) {
+                    self.store
+                        .clone_template(sandbox, template, ids, &self.resolvers)
+                        .map_err(|e| host_fault(&e))?;
+                }
                 self.record_new(Record::StorageMade {
                     sandbox: sandbox.clone(),
                 })
@@ -77,6 +79,7 @@ impl Privd {
     /// Moves a sandbox's storage into the trash. What cannot be moved is found again when privd starts.
     pub(crate) fn discard_storage(&mut self, sandbox: &SandboxId) {
         let gone = Fault::new(FaultCode::Conflict, "the sandbox was removed meanwhile");
+        self.no_tenant(sandbox);
         self.spoil_snapshot(sandbox, gone);
         match self.store.discard(sandbox) {
             Ok(_) => self.discarded(),

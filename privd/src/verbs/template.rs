@@ -83,6 +83,7 @@ impl Privd {
             self.cancel_draft(template);
             return Ok(());
         }
+        self.nothing_ahead_of(template);
         let there = self
             .store
             .discard_template(template)

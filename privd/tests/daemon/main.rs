@@ -3,11 +3,13 @@
 //! Needs root; without it nothing is tested and the program says so.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod bounds;
 mod cast;
 mod egress;
 mod net;
 mod pause;
+mod pids;
 mod stage;
 mod stored;
 mod tls;
@@ -42,7 +44,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 31] = [
+    let tests: [(&str, fn()); 34] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -148,6 +150,18 @@ fn main() {
         (
             "bounds_are_said_again_when_the_configuration_changes",
             bounds::bounds_are_said_again_when_the_configuration_changes,
+        ),
+        (
+            "the_next_sandbox_like_the_last_gets_it",
+            ahead::the_next_sandbox_like_the_last_gets_it,
+        ),
+        (
+            "one_that_nobody_gets_leaves_nothing",
+            ahead::one_that_nobody_gets_leaves_nothing,
+        ),
+        (
+            "without_it_each_is_made_anew",
+            ahead::without_it_each_is_made_anew,
         ),
     ];
     warder_harness::alone::run(&tests);
@@ -533,7 +547,7 @@ fn what_is_not_whole_is_lost_and_removed() {
     let agent = stage.agent_pid(&dead);
     stage.forget_slot(&slotless);
     stage.kill_privd();
-    stage::kill_pid(agent);
+    pids::kill_pid(agent);
     stage.start_privd();
     for lost in [&dead, &half, &slotless] {
         stage.expect_end(lost, EndReason::Lost);
@@ -582,7 +596,7 @@ fn kept_sandboxes_wait_for_the_next_privd() {
     stage.create(&a);
     let agent = stage.agent_pid(&a);
     assert_eq!(stage.terminate(), 0);
-    assert!(stage::alive(agent));
+    assert!(pids::alive(agent));
     stage.configure("on_stop remove");
     stage.start_privd();
     assert_eq!(stage.agent_pid(&a), agent);
@@ -595,7 +609,7 @@ fn a_purge_ends_what_a_stop_kept() {
     stage.create(&a);
     let agent = stage.agent_pid(&a);
     assert_eq!(stage.terminate(), 0);
-    assert!(stage::alive(agent));
+    assert!(pids::alive(agent));
     assert_eq!(stage.cells(), 1);
     stage.purge();
 }

@@ -309,7 +309,7 @@ impl Instance {
     }
 
     pub(crate) fn kill(&mut self, part: Part) {
-        kill_pid(self.player(part).pid);
+        crate::pids::kill_pid(self.player(part).pid);
     }
 
     pub(crate) fn expect_channel_end(&mut self, part: Part) {
@@ -630,8 +630,13 @@ impl Instance {
     }
 
     /// Asks the kernel to freeze a cell, without anybody's knowing.
-    pub(crate) fn write_freezer(&self, sandbox: &SandboxId) {
-        let found = self.in_cgroups(&format!("{sandbox}/cgroup.freeze"));
+    pub(crate) fn write_freezer(&self, agent: u32) {
+        let groups = std::fs::read_to_string(format!("/proc/{agent}/cgroup")).expect("runs");
+        let paths = groups.lines().filter(|line| line.contains("/warder_"));
+        // One that was made ahead has another name than its sandbox.
+        let name = paths.filter_map(|line| line.rsplit('/').next()).next();
+        let name = name.expect("has groups");
+        let found = self.in_cgroups(&format!("{name}/cgroup.freeze"));
         let [file] = found.as_slice() else {
             panic!("cgroups version 2 can freeze: {found:?}");
         };
@@ -781,13 +786,4 @@ fn processes() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc")
         .expect("mounted")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-pub(crate) fn kill_pid(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("not zero");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("own");
-}
-
-pub(crate) fn alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
 }
