@@ -69,6 +69,12 @@ impl Pool {
         Some((index, counter))
     }
 
+    /// Whether what is ready will do for a while.
+    #[must_use]
+    pub fn has_plenty(&self) -> bool {
+        self.waiting.is_empty() && self.ready.len() * 2 >= self.spare
+    }
+
     /// A slot was made.
     pub fn made(&mut self, ready: Ready) {
         self.making -= 1;
@@ -182,6 +188,7 @@ mod tests {
     fn an_empty_pool_makes_one_on_the_spot_and_a_full_one_refuses() {
         let mut pool = Pool::new(1, 0, 0, &[]);
         assert_eq!(pool.next_to_make(), None, "nobody wants one");
+        assert!(pool.has_plenty());
         assert!(pool.wait(1, &id()));
         assert!(!pool.wait(2, &id()), "there is only one");
         let (index, counter) = pool.next_to_make().expect("wanted");

@@ -20,6 +20,9 @@ use crate::worker::{Done, Forbid, Job, MAX_LOOK};
 const COUNTERS: u32 = 1024;
 /// Pause after a slot could not be made.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// How long after a slot was taken none is made while there are plenty: its cell is in the making, on the same
+/// processors.
+const LULL: Duration = Duration::from_millis(10);
 /// Between looks for ports that are gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a request waits for a slot that is still cooling.
@@ -35,6 +38,10 @@ impl Daemon {
             return;
         }
         self.retry_at = None;
+        if self.lull_until.is_some_and(|until| now < until) && self.pool.has_plenty() {
+            return;
+        }
+        self.lull_until = None;
         loop {
             if self.pool.counter() >= self.counters {
                 let upto = self.pool.counter().saturating_add(COUNTERS);
@@ -58,6 +65,11 @@ impl Daemon {
                 ping_groups: (first_id, first_id.saturating_add(ids.saturating_sub(1))),
             });
         }
+    }
+
+    /// A slot was taken.
+    pub(super) fn lull(&mut self) {
+        self.lull_until = Some(Instant::now() + LULL);
     }
 
     /// What is due by the clock.
@@ -85,7 +97,8 @@ impl Daemon {
         let now = Instant::now();
         let hope = self.pool.is_waited_for().then(|| now + LOOK_EVERY);
         let (egress, watch) = (self.egress_deadline(), Some(self.watch.next()));
-        let all = [self.retry_at, self.look_at, hope, egress, watch];
+        let makes = self.retry_at.max(self.lull_until);
+        let all = [makes, self.look_at, hope, egress, watch];
         let first = all.into_iter().flatten().min()?;
         Some(first.saturating_duration_since(now))
     }

@@ -216,6 +216,7 @@ impl Daemon {
         });
         self.held.insert(sandbox.clone(), space);
         self.tell(sandbox);
+        self.lull();
         Ok(())
     }
 

@@ -120,6 +120,8 @@ pub struct Daemon {
     ends: VecDeque<Job>,
     ends_out: usize,
     retry_at: Option<Instant>,
+    /// Until when no slot is made unless they run short.
+    lull_until: Option<Instant>,
     draining: Vec<Draining>,
     look_at: Option<Instant>,
 }
@@ -174,6 +176,7 @@ impl Daemon {
             ends: VecDeque::new(),
             ends_out: 0,
             retry_at: None,
+            lull_until: None,
             draining: Vec::new(),
             look_at: None,
         }
