@@ -15,6 +15,11 @@ const FIRST_ID: u32 = 0x2000_0000;
 const IDS: u32 = 0x0600_0000;
 const SANDBOX_IDS: u32 = 0x1_0000;
 
+/// What privd has open of a cell made ahead: its process, its status, its orders.
+const HELD_AHEAD: usize = 3;
+/// What the names of cells made ahead begin with.
+const AHEAD: &str = "iahead";
+
 /// One look. Everything that names a sandbox is under its id; the rest are plain counts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Kernel {
@@ -42,6 +47,10 @@ pub struct Kernel {
     pub daemons: BTreeMap<String, usize>,
     /// Descriptors they have open: name to number.
     pub descriptors: BTreeMap<String, usize>,
+    /// Whether privd has made a cell ahead of need. Nothing above counts it.
+    pub ahead: bool,
+    /// Groups that were made ahead, and whose they are now.
+    passed: BTreeMap<String, String>,
 }
 
 impl Kernel {
@@ -57,11 +66,24 @@ impl Kernel {
             number.trim().parse().unwrap_or(0),
             state_dir.parent().unwrap_or(Path::new("/nowhere")),
         );
-        found.groups = groups(&tag);
+        found.groups = groups(&tag)
+            .into_iter()
+            .map(|name| found.passed.get(&name).cloned().unwrap_or(name))
+            .collect();
         found.cells = names(&instance.state_dir().join("cells"))
             .into_iter()
             .filter(|name| is_id(name))
             .collect();
+        let named = |name: &&String| name.starts_with(AHEAD);
+        if found.ahead
+            && let Some(ahead) = found.cells.iter().find(named).cloned()
+        {
+            found.groups.remove(&ahead);
+            found.cells.remove(&ahead);
+            if let Some(held) = found.descriptors.get_mut("privd") {
+                *held = held.saturating_sub(HELD_AHEAD);
+            }
+        }
         found.trash = names(&instance.state_dir().join("trash")).len();
         for process in ["self".to_owned(), instance.privd_pid().to_string()] {
             let table =
@@ -96,6 +118,26 @@ impl Kernel {
                 continue;
             }
             let dir = Path::new("/proc").join(&pid);
+            let cgroup = fs::read_to_string(dir.join("cgroup")).unwrap_or_default();
+            let group = format!("/warder_{tag}/");
+            let mut id = cgroup.lines().find_map(|line| {
+                let (_, rest) = line.split_once(&group)?;
+                rest.split('/')
+                    .next()
+                    .map(str::to_owned)
+                    .filter(|name| is_id(name))
+            });
+            let named = || {
+                let name = fs::read_to_string(dir.join("root/etc/hostname")).unwrap_or_default();
+                name.trim().to_owned()
+            };
+            if let Some(made) = id.take_if(|name| name.starts_with(AHEAD)) {
+                // One that waits is in the host's root, and nobody's.
+                id = Some(named()).filter(|name| is_id(name));
+                if let Some(tenant) = &id {
+                    self.passed.insert(made, tenant.clone());
+                }
+            }
             if let Ok(exe) = fs::read_link(dir.join("exe"))
                 && exe.starts_with(programs)
                 && let Some(name) = exe.file_name()
@@ -109,9 +151,14 @@ impl Kernel {
             }
             // privd, and workers of it: they keep its command line, which names a file beside the programs.
             let line = fs::read(dir.join("cmdline")).unwrap_or_default();
+            let space = fs::read_link(dir.join("ns/pid")).unwrap_or_default();
             if String::from_utf8_lossy(&line)
                 .contains(&format!("{}/privd.conf", programs.display()))
             {
+                if space != own {
+                    self.ahead = true;
+                    continue;
+                }
                 let name = "privd".to_owned();
                 *self.descriptors.entry(name.clone()).or_default() += names(&dir.join("fd")).len();
                 *self.daemons.entry(name).or_default() += 1;
@@ -119,19 +166,9 @@ impl Kernel {
             let Ok(namespace) = fs::read_link(dir.join("ns/pid")) else {
                 continue;
             };
-            let cgroup = fs::read_to_string(dir.join("cgroup")).unwrap_or_default();
-            let group = format!("/warder_{tag}/");
-            let id = cgroup.lines().find_map(|line| {
-                let (_, rest) = line.split_once(&group)?;
-                rest.split('/')
-                    .next()
-                    .map(str::to_owned)
-                    .filter(|name| is_id(name))
-            });
             // Where there are no control groups: by its user, who is of this instance's sandboxes, and its name.
             let owned = owner(&dir).is_some_and(|uid| ids.contains(&uid));
-            let named = || fs::read_to_string(dir.join("root/etc/hostname")).unwrap_or_default();
-            let id = id.or_else(|| owned.then(|| named().trim().to_owned()));
+            let id = id.or_else(|| owned.then(named));
             if let Some(id) = id {
                 first.insert(namespace.clone(), id);
             }
