@@ -18,7 +18,7 @@ const CLOSED: Bounds = Bounds {
 /// A sandbox of a template, up to its storage.
 fn stored(stage: &mut Instance, n: u8, template: &str) -> SandboxId {
     let sandbox = id(n);
-    gateway(stage, lease(&sandbox, "namespace", template, 60_000)).expect("opens");
+    gateway(stage, lease(&sandbox, "namespace", template, 600_000)).expect("opens");
     stage.clone_storage(&sandbox, template).expect("clones");
     sandbox
 }
@@ -51,7 +51,7 @@ pub(crate) fn no_snapshot_leads_out_of_an_air_gap() {
     // The template becomes another one between the lease and the clone.
     assert_eq!(taken(&mut stage, 10, &bare, "swapped"), Ok(()));
     let d = id(5);
-    let opened = lease(&d, "namespace", "swapped", 60_000);
+    let opened = lease(&d, "namespace", "swapped", 600_000);
     gateway(&mut stage, opened).expect("opens");
     assert_eq!(stage.bounds(&d), Bounds::DEFAULT);
     assert_eq!(remove_template(&mut stage, "swapped"), Ok(()));
