@@ -1,7 +1,9 @@
 //! What a guest reads in the tables of its firmware (rc.d/guest/warder-guest) is what a configuration says in them.
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -121,6 +123,75 @@ fn nothing_but_the_documented_form_is_taken() {
         "../../../../etc/passw",
     ] {
         assert!(read(TAG, wrong).is_err(), "{wrong:?}");
+    }
+}
+
+/// A device of a made-up sysfs(5), with the driver that has it.
+fn device(sys: &Path, name: &str, ids: [&str; 3], driver: Option<&str>) {
+    let place = sys.join("bus/pci/devices").join(name);
+    fs::create_dir_all(&place).expect("a device");
+    for (file, id) in ["vendor", "device", "class"].into_iter().zip(ids) {
+        fs::write(place.join(file), format!("{id}\n")).expect("an id");
+    }
+    if let Some(driver) = driver {
+        let driver = sys.join("bus/pci/drivers").join(driver);
+        fs::create_dir_all(&driver).expect("a driver");
+        symlink(driver, place.join("driver")).expect("a driver's link");
+    }
+}
+
+#[test]
+fn the_console_is_taken_from_a_driver_for_serial_ports_and_nothing_else_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sys = dir.path();
+    // As bhyve(8) describes its console, and as others do.
+    device(
+        sys,
+        "0000:00:04.0",
+        ["0x1af4", "0x1003", "0x070000"],
+        Some("serial"),
+    );
+    device(
+        sys,
+        "0000:00:05.0",
+        ["0x1af4", "0x1003", "0x078000"],
+        Some("serial"),
+    );
+    device(
+        sys,
+        "0000:00:06.0",
+        ["0x1af4", "0x1003", "0x070000"],
+        Some("virtio-pci"),
+    );
+    device(
+        sys,
+        "0000:00:07.0",
+        ["0x8086", "0x1003", "0x070000"],
+        Some("serial"),
+    );
+    device(sys, "0000:00:08.0", ["0x1af4", "0x1001", "0x010000"], None);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../rc.d/guest/warder-guest");
+    let status = Command::new("/bin/sh")
+        .arg(script)
+        .arg("free")
+        .arg(sys)
+        .status();
+    assert!(status.expect("a shell").success());
+
+    let read = |file: &str| fs::read_to_string(sys.join("bus/pci").join(file)).ok();
+    assert_eq!(
+        read("drivers/serial/unbind").as_deref(),
+        Some("0000:00:04.0\n")
+    );
+    assert_eq!(read("drivers_probe").as_deref(), Some("0000:00:04.0\n"));
+    assert_eq!(read("drivers/virtio-pci/unbind"), None);
+    for device in ["04", "05", "06", "07", "08"] {
+        let told = read(&format!("devices/0000:00:{device}.0/driver_override"));
+        assert_eq!(
+            told.as_deref(),
+            (device == "04").then_some("virtio-pci\n"),
+            "{device}"
+        );
     }
 }
 
