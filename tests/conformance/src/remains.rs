@@ -4,7 +4,6 @@
 //! and has in it all that is needed to undo the rest: privd's configuration and programs, the lines that undo the internet.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,12 +64,34 @@ fn own() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes a command that undoes something, before that is done.
+/// Notes the commands that undo something, before that is done, behind a line that says of which boot it is.
 pub(crate) fn note(dir: &Path, undo: &[Vec<String>]) -> Result<(), String> {
-    let lines: Vec<String> = undo.iter().map(|words| words.join(" ")).collect();
-    let written =
-        File::create(dir.join(UNDO)).and_then(|mut f| writeln!(f, "{}", lines.join("\n")));
-    written.map_err(|e| format!("beside the log: {e}"))
+    let mut text = boot() + "\n";
+    for words in undo {
+        text += &(words.join(" ") + "\n");
+    }
+    fs::write(dir.join(UNDO), text).map_err(|e| format!("beside the log: {e}"))
+}
+
+/// The commands, if they are of this boot: after another one the names of interfaces and the routes are somebody else's.
+fn undoing<'a>(text: &'a str, boot: &str) -> std::str::Lines<'a> {
+    match text.split_once('\n') {
+        Some((of, commands)) if of == boot => commands.lines(),
+        _ => "".lines(),
+    }
+}
+
+/// What is another after each start of the system.
+fn boot() -> String {
+    if let Ok(id) = fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        return id.trim().to_owned();
+    }
+    let said = Command::new("sysctl")
+        .args(["-nb", "kern.boot_id"])
+        .stderr(Stdio::null())
+        .output();
+    let bytes = said.map(|out| out.stdout).unwrap_or_default();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// From now on a run that is told to end (SIGINT, SIGTERM, SIGHUP) removes what it has made first.
@@ -167,7 +188,7 @@ fn clear(dir: &Path) {
     }
     if let Ok(undo) = fs::read_to_string(dir.join(UNDO)) {
         end_those(&dir.display().to_string(), Signal::KILL);
-        for line in undo.lines() {
+        for line in undoing(&undo, &boot()) {
             let mut words = line.split_whitespace();
             if let Some(program) = words.next() {
                 // Some may be gone already.
@@ -233,6 +254,15 @@ mod tests {
             Some("/tmp/warder-conf-a/state/zfs/y")
         );
         assert_eq!(below(listing, Path::new("/tmp/warder-conf")), None);
+    }
+
+    #[test]
+    fn another_boot_is_left_alone() {
+        assert!(!boot().is_empty(), "a boot has a number");
+        let text = "one\nroute a\njail b\n";
+        assert!(undoing(text, "one").eq(["route a", "jail b"]));
+        assert_eq!(undoing(text, "two").count(), 0);
+        assert_eq!(undoing("", "one").count(), 0);
     }
 
     #[test]
