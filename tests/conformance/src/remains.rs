@@ -42,8 +42,11 @@ impl RunDir {
         let io = |e: std::io::Error| format!("temporary directory: {e}");
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir();
         let dir = dir.map_err(io)?;
-        let lock = File::create(dir.path().join(LOCK)).map_err(io)?;
+        // Locked under another name: nobody finds one that is not locked yet.
+        let made = dir.path().join("lock.new");
+        let lock = File::create(&made).map_err(io)?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| io(e.into()))?;
+        fs::rename(made, dir.path().join(LOCK)).map_err(io)?;
         own().push(dir.path().to_owned());
         Ok(Self { dir, _lock: lock })
     }
@@ -152,7 +155,9 @@ pub(crate) fn clear_all() {
         let Ok(lock) = File::open(dir.join(LOCK)) else {
             continue;
         };
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let taken = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // Or it was kept, or removed by another run, since it was opened.
+        if taken && dir.join(LOCK).exists() {
             eprintln!(
                 "warder-conformance: a run was killed; removing what it has left in {}",
                 dir.display()
