@@ -175,7 +175,7 @@ fn is_roots(dir: &Path) -> bool {
 
 fn clear(dir: &Path) {
     let config = dir.join(CONFIG);
-    end_those(&config.display().to_string(), Signal::TERM);
+    end_those(|words| is_privd(words, dir), Signal::TERM);
     if config.exists() {
         let privd = Command::new(dir.join("libexec/privd"))
             .args(["-p", "-f"])
@@ -192,7 +192,7 @@ fn clear(dir: &Path) {
         }
     }
     if let Ok(undo) = fs::read_to_string(dir.join(UNDO)) {
-        end_those(&dir.display().to_string(), Signal::KILL);
+        end_those(|words| is_world(words, dir), Signal::KILL);
         for line in undoing(&undo, &boot()) {
             let mut words = line.split_whitespace();
             if let Some(program) = words.next() {
@@ -212,12 +212,28 @@ fn clear(dir: &Path) {
     }
 }
 
-/// Ends the processes with this in their command line, and waits until they have.
-fn end_those(text: &str, with: Signal) {
+/// The stack's first process. An editor or a pager with one of its files is somebody's own.
+fn is_privd(words: &[&str], dir: &Path) -> bool {
+    let config = dir.join(CONFIG);
+    words.first().map(Path::new) == Some(&dir.join("libexec/privd"))
+        && words.iter().any(|word| Path::new(word) == config)
+}
+
+/// The servers beside the host: this program, with their log.
+fn is_world(words: &[&str], dir: &Path) -> bool {
+    let [program, "world", log, ..] = words else {
+        return false;
+    };
+    Path::new(program).ends_with(env!("CARGO_PKG_NAME")) && Path::new(log).starts_with(dir)
+}
+
+/// Ends the processes with such command lines, and waits until they have.
+fn end_those(such: impl Fn(&[&str]) -> bool, with: Signal) {
     let named = || -> Vec<i32> {
         let all = processes::all().unwrap_or_default().into_iter();
         let own = i32::try_from(std::process::id()).unwrap_or(0);
-        all.filter(|p| p.pid != own && p.command.contains(text))
+        all.filter(|p| p.pid != own)
+            .filter(|p| such(&p.command.split_whitespace().collect::<Vec<_>>()))
             .map(|p| p.pid)
             .collect()
     };
@@ -268,6 +284,26 @@ mod tests {
         assert!(undoing(text, "one").eq(["route a", "jail b"]));
         assert_eq!(undoing(text, "two").count(), 0);
         assert_eq!(undoing("", "one").count(), 0);
+    }
+
+    #[test]
+    fn only_a_runs_own_processes_are_ended() {
+        let dir = Path::new("/tmp/warder-conf-a");
+        let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+        let privd = "/tmp/warder-conf-a/libexec/privd -f /tmp/warder-conf-a/privd.conf";
+        assert!(is_privd(&words(privd), dir));
+        let world = "/x/bin/warder-conformance world /tmp/warder-conf-a/world.log 192.0.2.10";
+        assert!(is_world(&words(world), dir));
+        assert!(!is_world(&words(world), Path::new("/tmp/warder-conf-b")));
+        for other in [
+            "less /tmp/warder-conf-a/privd.conf",
+            "tail -f /tmp/warder-conf-a/world.log",
+            "/bin/sh -c world /tmp/warder-conf-a/world.log",
+            "",
+        ] {
+            let words = words(other);
+            assert!(!is_privd(&words, dir) && !is_world(&words, dir), "{other}");
+        }
     }
 
     #[test]
