@@ -38,6 +38,19 @@ fn parse(line: &str) -> Option<Process> {
     })
 }
 
+/// Whether a process ignores SIGHUP, the lowest of the set that ps(1) shows as a number to the base of 16.
+pub(crate) fn ignores_hangups(pid: u32) -> bool {
+    let out = Command::new("ps")
+        .args(["-o", "sigignore=", "-p", &pid.to_string()])
+        .output();
+    out.is_ok_and(|out| lowest(&String::from_utf8_lossy(&out.stdout)))
+}
+
+fn lowest(set: &str) -> bool {
+    let last = set.trim().chars().last().and_then(|c| c.to_digit(16));
+    last.is_some_and(|digit| digit & 1 == 1)
+}
+
 /// Sends SIGKILL to one process, by its number.
 pub(crate) fn kill(pid: i32) -> Result<(), String> {
     let pid = rustix::process::Pid::from_raw(pid).ok_or("no process has the number 0")?;
@@ -48,6 +61,12 @@ pub(crate) fn kill(pid: i32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hangups_are_the_lowest() {
+        assert!(lowest("0000000000001001\n") && lowest("1"));
+        assert!(!lowest("0000000000001000\n") && !lowest("0") && !lowest(""));
+    }
 
     #[test]
     fn lines_are_read() {

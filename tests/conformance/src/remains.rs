@@ -97,8 +97,10 @@ fn boot() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// From now on a run that is told to end (SIGINT, SIGTERM, SIGHUP) removes what it has made first.
+/// From now on a run that is told to end (SIGINT, SIGTERM, SIGHUP) removes what it has made first. Under nohup(1) it
+/// outlives its terminal, as it was asked to.
 pub(crate) fn end_when_told() -> Result<(), String> {
+    let hangups_ignored = processes::ignores_hangups(std::process::id());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -110,7 +112,10 @@ pub(crate) fn end_when_told() -> Result<(), String> {
                 SignalKind::terminate(),
                 SignalKind::hangup(),
             ];
-            let [mut a, mut b, mut c] = kinds.map(|kind| signal(kind).ok());
+            let [mut a, mut b, mut c] = kinds.map(|kind| {
+                let left = kind == SignalKind::hangup() && hangups_ignored;
+                (!left).then(|| signal(kind).ok()).flatten()
+            });
             let one = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
                 Some(signal) => drop(signal.recv().await),
                 None => std::future::pending().await,
