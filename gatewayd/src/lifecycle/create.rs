@@ -215,7 +215,7 @@ async fn furnish(
 ) -> Result<(), ApiError> {
     let record = sandbox.record();
     let left = || deadline.saturating_duration_since(Instant::now());
-    let policy = super::network::put_in_force(gateway, sandbox, left());
+    let policy = super::network::put_in_force_now(gateway, sandbox, left());
     let inside = async {
         cell(gateway, &record, from, op, deadline).await?;
         init(sandbox).await

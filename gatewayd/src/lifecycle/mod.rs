@@ -21,7 +21,7 @@ use events::tell_end;
 pub(crate) use fork::fork;
 pub(crate) use idempotency::{Begun, Idempotency};
 pub(crate) use kill::kill;
-pub(crate) use network::{Wanted, change_network, check_all as check_networks, put_in_force};
+pub(crate) use network::{Wanted, change_network, check_all as check_networks, put_in_force_now};
 pub(crate) use pause::pause;
 pub(crate) use reconcile::reconcile;
 pub(crate) use resume::{Asleep, Wish, awake, may_wake, resume};

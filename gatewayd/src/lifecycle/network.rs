@@ -29,12 +29,12 @@ pub(crate) enum Wanted {
     AirGap(bool),
 }
 
-/// Tells netd what is wanted and notes that it holds. For whoever has the sandbox's network to himself: its creator,
-/// or the holder of its lock. Writing it down is left to the caller.
+/// Tells netd what is wanted and notes that it holds, or that it is kept. For whoever has the sandbox's network to
+/// himself: its creator, or the holder of its lock. Writing it down is left to the caller.
 ///
 /// # Errors
 /// What netd says; what holds then is closed, or what held before.
-pub(crate) async fn put_in_force(
+async fn put_in_force(
     gateway: &Gateway,
     sandbox: &Sandbox,
     within: Duration,
@@ -56,9 +56,14 @@ pub(crate) async fn put_in_force(
     }
     let mut now = sandbox.now();
     let standing = &mut now.record.standing;
-    standing.kept = matches!(answer, Err(AskError::Kept(_)));
-    if standing.kept {
-        (standing.generation, standing.in_force) = (generation, 0);
+    match answer {
+        Ok(_) => standing.kept = false,
+        Err(AskError::Kept(_)) => {
+            (standing.generation, standing.in_force) = (generation, 0);
+            standing.kept = true;
+        }
+        // Nothing is known.
+        Err(_) => {}
     }
     let airgap = answer?;
     standing.generation = generation;
@@ -67,6 +72,24 @@ pub(crate) async fn put_in_force(
         standing.by_operator = airgap;
     }
     Ok(())
+}
+
+/// As [`put_in_force`], for a sandbox that is undone, or sleeps again, when that fails: nothing is kept for it.
+///
+/// # Errors
+/// What netd says.
+pub(crate) async fn put_in_force_now(
+    gateway: &Gateway,
+    sandbox: &Sandbox,
+    within: Duration,
+) -> Result<(), AskError> {
+    match put_in_force(gateway, sandbox, within).await {
+        Err(AskError::Kept(fault)) => {
+            sandbox.now().record.standing.kept = false;
+            Err(AskError::Fault(fault))
+        }
+        put => put,
+    }
 }
 
 /// Changes the policy or the air gap. Returns the generation that is in force then: no packet and no flow that it
@@ -151,9 +174,12 @@ async fn change(
     };
     // What the new rules keep out is out, also when netd fails.
     let (ended, egress) = tokio::join!(ingress, in_force(gateway, sandbox));
-    egress?;
     let standing = sandbox.now().record.standing;
-    if lifts && standing.by_operator {
+    let kept = match egress {
+        Err(error) if !standing.kept => return Err(error),
+        egress => egress.err(),
+    };
+    if lifts && standing.by_operator && kept.is_none() {
         if before.standing.airgap {
             // What was asked for before holds, should the operator ever loosen it.
             {
@@ -178,7 +204,8 @@ async fn change(
             ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text).retry(false)
         })?;
     }
-    Ok(standing.generation)
+    // One that is kept comes into force without another word: it is told and written down as one that is.
+    kept.map_or(Ok(standing.generation), Err)
 }
 
 /// What is written down is put in force, or everything is closed.
@@ -219,8 +246,9 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
     gateway
         .events
         .write(EventKind::Updated, &sandbox.record(), data);
-    tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
-    if kept {
+    if !kept {
+        tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
+    } else {
         let text = format!("Network config of the sandbox is {error}");
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry(false));
     }
@@ -259,6 +287,8 @@ async fn settle(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) {
             match put_in_force(&gateway, &sandbox, limits::ASK_TIMEOUT).await {
                 Ok(()) => return save(&gateway, &sandbox),
                 Err(error) if error.fault() == Some(FaultCode::NotFound) => return,
+                // netd says when it is.
+                Err(AskError::Kept(_)) => return save(&gateway, &sandbox),
                 Err(error) => {
                     eprintln!(
                         "gatewayd: {}: network policy not in force: {error}",
@@ -319,6 +349,9 @@ async fn recheck(gateway: &Arc<Gateway>, sandbox: Arc<Sandbox>) -> bool {
     }
     // It says when it opens.
     let kept = matches!(error, AskError::Kept(_));
+    if kept {
+        save(gateway, &sandbox);
+    }
     let lost = kept || error.fault() == Some(FaultCode::NotFound);
     if !lost && !sandbox.ended.is_cancelled() {
         eprintln!(

@@ -8,7 +8,7 @@ use warder_wire::gateway_priv::{AtDeadline, LeaseState};
 use warder_wire::{FaultCode, OpId, gateway_plugin};
 
 use super::create::init;
-use super::network::put_in_force;
+use super::network::put_in_force_now;
 use super::timeout::{Move, move_end};
 use super::{alone, pause, save, settled, tell_end, to_its_end};
 use crate::auth::Caller;
@@ -273,7 +273,7 @@ async fn start(
 /// have it any more.
 async fn policy_again(gateway: &Gateway, sandbox: &Sandbox) -> Result<(), AskError> {
     let _one = sandbox.network.lock().await;
-    put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await
+    put_in_force_now(gateway, sandbox, limits::ASK_TIMEOUT).await
 }
 
 /// It could not be woken, or not whole: it is paused again, as privd has it.

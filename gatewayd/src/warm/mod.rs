@@ -23,7 +23,7 @@ use crate::auth::key::hex;
 use crate::clock::Micros;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::lifecycle::{NewSandbox, hidden, init, put_in_force};
+use crate::lifecycle::{NewSandbox, hidden, init, put_in_force_now};
 use crate::limits;
 use crate::peers::Peers;
 use crate::proxy::Https;
@@ -158,7 +158,7 @@ async fn adopt(
     };
     let policy = async {
         if !open {
-            put_in_force(gateway, sandbox, limits::ASK_TIMEOUT).await?;
+            put_in_force_now(gateway, sandbox, limits::ASK_TIMEOUT).await?;
         }
         Ok(())
     };
@@ -253,7 +253,7 @@ async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbo
     let (limits, ttl) = (limits::SANDBOX, limits::HIDDEN_TTL);
     let sandbox = hidden::make(gateway, template, limits, Vec::new(), ttl).await?;
     let outside = async {
-        let open = put_in_force(gateway, &sandbox, limits::ASK_TIMEOUT);
+        let open = put_in_force_now(gateway, &sandbox, limits::ASK_TIMEOUT);
         open.await.map_err(ApiError::from)
     };
     // Its connections wait for the create and for the client's first request.
