@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use warder_host::cell::{Cell, Network, Spare, Status, Walls};
+use warder_host::process::Process;
 use warder_wire::{Fault, FaultCode, Limits, SandboxId, TemplateName};
 
 use crate::ledger::Lease;
@@ -133,7 +134,7 @@ impl Privd {
                 passed: false,
             }),
             Err(e) => {
-                self.remove_ahead(name, Some(range), true);
+                self.remove_ahead(name, Some(range), true, None);
                 Err(host_fault(&e))
             }
         }
@@ -190,22 +191,26 @@ impl Privd {
         listener: BorrowedFd<'_>,
     ) -> Option<(Cell, Status)> {
         let made = self.ahead.made.take_if(|made| made.is_for(sandbox))?;
-        if !made.passed || made.model.limits != *limits || !made.spare.is_sound() {
+        if made.passed && made.model.limits == *limits && made.spare.is_sound() {
+            self.controllers.pass(made.name.clone(), sandbox.clone());
+            match made.spare.start(sandbox, network, listener) {
+                Ok(started) => return Some(started),
+                Err(e) => self
+                    .log
+                    .own(format_args!("{sandbox} gets another cell: {}", chain(&e))),
+            }
+            self.controllers.forget(sandbox);
+            self.remove_ahead(made.name, None, false, None);
+        } else {
             self.ahead.made = Some(made);
             self.drop_ahead();
-            return None;
         }
-        self.controllers.pass(made.name.clone(), sandbox.clone());
-        match made.spare.start(sandbox, network, listener) {
-            Ok(started) => Some(started),
-            Err(e) => {
-                self.log
-                    .own(format_args!("{sandbox} gets another cell: {}", chain(&e)));
-                self.controllers.forget(sandbox);
-                self.remove_ahead(made.name, None, false);
-                None
-            }
+        // What was passed on bears its first name still. One that was not has its own.
+        if let Err(e) = self.store.rename(sandbox) {
+            self.log
+                .own(format_args!("{sandbox} has no name: {}", chain(&e)));
         }
+        None
     }
 
     /// A template becomes another one, or none: the one of a cell made ahead is not held for it.
@@ -233,17 +238,27 @@ impl Privd {
     /// Removes the cell made ahead, if there is one.
     pub(crate) fn drop_ahead(&mut self) {
         if let Some(made) = self.ahead.made.take() {
-            if let Err(e) = made.spare.end() {
-                self.log
-                    .own(format_args!("ending a cell made ahead: {}", chain(&e)));
-            }
+            let process = match made.spare.end() {
+                Ok(process) => Some(process),
+                Err(e) => {
+                    self.log
+                        .own(format_args!("ending a cell made ahead: {}", chain(&e)));
+                    None
+                }
+            };
             let range = made.tenant.is_none().then_some(made.range);
-            self.remove_ahead(made.name, range, !made.passed);
+            self.remove_ahead(made.name, range, !made.passed, process);
         }
     }
 
-    /// Removes what is left of one whose process is dead.
-    fn remove_ahead(&mut self, name: SandboxId, range: Option<u32>, stored: bool) {
+    /// Removes what is left of one that was killed: its groups and its range when its process is dead.
+    fn remove_ahead(
+        &mut self,
+        name: SandboxId,
+        range: Option<u32>,
+        stored: bool,
+        process: Option<Process>,
+    ) {
         if stored {
             match self.store.discard(&name) {
                 Ok(true) => self.discarded(),
@@ -256,6 +271,7 @@ impl Privd {
         }
         let cleanup = Cleanup {
             range,
+            process,
             ..Cleanup::default()
         };
         self.cleanups.insert(name.clone(), cleanup);

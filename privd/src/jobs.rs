@@ -377,6 +377,13 @@ impl Privd {
     fn start_ahead(&mut self, op: OpId) {
         let store = &self.store;
         let Some(ahead) = Store::AHEAD else { return };
+        if self
+            .jobs
+            .iter()
+            .any(|job| matches!(job.work, Work::Ahead(_)))
+        {
+            return;
+        }
         if let Ok(process) = Process::worker(&[store.as_fd()], || finish(ahead(store))) {
             self.add_job(process, Work::Ahead(op), u64::MAX);
         }

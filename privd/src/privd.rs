@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use warder_host::HostError;
 use warder_host::cell::{Cell, Controllers, Network, Status};
+use warder_host::process::Process;
 use warder_host::signals::{Caught, Signals};
 use warder_host::storage::Store;
 use warder_host::watch;
@@ -171,6 +172,8 @@ pub(crate) fn new_links() -> Bucket {
 pub(crate) struct Cleanup {
     /// The range to free with them, once the lease is gone.
     pub range: Option<u32>,
+    /// A process that was killed and has to be reaped before anything else.
+    pub process: Option<Process>,
     /// Tries so far.
     pub tries: u32,
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use warder_host::cell::{Cell, CellSpec, Network, Outcome, Status, spawn};
+use warder_host::process::Process;
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::{Answer, CELLS_A_PAGE};
 use warder_wire::{Fault, FaultCode, LimitState, Limits, OpId, SandboxId};
@@ -352,7 +353,15 @@ impl Privd {
         let Some(cleanup) = self.cleanups.get_mut(sandbox) else {
             return;
         };
-        match self.controllers.remove_leftovers(sandbox) {
+        let dead = |process: &Process| !matches!(process.try_wait(), Ok(None));
+        if cleanup.process.as_ref().is_none_or(dead) {
+            cleanup.process = None;
+        }
+        let removed = match cleanup.process {
+            Some(_) => Ok(false),
+            None => self.controllers.remove_leftovers(sandbox),
+        };
+        match removed {
             Ok(true) => {
                 self.controllers.forget(sandbox);
                 match self.cleanups.remove(sandbox).and_then(|c| c.range) {

@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use warder_wire::gateway_priv::{Answer, Ask, AtDeadline};
-use warder_wire::{FaultCode, Limits, SandboxId};
+use warder_wire::{FaultCode, Limits, SandboxId, plugin_priv};
 
-use crate::cast::{gateway, lease, limits};
+use crate::cast::{gateway, lease, limits, plugin};
 use crate::id;
 use crate::stage::Instance;
 
@@ -139,5 +139,35 @@ pub(crate) fn without_it_each_is_made_anew() {
     let mut stored = stage.stored();
     stored.sort();
     assert_eq!(stored, [a, b]);
+    stage.stop_clean();
+}
+
+/// Its backend wants it smaller than its lease says: the tree is passed on, and the cell is another.
+pub(crate) fn one_that_becomes_smaller_has_its_own_names() {
+    let mut stage = Instance::start("on_stop remove");
+    let (a, b) = (id(1), id(2));
+    stage.create(&a);
+    let ahead = made(&mut stage, &[&a]);
+    let waiting = inode(&stage, &ahead);
+    gateway(&mut stage, lease(&b, "namespace", "base", 60_000)).expect("opens");
+    stage.clone_storage(&b, "base").expect("clones");
+    assert_eq!(inode(&stage, &b), waiting);
+    let cell = plugin_priv::Ask::CellCreate {
+        op: crate::op(2),
+        sandbox: b.clone(),
+        limits: Limits {
+            pids: 32,
+            ..limits()
+        },
+    };
+    plugin(&mut stage, cell).expect("is made");
+    stage.greet(&b);
+    let name = std::fs::read_to_string(tree(&stage, &b).join("up/etc/hostname"));
+    assert_eq!(name.expect("made"), format!("{b}\n"));
+    assert!(!stage.in_cgroups(b.as_str()).is_empty(), "its own groups");
+    let left = stage.in_cgroups(ahead.as_str());
+    stage.until("the other's are gone", |_| {
+        left.iter().all(|group| !group.exists())
+    });
     stage.stop_clean();
 }

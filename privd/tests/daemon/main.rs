@@ -44,7 +44,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 34] = [
+    let tests: [(&str, fn()); 35] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -158,6 +158,10 @@ fn main() {
         (
             "one_that_nobody_gets_leaves_nothing",
             ahead::one_that_nobody_gets_leaves_nothing,
+        ),
+        (
+            "one_that_becomes_smaller_has_its_own_names",
+            ahead::one_that_becomes_smaller_has_its_own_names,
         ),
         (
             "without_it_each_is_made_anew",

@@ -7,6 +7,7 @@ use warder_common::{HostError, Result};
 use warder_wire::{Limits, SandboxId};
 
 use super::{Cell, Controllers, Network, Status, UserNamespace};
+use crate::process::Process;
 use crate::storage::Root;
 
 /// What a cell is made of before it is anybody's.
@@ -47,7 +48,7 @@ impl Spare {
         match self.0 {}
     }
 
-    pub fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<Process> {
         match self.0 {}
     }
 }

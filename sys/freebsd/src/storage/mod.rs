@@ -137,6 +137,16 @@ impl Store {
         })
     }
 
+    /// As [`Self::pass`].
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn rename(&self, _: &SandboxId) -> Result<()> {
+        Err(HostError::Unsupported {
+            operation: "storage::Store::rename",
+        })
+    }
+
     /// Takes a sandbox's tree out of use; false if there is none. No process may run in it, and nothing be mounted below
     /// it.
     ///

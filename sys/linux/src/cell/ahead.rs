@@ -81,20 +81,20 @@ impl Spare {
             sendmsg(&self.orders, &name, &mut ancillary, SendFlags::NOSIGNAL).at("sendmsg")
         });
         if let Err(error) = told {
-            self.end()?;
+            self.end()?.reap()?;
             return Err(error);
         }
         let (process, handle) = (self.process, self.handle);
         Ok((Cell { process, handle }, self.status))
     }
 
-    /// Ends its process, which has had no child. What else there is of it has its name.
+    /// Kills its process, which has had no child and is to be reaped. What else there is of it has its name.
     ///
     /// # Errors
     /// `System`.
-    pub fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<Process> {
         self.process.signal(Signal::Kill)?;
-        self.process.reap()
+        Ok(self.process)
     }
 }
 

@@ -71,7 +71,7 @@ fn move_in(
     if tenant.sandbox != walls.name {
         mounts::rename(tenant.sandbox)?;
     }
-    mounts::enter(built)?;
+    mounts::complete(built)?;
 
     // From here on root of the sandbox only. The rest of its namespaces are its own.
     become_root_of(walls.users)?;

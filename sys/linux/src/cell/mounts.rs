@@ -19,7 +19,7 @@ use warder_common::{At, HostError, Result};
 use warder_wire::{GuestPath, Limits, SandboxId};
 
 use super::UserNamespace;
-use crate::storage::{Root, bound, link_merged_usr, names, write_all};
+use crate::storage::{DIRECTORY, Root, bound, link_merged_usr, write_names};
 use crate::sys;
 
 /// For everything but the root trees, where set-id files (sudo) shall work.
@@ -65,7 +65,7 @@ const SYS_DIRS: [&str; 4] = [
     "devices/virtual/net",
 ];
 
-/// A root that waits to be entered: the working directory is the stage it stands on.
+/// A root that has been entered, but for what shows its network.
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
     /// The cell's directory, and how many bytes it may hold.
@@ -73,7 +73,6 @@ pub(crate) struct Built<'a> {
     volumes: Vec<(OwnedFd, &'a GuestPath)>,
     /// The first of the sandbox's ids.
     first: u32,
-    umask: Mode,
 }
 
 /// The directory of a cell's writable ones, to be placed in a namespace to come: whatever it is moved to until then.
@@ -81,8 +80,9 @@ pub(crate) fn detach_cell(root: &Root) -> Result<OwnedFd> {
     detach(root.cell(), "", libc::MOUNT_ATTR_NODEV, None)
 }
 
-/// Builds the root of a cell over `cell`, but for what shows its network. The caller is root of the host in a mount and a
-/// process-id namespace of its own.
+/// Builds the root of a cell over `cell`, but for what shows its network, and enters it: however long that takes to
+/// become somebody's, nothing of the host stays mounted in it. The caller is root of the host in a mount and a process-id
+/// namespace of its own.
 pub(crate) fn build<'a>(
     root: &'a Root,
     cell: BorrowedFd<'_>,
@@ -131,45 +131,39 @@ pub(crate) fn build<'a>(
     }
     mount_points_are_directories()?;
     // Modes below are meant as they stand.
-    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(Mode::empty());
     let first = users.range().first;
     dev(first, limits)?;
     proc(first)?;
     let run = format!("mode=0755,uid={first},gid={first},size=64m");
     tmpfs("root/run", INERT - MountFlags::NOEXEC, run)?;
+    rustix::process::chdir("root").at("enter the root")?;
+    pivot()?;
     let most = u64::from(limits.disk_mib) << 20;
     Ok(Built {
         held: held.map(|cell| (cell, most)),
         volumes,
         first,
-        umask,
     })
 }
 
-/// Gives a root that was built for another the names of `sandbox`. They lie in the upper directory, and no process
-/// that could have put a link in their place has run in it.
+/// Gives a root that was built for another the names of `sandbox`. No process that could have put a link in the place
+/// of /etc, or of a file there, has run in it.
 pub(crate) fn rename(sandbox: &SandboxId) -> Result<()> {
-    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for (name, text) in names(sandbox) {
-        let path = format!("root/etc/{name}");
-        let file = rustix::fs::open(path, flags, Mode::empty()).at("open a file of names")?;
-        write_all(&file, text.as_bytes())?;
-    }
-    Ok(())
+    let etc = rustix::fs::open("/etc", DIRECTORY, Mode::empty()).at("open /etc")?;
+    write_names(&etc, sandbox)
 }
 
-/// Enters a root, in the sandbox's network namespace.
-pub(crate) fn enter(built: Built<'_>) -> Result<()> {
+/// Completes a root, in the sandbox's network namespace.
+pub(crate) fn complete(built: Built<'_>) -> Result<()> {
     sys()?;
-    rustix::process::chdir("root").at("enter the root")?;
     for (volume, at) in &built.volumes {
         attach_volume(volume.as_fd(), at, built.first)?;
     }
-    rustix::process::umask(built.umask);
-    if let Some((cell, most)) = built.held {
-        bound(cell, Some(most))?;
+    match built.held {
+        Some((cell, most)) => bound(cell, Some(most)).map(drop),
+        None => Ok(()),
     }
-    pivot()
 }
 
 /// Attaches a volume at a place in the working directory, the finished root. Directories missing on the way are made
@@ -443,14 +437,21 @@ fn hide(by: &'static str, path: &'static str) -> Result<()> {
 /// /sys, read-only and only what is listed: the sandbox's network devices and the processors.
 fn sys() -> Result<()> {
     let read_only = INERT | MountFlags::RDONLY;
-    mount("sysfs", "sys", "sysfs", read_only, None).at("mount sysfs")?;
-    tmpfs(
-        "root/sys",
-        INERT,
-        "mode=0755,size=4k,nr_inodes=64".to_owned(),
-    )?;
+    mount("sysfs", "/sys", "sysfs", read_only, None).at("mount sysfs")?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mut shown = Vec::new();
     for dir in SYS_DIRS {
-        let mut made = String::from("root/sys");
+        match open_tree(CWD, format!("/sys/{dir}"), flags) {
+            Ok(tree) => shown.push((dir, Some(tree))),
+            Err(Errno::NOENT) => shown.push((dir, None)),
+            Err(errno) => return Err(errno).at("open a tree of /sys"),
+        }
+    }
+    unmount("/sys", UnmountFlags::DETACH).at("unmount sysfs")?;
+    let options = "mode=0755,size=4k,nr_inodes=64".to_owned();
+    tmpfs("/sys", INERT, options)?;
+    for (dir, tree) in shown {
+        let mut made = String::from("/sys");
         for name in dir.split('/') {
             made.push('/');
             made.push_str(name);
@@ -459,10 +460,9 @@ fn sys() -> Result<()> {
                 Err(errno) => return Err(errno).at("make a directory in /sys"),
             }
         }
-        match mount_bind(format!("sys/{dir}"), made.as_str()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno).at("bind in /sys"),
+        if let Some(tree) = tree {
+            place(tree.as_fd(), &made)?;
         }
     }
-    mount_remount("root/sys", MountFlags::BIND | read_only, c"").at("make /sys read-only")
+    mount_remount("/sys", MountFlags::BIND | read_only, c"").at("make /sys read-only")
 }

@@ -119,7 +119,7 @@ pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::RDONLY)
     .union(OFlags::CLOEXEC);
-const STAGE: [&str; 7] = ["tree", "usr", "mask", "cell", "root", "sys", "void"];
+const STAGE: [&str; 6] = ["tree", "usr", "mask", "cell", "root", "void"];
 
 impl Store {
     /// Opens, and where needed makes, the storage in `state_dir`, which must exist.
@@ -345,6 +345,14 @@ impl Store {
         Ok(true)
     }
 
+    /// Gives a tree that was passed on, and that nothing has run in, the names of its sandbox.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn rename(&self, sandbox: &SandboxId) -> Result<()> {
+        write_names(&self.open_dir(&format!("cells/{sandbox}/up/etc"))?, sandbox)
+    }
+
     /// Takes a sandbox's tree out of use, by moving it to the trash; false if there is none. No process may run in it.
     ///
     /// # Errors
@@ -462,8 +470,19 @@ pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes the names of `sandbox` into the files that are there for them.
+pub(crate) fn write_names(etc: &OwnedFd, sandbox: &SandboxId) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for (name, text) in names(sandbox) {
+        let file =
+            rustix::fs::openat(etc, name, flags, Mode::empty()).at("open a file of names")?;
+        write_all(&file, text.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// The files of /etc that hold a sandbox's name.
-pub(crate) fn names(sandbox: &SandboxId) -> [(&'static str, String); 2] {
+fn names(sandbox: &SandboxId) -> [(&'static str, String); 2] {
     let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {sandbox}\n");
     [("hostname", format!("{sandbox}\n")), ("hosts", hosts)]
 }

@@ -83,7 +83,9 @@ pub(crate) fn one_that_is_ended_leaves_nothing() {
     let mut instance = Instance::with_base();
     let name = random_id();
     clone(&mut instance, &name);
-    begin(&instance, &name).end().expect("ends");
+    let process = begin(&instance, &name).end().expect("ends");
+    support::ended(&process);
+    let _ = process.try_wait().expect("reaped");
     instance.removed(&name);
     // Nor does one that nobody ends: it waits for its owner, and for nobody else.
     clone(&mut instance, &name);
@@ -103,6 +105,7 @@ pub(crate) fn one_that_cannot_be_built_is_not_sound() {
         assert!(std::time::Instant::now() < end, "it waits for a tenant");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    spare.end().expect("is gone");
+    let process = spare.end().expect("is gone");
+    let _ = process.try_wait().expect("reaped");
     instance.removed(&name);
 }
