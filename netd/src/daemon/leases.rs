@@ -24,6 +24,7 @@ impl Daemon {
     }
 
     pub(crate) fn lease_gone(&mut self, sandbox: &SandboxId) {
+        self.kept.remove(sandbox);
         let Some(entry) = self.book.remove(sandbox) else {
             return;
         };

@@ -238,6 +238,13 @@ impl Daemon {
             _ => self.record(record),
         };
         if let Err(full) = recorded {
+            let tightens = views
+                .as_ref()
+                .map(|(was, now)| policy::tightens(&self.closed, &was.egress, &now.egress));
+            if tightens == Some(true) {
+                // Or it would open with the others, as it was.
+                return self.sealed(sandbox, waiter, full);
+            }
             // What holds then is what held before.
             return waiter
                 .into_iter()

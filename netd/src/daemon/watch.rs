@@ -167,7 +167,13 @@ impl Daemon {
                 continue;
             };
             if let Err(fault) = self.apply(Change::Add(&view)) {
-                return self.mended(round, Err(fault));
+                let late = fault.code == FaultCode::TimedOut;
+                if late || self.apply(Change::Remove(&view)).is_err() {
+                    return self.mended(round, Err(fault));
+                }
+                // It has no rules and no port. The others are not kept closed by what one of them has asked for.
+                log::line(format_args!("{sandbox} stays closed: {fault}"));
+                self.seal(&sandbox);
             }
             if begun.elapsed() >= SLICE {
                 self.reload = Some(Reload { round, left });
