@@ -41,6 +41,8 @@ use crate::verbs::snapshot::Snapshot;
 
 /// Work ahead of need begins when nobody has said anything for so long: never between the steps of a create.
 const LULL_MS: u64 = 2;
+/// A cell is made ahead after so long: whoever has just got a sandbox has run his first command in it by then.
+const AHEAD_MS: u64 = 10;
 /// How long one close of what a peer sent may hold the loop.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -268,13 +270,16 @@ impl Privd {
             if let Some(status) = self.stopped() {
                 return status;
             }
-            let idle_work = (self.ranges.wants_more() || self.wants_ahead())
-                && self.starting.is_empty()
-                && !self.stopping();
-            let wait = match self.timers.wait(self.now.mono) {
+            let lull = match (self.ranges.wants_more(), self.wants_ahead()) {
+                _ if self.stopping() || !self.starting.is_empty() => None,
+                (true, _) => Some(LULL_MS),
+                (false, true) => Some(AHEAD_MS),
+                (false, false) => None,
+            };
+            let wait = match (self.timers.wait(self.now.mono), lull) {
                 _ if std::mem::take(&mut self.more) => Some(0),
-                next if idle_work => Some(next.map_or(LULL_MS, |ms| ms.min(LULL_MS))),
-                next => next,
+                (next, Some(lull)) => Some(next.map_or(lull, |ms| ms.min(lull))),
+                (next, None) => next,
             };
             let ready = match self.poll(wait) {
                 Ok(ready) => ready,
@@ -284,7 +289,7 @@ impl Privd {
                     return 1;
                 }
             };
-            if ready.is_empty() && idle_work {
+            if ready.is_empty() && lull.is_some() {
                 self.work_ahead();
             }
             self.now = Now::read();
@@ -300,7 +305,7 @@ impl Privd {
 
     /// Does one thing ahead of need.
     fn work_ahead(&mut self) {
-        if self.wants_ahead() {
+        if !self.ranges.wants_more() {
             self.make_ahead();
         } else if let Err(e) = self.ranges.make_one() {
             self.log.own(format_args!(

@@ -24,7 +24,11 @@ pub(crate) fn measure(server: &Server, samples: &mut Samples) -> Outcome {
     commands(server, samples, "shell", SHELL_ECHO)
 }
 
+/// What a host at rest has made ahead is there: who asks without a pause, and for many at once, is in `burst`.
+const REST: Duration = Duration::from_millis(30);
+
 fn cycle(server: &Server, samples: &mut Samples, name: &str, program: Program<'_>) -> Outcome {
+    std::thread::sleep(REST);
     let took = create_run_kill(server, program)?;
     samples.time("warder create", took.created);
     samples.time(&format!("warder first output {name} at 1"), took.output);
