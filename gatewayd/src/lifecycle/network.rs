@@ -233,7 +233,7 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
         if matches!(error, AskError::Fault(_)) {
             standing.in_force = 0;
         }
-        standing.sealed = true;
+        (standing.sealed, standing.kept) = (true, false);
     }
     save(gateway, sandbox);
     gateway.registry.audit(
@@ -246,12 +246,11 @@ async fn in_force(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), 
     gateway
         .events
         .write(EventKind::Updated, &sandbox.record(), data);
-    if !kept {
-        tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
-    } else {
+    if kept {
         let text = format!("Network config of the sandbox is {error}");
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry(false));
     }
+    tokio::spawn(settle(Arc::clone(gateway), Arc::clone(sandbox)));
     Err(ApiError::internal("Error applying network config to sandbox").retry(false))
 }
 
