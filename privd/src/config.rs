@@ -62,8 +62,8 @@ pub(crate) struct Config {
     pub max_sandboxes: u32,
     /// Network slots kept ready.
     pub ready_slots: u32,
-    /// Whether a cell is kept ready for the next sandbox.
-    pub ready_cell: bool,
+    /// Cells kept ready.
+    pub ready_cells: u32,
     /// Below this many MiB free, nothing new is stored.
     pub storage_reserve_mib: u32,
     /// What a volume may hold, in MiB, where the storage can bound it.
@@ -183,7 +183,7 @@ struct Draft {
     storage_reserve_mib: Option<u32>,
     volume_quota_mib: Option<u32>,
     keep_on_stop: Option<bool>,
-    ready_cell: Option<bool>,
+    ready_cells: Option<u32>,
     pause_reclaim: Option<bool>,
     resolvers: Vec<Ipv4Addr>,
     dns_servers: Vec<Ipv4Addr>,
@@ -213,6 +213,7 @@ impl Draft {
             "zfs_dataset" => once(&mut self.zfs_dataset, value.to_owned()),
             "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
             "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
+            "ready_cells" => once(&mut self.ready_cells, number(value, 0, 64)?),
             "storage_reserve_mib" => {
                 once(&mut self.storage_reserve_mib, number(value, 0, u32::MAX)?)
             }
@@ -222,7 +223,6 @@ impl Draft {
                 "remove" => once(&mut self.keep_on_stop, false),
                 _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
             },
-            "ready_cell" => once(&mut self.ready_cell, yes_or_no(keyword, value)?),
             "pause_reclaim" => once(&mut self.pause_reclaim, yes_or_no(keyword, value)?),
             "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
             "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
@@ -302,7 +302,7 @@ impl Draft {
             zfs_dataset: self.zfs_dataset,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
             ready_slots: self.ready_slots.unwrap_or(32),
-            ready_cell: self.ready_cell.unwrap_or(true),
+            ready_cells: self.ready_cells.unwrap_or(16),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             volume_quota_mib: self.volume_quota_mib,
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
@@ -443,7 +443,7 @@ mod tests {
             "listen_fd 2",
             "on_stop maybe",
             "pause_reclaim maybe",
-            "ready_cell 1",
+            "ready_cells 65",
             "state_dir relative",
             "agent /a/../b",
             "backend a/b",

@@ -76,7 +76,7 @@ enum Work {
         draft: Draft,
     },
     /// Writes out disks while something is copied.
-    Ahead(OpId),
+    Flush(OpId),
     /// Puts a template into use.
     Keep {
         asker: Asker,
@@ -93,7 +93,7 @@ impl Work {
             | Self::Keep { draft, .. } => Some(draft),
             Self::Trash
             | Self::Sync
-            | Self::Ahead(_)
+            | Self::Flush(_)
             | Self::Reclaim(_)
             | Self::Measure(_)
             | Self::Volume { .. } => None,
@@ -360,7 +360,7 @@ impl Privd {
                 let until = self.now.mono + COPY_MS;
                 self.timers.set(until, Timer::Job);
                 if !draft.whole_when_copied() {
-                    self.start_ahead(op);
+                    self.start_flush(op);
                 }
                 let sandbox = sandbox.clone();
                 self.add_job(process, Work::Copy { sandbox, op, draft }, until);
@@ -374,24 +374,26 @@ impl Privd {
     }
 
     /// Starts to write out what the disk is waited for later; without it that takes longer, no more.
-    fn start_ahead(&mut self, op: OpId) {
+    fn start_flush(&mut self, op: OpId) {
         let store = &self.store;
-        let Some(ahead) = Store::AHEAD else { return };
+        let Some(flush) = Store::FLUSH else {
+            return;
+        };
         if self
             .jobs
             .iter()
-            .any(|job| matches!(job.work, Work::Ahead(_)))
+            .any(|job| matches!(job.work, Work::Flush(_)))
         {
             return;
         }
-        if let Ok(process) = Process::worker(&[store.as_fd()], || finish(ahead(store))) {
-            self.add_job(process, Work::Ahead(op), u64::MAX);
+        if let Ok(process) = Process::worker(&[store.as_fd()], || finish(flush(store))) {
+            self.add_job(process, Work::Flush(op), u64::MAX);
         }
     }
 
     /// Ends that.
-    pub(crate) fn end_ahead(&mut self, of: OpId) {
-        self.end_jobs(|job| matches!(job.work, Work::Ahead(op) if op == of));
+    pub(crate) fn end_flush(&mut self, of: OpId) {
+        self.end_jobs(|job| matches!(job.work, Work::Flush(op) if op == of));
     }
 
     /// Snapshots being copied or put into use.
@@ -509,7 +511,7 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim(_) | Work::Ahead(_) => {}
+            Work::Reclaim(_) | Work::Flush(_) => {}
             Work::Measure(begun) => {
                 let now = self.now.mono;
                 let pause = MEASURE_MS.max(now.saturating_sub(begun).saturating_mul(9));

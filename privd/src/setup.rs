@@ -167,7 +167,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         watchdog: Watchdog::new().map_err(|e| StartError::File("making a timer", e))?,
         // Every id range of the claim: one may be held up by what its last sandbox left.
         ranges: Ranges::new(claim, claim::SANDBOXES, &taken, ahead),
-        ahead: Ahead::default(),
+        ahead: Ahead::none(),
         ledger,
         live: BTreeMap::new(),
         starting: BTreeSet::new(),

@@ -71,7 +71,7 @@ impl Privd {
         self.timers.set(self.now.mono + GO_MS, Timer::Stop);
         self.limit_stage(Stage::Ending);
         self.end_snapshots(None);
-        self.drop_ahead();
+        self.drop_all_ahead();
         self.end_templates();
         for role in self.posts.keys().copied().collect::<Vec<_>>() {
             if role != Role::Net || keep {

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use warder_host::cell::{Cell, CellSpec, Network, Outcome, Status, spawn};
+use warder_host::cell::{Cell, CellSpec, Network, Outcome, Status, Walls, spawn};
 use warder_host::process::Process;
 use warder_wire::gateway_priv::EndReason;
 use warder_wire::plugin_priv::{Answer, CELLS_A_PAGE};
@@ -176,13 +176,15 @@ impl Privd {
             .map_err(host)?
             .with_volumes(&entry.lease.volumes);
         spawn(&CellSpec {
-            controllers: &self.controllers,
-            sandbox,
-            users: &users,
+            walls: Walls {
+                controllers: &self.controllers,
+                name: sandbox,
+                users: &users,
+                limits,
+                root: &root,
+                agent: self.agent.as_fd(),
+            },
             network,
-            limits,
-            root: &root,
-            agent: self.agent.as_fd(),
             listener,
         })
         .map_err(host)

@@ -1,4 +1,4 @@
-//! The cell made ahead of need: who gets it, and that nothing of one that nobody gets is left.
+//! Cells made ahead of need: who gets them, and that nothing of one that nobody gets is left.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,14 +12,19 @@ use crate::stage::Instance;
 
 /// The tree of the cell made ahead: the one that is no sandbox's of these.
 fn made(stage: &mut Instance, sandboxes: &[&SandboxId]) -> SandboxId {
-    let mut found = None;
-    stage.until("a cell is made ahead", |stage| {
+    let mut made = all_made(stage, sandboxes, 1);
+    made.pop().expect("waited for")
+}
+
+/// The trees of all, of which there must be `count`.
+fn all_made(stage: &mut Instance, sandboxes: &[&SandboxId], count: usize) -> Vec<SandboxId> {
+    let mut found = Vec::new();
+    stage.until("cells are made ahead", |stage| {
         let stored = stage.stored().into_iter();
-        let mut others = stored.filter(|id| !sandboxes.contains(&id));
-        found = others.next();
-        found.is_some()
+        found = stored.filter(|id| !sandboxes.contains(&id)).collect();
+        found.len() == count
     });
-    found.expect("found")
+    found
 }
 
 fn tree(stage: &Instance, sandbox: &SandboxId) -> PathBuf {
@@ -32,7 +37,7 @@ fn inode(stage: &Instance, sandbox: &SandboxId) -> u64 {
 }
 
 pub(crate) fn the_next_sandbox_like_the_last_gets_it() {
-    let mut stage = Instance::start("on_stop keep");
+    let mut stage = Instance::start("on_stop keep\nready_cells 1");
     let (a, b, c) = (id(1), id(2), id(3));
     stage.create(&a);
     let ahead = made(&mut stage, &[&a]);
@@ -84,7 +89,7 @@ pub(crate) fn the_next_sandbox_like_the_last_gets_it() {
 }
 
 pub(crate) fn one_that_nobody_gets_leaves_nothing() {
-    let mut stage = Instance::start("on_stop remove");
+    let mut stage = Instance::start("on_stop remove\nready_cells 1");
     let (a, b) = (id(1), id(2));
     stage.create(&a);
     let ahead = made(&mut stage, &[&a]);
@@ -130,8 +135,44 @@ pub(crate) fn one_that_nobody_gets_leaves_nothing() {
     stage.stop_clean();
 }
 
+pub(crate) fn so_many_at_once_get_one_each() {
+    let mut stage = Instance::start("on_stop remove\nready_cells 3");
+    let (first, next) = (id(1), [2, 3, 4, 5].map(id));
+    stage.create(&first);
+    let ahead = all_made(&mut stage, &[&first], 3);
+    let mut waiting: Vec<u64> = ahead.iter().map(|name| inode(&stage, name)).collect();
+    // All are promised before the first is handed over; the fourth comes too late.
+    for sandbox in &next {
+        gateway(&mut stage, lease(sandbox, "namespace", "base", 60_000)).expect("opens");
+    }
+    let fourth = &next[3];
+    stage.clone_storage(fourth, "base").expect("clones");
+    assert!(!waiting.contains(&inode(&stage, fourth)));
+    // One does not come, and takes its own with it.
+    gateway(
+        &mut stage,
+        Ask::LeaseEnd {
+            sandbox: next[0].clone(),
+        },
+    )
+    .expect("ends");
+    let mut got = Vec::new();
+    for sandbox in &next[1..3] {
+        stage.clone_storage(sandbox, "base").expect("clones");
+        got.push(inode(&stage, sandbox));
+        stage.create_cell(sandbox);
+        stage.greet(sandbox);
+    }
+    waiting.retain(|inode| !got.contains(inode));
+    assert_eq!(waiting.len(), 1, "each of them another");
+    // They are made up for.
+    let taken: Vec<&SandboxId> = next[1..].iter().chain([&first]).collect();
+    all_made(&mut stage, &taken, 3);
+    stage.stop_clean();
+}
+
 pub(crate) fn without_it_each_is_made_anew() {
-    let mut stage = Instance::start("on_stop remove\nready_cell no");
+    let mut stage = Instance::start("on_stop remove\nready_cells 0");
     let (a, b) = (id(1), id(2));
     stage.create(&a);
     stage.create(&b);
@@ -144,7 +185,7 @@ pub(crate) fn without_it_each_is_made_anew() {
 
 /// Its backend wants it smaller than its lease says: the tree is passed on, and the cell is another.
 pub(crate) fn one_that_becomes_smaller_has_its_own_names() {
-    let mut stage = Instance::start("on_stop remove");
+    let mut stage = Instance::start("on_stop remove\nready_cells 1");
     let (a, b) = (id(1), id(2));
     stage.create(&a);
     let ahead = made(&mut stage, &[&a]);

@@ -44,7 +44,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 35] = [
+    let tests: [(&str, fn()); 36] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -162,6 +162,10 @@ fn main() {
         (
             "one_that_becomes_smaller_has_its_own_names",
             ahead::one_that_becomes_smaller_has_its_own_names,
+        ),
+        (
+            "so_many_at_once_get_one_each",
+            ahead::so_many_at_once_get_one_each,
         ),
         (
             "without_it_each_is_made_anew",

@@ -47,8 +47,8 @@ pub struct Kernel {
     pub daemons: BTreeMap<String, usize>,
     /// Descriptors they have open: name to number.
     pub descriptors: BTreeMap<String, usize>,
-    /// Whether privd has made a cell ahead of need. Nothing above counts it.
-    pub ahead: bool,
+    /// Cells that privd has made ahead of need. Nothing above counts them.
+    pub ahead: usize,
     /// Groups that were made ahead, and whose they are now.
     passed: BTreeMap<String, String>,
 }
@@ -75,11 +75,10 @@ impl Kernel {
             .filter(|name| is_id(name))
             .collect();
         let named = |name: &&String| name.starts_with(AHEAD);
-        if found.ahead
-            && let Some(ahead) = found.cells.iter().find(named).cloned()
-        {
-            found.groups.remove(&ahead);
-            found.cells.remove(&ahead);
+        let ahead = found.cells.iter().filter(named).take(found.ahead);
+        for name in ahead.cloned().collect::<Vec<_>>() {
+            found.groups.remove(&name);
+            found.cells.remove(&name);
             if let Some(held) = found.descriptors.get_mut("privd") {
                 *held = held.saturating_sub(HELD_AHEAD);
             }
@@ -156,7 +155,7 @@ impl Kernel {
                 .contains(&format!("{}/privd.conf", programs.display()))
             {
                 if space != own {
-                    self.ahead = true;
+                    self.ahead += 1;
                     continue;
                 }
                 let name = "privd".to_owned();

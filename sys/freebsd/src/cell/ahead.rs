@@ -4,23 +4,10 @@ use std::convert::Infallible;
 use std::os::fd::BorrowedFd;
 
 use warder_common::{HostError, Result};
-use warder_wire::{Limits, SandboxId};
+use warder_wire::SandboxId;
 
-use super::{Cell, Controllers, Network, Status, UserNamespace};
+use super::{Cell, Controllers, Network, Status, Walls};
 use crate::process::Process;
-use crate::storage::Root;
-
-/// What a cell is made of before it is anybody's.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "as of a cell that is made when it is needed")]
-pub struct Walls<'a> {
-    pub controllers: &'a Controllers,
-    pub name: &'a SandboxId,
-    pub users: &'a UserNamespace,
-    pub limits: &'a Limits,
-    pub root: &'a Root,
-    pub agent: BorrowedFd<'a>,
-}
 
 /// There is none.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ pub(super) fn become_agent(
 }
 
 fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> Result<Infallible> {
-    let keep = [spec.agent, spec.listener, reporter.as_fd()];
+    let keep = [spec.walls.agent, spec.listener, reporter.as_fd()];
     fds::close_all_but(&keep).at("close_range")?;
     signals::reset().at("sigprocmask")?;
     // Or Ctrl-C on the daemon's terminal would reach every sandbox.
@@ -39,15 +39,15 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> 
     rustix::process::umask(Mode::empty());
 
     // As root of the host: the tree, and what is mounted in it.
-    spec.root.materialize(spec.limits.disk_mib)?;
-    let root = spec.root.path();
-    let ruleset = spec.controllers.ruleset();
-    let base: &[&str] = match spec.root.host_base() {
+    spec.walls.root.materialize(spec.walls.limits.disk_mib)?;
+    let root = spec.walls.root.path();
+    let ruleset = spec.walls.controllers.ruleset();
+    let base: &[&str] = match spec.walls.root.host_base() {
         true => &BASE_DIRS,
         false => &[],
     };
-    let mut mounted = of_cell(base, ruleset, spec.limits);
-    let volumes = spec.root.volumes();
+    let mut mounted = of_cell(base, ruleset, spec.walls.limits);
+    let volumes = spec.walls.root.volumes();
     mounted.extend(volumes.map(|(from, place)| of_volume(from, place.as_str())));
     mounts::make(root, &mounted)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -58,7 +58,7 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> 
         .at("open /dev/null")?;
     // It is the host's, not the cell's own.
     sys::rights::limit(null.as_fd(), &sys::rights::DEVICE).at("cap_rights_limit")?;
-    let agent = rustix::io::fcntl_dupfd_cloexec(spec.agent, 4).at("dup")?;
+    let agent = rustix::io::fcntl_dupfd_cloexec(spec.walls.agent, 4).at("dup")?;
     let listener = rustix::io::fcntl_dupfd_cloexec(spec.listener, 4).at("dup")?;
     let reporter = reporter.lifted(4)?;
     for standard in 0..3 {
@@ -71,7 +71,7 @@ fn set_up(spec: &CellSpec<'_>, jail: &str, parent: Pid, reporter: &Reporter) -> 
     if !has_parent(parent) {
         return Err(HostError::Invalid("privd has ended"));
     }
-    let parameters = parameters(jail, spec.sandbox, root, ruleset);
+    let parameters = parameters(jail, spec.walls.name, root, ruleset);
     enter_jail(spec, &parameters)?;
     reporter.ready()?;
     Err(sys::process::exec(agent.as_fd(), &[c"envd"], &[])).at("exec the agent")
@@ -89,8 +89,9 @@ pub(super) fn enter_jail(spec: &CellSpec<'_>, parameters: &[(&str, Value<'_>)]) 
         }
     }
     match spec
+        .walls
         .controllers
-        .processors(spec.limits, spec.network.counter)
+        .processors(spec.walls.limits, spec.network.counter)
     {
         None => sys::jail::create_and_attach(&params)
             .at("make the cell's jail")

@@ -217,12 +217,12 @@ fn set_up(
     rustix::process::umask(Mode::from_raw_mode(0o077));
 
     // As root of the host: the tree with the disk in it, and what bhyve needs beside it.
-    let limit_mib = spec.limits.disk_mib;
+    let limit_mib = spec.walls.limits.disk_mib;
     let room = limit_mib.saturating_add(limit_mib / 16 + NOTES_MIB);
-    spec.root.materialize(room)?;
-    let root = spec.root.path();
+    spec.walls.root.materialize(room)?;
+    let root = spec.walls.root.path();
     let tree = rustix::fs::open(root, DIRECTORY, Mode::empty()).at("open the tree")?;
-    let ruleset = devices::ruleset(spec.controllers.tag(), Of::Machines)?;
+    let ruleset = devices::ruleset(spec.walls.controllers.tag(), Of::Machines)?;
     let mounted = of_machine(ruleset, &firmware_dir()?, config::FIRMWARE_PLACE);
     let log = format!("/{LOG}");
     let link = format!("{}/{}", config::LINK_DIR, config::LINK);
@@ -255,7 +255,7 @@ fn set_up(
     if !has_parent(parent) {
         return Err(HostError::Invalid("privd has ended"));
     }
-    let parameters = plan::of_machine(jail, spec.sandbox, root, ruleset);
+    let parameters = plan::of_machine(jail, spec.walls.name, root, ruleset);
     enter_jail(spec, &parameters)?;
     reporter.ready()?;
     // Without an environment; its name is the first of what it is told.
@@ -282,11 +282,14 @@ fn firmware_dir() -> Result<String> {
 fn input(spec: &CellSpec<'_>, tap: &Tap) -> Result<OwnedFd> {
     let most = sysctl::int(command::MOST_CPUS).at("read hw.vmm.maxcpu")?;
     let guest = Guest {
-        tag: spec.controllers.tag(),
+        tag: spec.walls.controllers.tag(),
         counter: spec.network.counter,
-        sandbox: spec.sandbox.clone(),
-        cpus: cpus(spec.limits.cpu_percent, u32::try_from(most).unwrap_or(1)),
-        memory_mib: spec.limits.memory_mib,
+        sandbox: spec.walls.name.clone(),
+        cpus: cpus(
+            spec.walls.limits.cpu_percent,
+            u32::try_from(most).unwrap_or(1),
+        ),
+        memory_mib: spec.walls.limits.memory_mib,
         disk: Place::of_file(),
         tap: tap.unit,
         mac: tap.mac,

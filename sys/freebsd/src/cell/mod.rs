@@ -21,7 +21,7 @@ pub use warder_common::report::{Outcome, Status};
 use warder_common::{At, Result, report};
 use warder_wire::{Limits, SandboxId};
 
-pub use ahead::{Spare, Walls};
+pub use ahead::Spare;
 pub use controllers::Controllers;
 pub use machine::can_run_machines;
 pub use network::{Network, network_of};
@@ -31,23 +31,30 @@ use crate::process::{Process, Signal};
 use crate::storage::Root;
 use crate::sys::{jail, procs};
 
-/// What [`spawn`] makes a cell of.
+/// What a cell is made of, whose network it gets apart.
 #[derive(Clone, Copy, Debug)]
-pub struct CellSpec<'a> {
+pub struct Walls<'a> {
     /// Of the instance.
     pub controllers: &'a Controllers,
     /// The sandbox; also its host name.
-    pub sandbox: &'a SandboxId,
+    pub name: &'a SandboxId,
     /// Without meaning here, see [`UserNamespace`].
     pub users: &'a UserNamespace,
-    /// Its network.
-    pub network: &'a Network,
     /// Its limits.
     pub limits: &'a Limits,
     /// Its root tree.
     pub root: &'a Root,
     /// The agent's executable file.
     pub agent: BorrowedFd<'a>,
+}
+
+/// What [`spawn`] makes a cell of.
+#[derive(Clone, Copy, Debug)]
+pub struct CellSpec<'a> {
+    /// All but its network.
+    pub walls: Walls<'a>,
+    /// Its network.
+    pub network: &'a Network,
     /// The agent's listener, its descriptor 3.
     pub listener: BorrowedFd<'a>,
 }
@@ -102,12 +109,17 @@ fn remove_jail(name: &str) -> Result<()> {
 /// # Errors
 /// `System`; then nothing of the cell is left but its limits, which its removal takes away.
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
-    let name = spec.controllers.jail_name(spec.network, spec.sandbox);
+    let name = spec
+        .walls
+        .controllers
+        .jail_name(spec.network, spec.walls.name);
     let limits = match spec.network.tap {
-        Some(_) => warder_bhyve_plan::jail_limits(spec.limits),
-        None => *spec.limits,
+        Some(_) => warder_bhyve_plan::jail_limits(spec.walls.limits),
+        None => *spec.walls.limits,
     };
-    spec.controllers.begin(spec.sandbox, &name, &limits)?;
+    spec.walls
+        .controllers
+        .begin(spec.walls.name, &name, &limits)?;
     let (status, reporter) = report::channel()?;
     let parent = rustix::process::getpid();
     let process = Process::fork(|| {
@@ -121,7 +133,7 @@ pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
     match start_time {
         Ok(start_time) => {
             let handle = CellHandle {
-                boot_id: spec.controllers.boot_id().to_owned(),
+                boot_id: spec.walls.controllers.boot_id().to_owned(),
                 jail: name,
                 slot: spec.network.counter,
                 pid: process.pid(),

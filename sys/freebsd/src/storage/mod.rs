@@ -242,7 +242,7 @@ impl Store {
     }
 
     /// What a worker may do while another one copies: nothing here, where nothing is copied.
-    pub const AHEAD: Option<fn(&Self) -> Result<()>> = None;
+    pub const FLUSH: Option<fn(&Self) -> Result<()>> = None;
 
     /// Puts a whole draft into use; after that it survives a loss of power. Slow: for a worker that keeps this store's
     /// descriptor.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use warder_freebsd::cell::{
-    self, Cell, CellSpec, Controllers, IdRange, Network, Outcome, Status, UserNamespace,
+    self, Cell, CellSpec, Controllers, IdRange, Network, Outcome, Status, UserNamespace, Walls,
 };
 use warder_freebsd::dirs::{Access, detached};
 use warder_freebsd::process::Process;
@@ -167,13 +167,15 @@ impl Instance {
     ) -> warder_freebsd::Result<(Cell, Status)> {
         let root = self.store.root(sandbox)?.with_volumes(volumes);
         cell::spawn(&CellSpec {
-            controllers: &self.controllers,
-            sandbox,
-            users: &self.users,
+            walls: Walls {
+                controllers: &self.controllers,
+                name: sandbox,
+                users: &self.users,
+                limits: &self.limits,
+                root: &root,
+                agent,
+            },
             network: &self.network,
-            limits: &self.limits,
-            root: &root,
-            agent,
             listener,
         })
     }

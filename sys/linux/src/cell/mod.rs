@@ -74,21 +74,10 @@ pub(crate) struct Ground {
 /// What [`spawn`] makes a cell of.
 #[derive(Clone, Copy, Debug)]
 pub struct CellSpec<'a> {
-    /// Of the instance.
-    pub controllers: &'a Controllers,
-    /// The sandbox; also its host name.
-    pub sandbox: &'a SandboxId,
-    /// Its ids.
-    pub users: &'a UserNamespace,
+    /// All that does not depend on whose it is. The name is the sandbox's.
+    pub walls: Walls<'a>,
     /// Its network.
     pub network: &'a Network,
-    /// Its limits.
-    pub limits: &'a Limits,
-    /// Its root tree.
-    pub root: &'a Root,
-    /// The agent's executable file, best from [`crate::dirs::detached`]: then `/proc/1/exe` does not
-    /// show the host's path.
-    pub agent: BorrowedFd<'a>,
     /// The agent's listener, its descriptor 3.
     pub listener: BorrowedFd<'a>,
 }
@@ -134,22 +123,14 @@ pub struct CellHandle {
 /// # Errors
 /// `System` or `NoSpace`; then nothing of the cell is left.
 pub fn spawn(spec: &CellSpec<'_>) -> Result<(Cell, Status)> {
-    let walls = Walls {
-        controllers: spec.controllers,
-        name: spec.sandbox,
-        users: spec.users,
-        limits: spec.limits,
-        root: spec.root,
-        agent: spec.agent,
-    };
     let tenant = Tenant {
-        sandbox: spec.sandbox,
+        sandbox: spec.walls.name,
         network: spec.network.as_fd(),
         listener: spec.listener,
     };
     let net_ns = spec.network.inode()?;
     let keep = [tenant.network, tenant.listener];
-    let (process, mut handle, status) = fork(&walls, &keep, || Ok(tenant))?;
+    let (process, mut handle, status) = fork(&spec.walls, &keep, || Ok(tenant))?;
     handle.net_ns = net_ns;
     Ok((Cell { process, handle }, status))
 }

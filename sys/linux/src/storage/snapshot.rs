@@ -94,10 +94,10 @@ impl Store {
     }
 
     /// What a worker may do while another one copies, until it is ended, so that [`Self::keep`] has little to wait for.
-    pub const AHEAD: Option<fn(&Self) -> Result<()>> = Some(Self::write_ahead);
+    pub const FLUSH: Option<fn(&Self) -> Result<()>> = Some(Self::flush);
 
     /// Writes out everything, again and again.
-    fn write_ahead(&self) -> Result<()> {
+    fn flush(&self) -> Result<()> {
         loop {
             let begun = std::time::Instant::now();
             self.sync()?;

@@ -115,13 +115,15 @@ pub(crate) fn a_failed_stage_is_named() {
     .expect("agent");
     let null = std::fs::File::open("/dev/null").expect("null");
     let (cell, status) = cell::spawn(&cell::CellSpec {
-        controllers: &instance.controllers,
-        sandbox: &sandbox,
-        users: &instance.users,
+        walls: cell::Walls {
+            controllers: &instance.controllers,
+            name: &sandbox,
+            users: &instance.users,
+            limits: &LIMITS,
+            root: &root,
+            agent: own.as_fd(),
+        },
         network: &support::network(null.into()),
-        limits: &LIMITS,
-        root: &root,
-        agent: own.as_fd(),
         listener: listener.as_fd(),
     })
     .expect("spawn");
@@ -212,13 +214,15 @@ pub(crate) fn adopted_after_the_spawner_died() {
         let tag = warder_wire::InstanceTag::of_state_dir(dir);
         let controllers = cell::Controllers::open(tag, instance.dir.path()).expect("controllers");
         let spec = cell::CellSpec {
-            controllers: &controllers,
-            sandbox: &sandbox,
-            users: &instance.users,
+            walls: cell::Walls {
+                controllers: &controllers,
+                name: &sandbox,
+                users: &instance.users,
+                limits: &LIMITS,
+                root: &instance.store.root(&sandbox).expect("root"),
+                agent: own.as_fd(),
+            },
             network: &instance.network,
-            limits: &LIMITS,
-            root: &instance.store.root(&sandbox).expect("root"),
-            agent: own.as_fd(),
             listener: listener.as_fd(),
         };
         let (cell, status) = cell::spawn(&spec).expect("spawn");

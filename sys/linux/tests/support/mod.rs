@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use tempfile::TempDir;
 use warder_linux::cell::{
-    self, Cell, CellSpec, Controllers, IdRange, Network, Outcome, Status, UserNamespace,
+    self, Cell, CellSpec, Controllers, IdRange, Network, Outcome, Status, UserNamespace, Walls,
 };
 use warder_linux::dirs::{Access, detached};
 use warder_linux::process::{Process, Signal};
@@ -120,13 +120,15 @@ impl Instance {
         let listener = listener(&socket);
         let root = self.store.root(sandbox).expect("root");
         let (cell, status) = cell::spawn(&CellSpec {
-            controllers: &self.controllers,
-            sandbox,
-            users,
+            walls: Walls {
+                controllers: &self.controllers,
+                name: sandbox,
+                users,
+                limits,
+                root: &root.with_volumes(volumes),
+                agent: agent.as_fd(),
+            },
             network: &self.network,
-            limits,
-            root: &root.with_volumes(volumes),
-            agent: agent.as_fd(),
             listener: listener.as_fd(),
         })
         .expect("spawn");
@@ -155,13 +157,15 @@ impl Instance {
     ) -> warder_linux::Result<(Cell, Status)> {
         let root = self.store.root(sandbox)?;
         cell::spawn(&CellSpec {
-            controllers: &self.controllers,
-            sandbox,
-            users: &self.users,
+            walls: Walls {
+                controllers: &self.controllers,
+                name: sandbox,
+                users: &self.users,
+                limits,
+                root: &root,
+                agent,
+            },
             network: &self.network,
-            limits,
-            root: &root,
-            agent,
             listener,
         })
     }
