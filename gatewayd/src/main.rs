@@ -12,6 +12,7 @@
 mod admin;
 mod api;
 mod auth;
+mod carriers;
 mod client_body;
 mod client_link;
 mod clients;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use warder_ipc::aio::{GuestStream, Reaper};
+use warder_ipc::aio::{GuestSocket, GuestStream, Reaper};
 use warder_wire::link::Role;
 use warder_wire::{FaultCode, SandboxId};
 
@@ -234,18 +234,26 @@ impl Sandbox {
         }
     }
 
+    /// A socket on which the agent serves its API.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn api_socket(&self, role: Role) -> Result<GuestSocket, LinkError> {
+        let link = self.reached(limits::AGENT_TIMEOUT).await?;
+        let socket = match link.api(role) {
+            Err(LinkError::Broken) => self.reached(limits::AGENT_TIMEOUT).await?.api(role)?,
+            other => other?,
+        };
+        link.flushed().await;
+        Ok(socket)
+    }
+
     /// A stream on which the agent serves its API.
     ///
     /// # Errors
     /// [`LinkError`].
     pub(crate) async fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
-        let link = self.reached(limits::AGENT_TIMEOUT).await?;
-        let stream = match link.api(role) {
-            Err(LinkError::Broken) => self.reached(limits::AGENT_TIMEOUT).await?.api(role)?,
-            other => other?,
-        };
-        link.flushed().await;
-        Ok(stream)
+        watch(self.api_socket(role).await?)
     }
 
     /// A connection to a TCP port inside.
@@ -253,13 +261,14 @@ impl Sandbox {
     /// # Errors
     /// [`LinkError`].
     pub(crate) async fn port(&self, port: u16) -> Result<GuestStream, LinkError> {
-        match self.reached(limits::LINK_TIMEOUT).await?.port(port).await {
+        let socket = match self.reached(limits::LINK_TIMEOUT).await?.port(port).await {
             Err(LinkError::Broken) => {
                 let link = self.reached(limits::LINK_TIMEOUT).await?;
                 link.port(port).await
             }
             other => other,
-        }
+        };
+        watch(socket?)
     }
 
     /// The link there is, or a new one, when somebody has answered on it. A machine's device has one user at a time,
@@ -319,6 +328,11 @@ impl Sandbox {
         *slot = Some(Arc::clone(&link));
         Ok(link)
     }
+}
+
+/// Of the thread that uses it, whichever one has the link.
+pub(crate) fn watch(socket: GuestSocket) -> Result<GuestStream, LinkError> {
+    socket.watch().map_err(|_| LinkError::Local)
 }
 
 #[cfg(test)]

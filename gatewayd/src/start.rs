@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -17,6 +17,7 @@ use warder_ipc::{IpcError, check, take_start};
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{BackendName, InstanceTag, VERSION};
 
+use crate::carriers::Carriers;
 use crate::error::AskError;
 use crate::gateway::Gateway;
 use crate::lifecycle;
@@ -29,9 +30,6 @@ use crate::shares::Shares;
 use crate::tls::Tls;
 use crate::volumes::Volumes;
 use crate::warm::{self, WarmPools};
-
-/// Most threads that serve. One is enough for a small host and saves waking others.
-const WORKERS: usize = 4;
 
 /// Why the gateway does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +138,7 @@ pub(crate) fn run() -> Result<(), StartError> {
         .start()
         .map_err(|e| StartError::System("the registry's thread", e))?;
     let reaper = Reaper::start().map_err(|e| StartError::System("the reaper's thread", e))?;
+    let carriers = Carriers::start().map_err(|e| StartError::System("a carrier's thread", e))?;
     let runtime = runtime().map_err(|e| StartError::System("the runtime", e))?;
     let room = room();
     let confinement = early.lock()?;
@@ -174,9 +173,9 @@ pub(crate) fn run() -> Result<(), StartError> {
         lifecycle::reconcile(&gateway, loaded.sandboxes).await?;
         listen(
             &gateway,
+            carriers,
             (given.tcp, given.tls),
-            given.admin,
-            given.operators,
+            (given.admin, given.operators),
             room,
         )?;
         tokio::spawn(warm::tend(Arc::clone(&gateway)));
@@ -188,32 +187,15 @@ pub(crate) fn run() -> Result<(), StartError> {
     })
 }
 
-/// Worker threads start with the runtime, as none can be started after the filter.
+/// Of this thread. It may start no other: none can be after the last filter.
 fn runtime() -> io::Result<Runtime> {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (begun, beginning) = mpsc::channel();
-    let (mut builder, workers) = if cpus <= 2 {
-        watch_this_thread()?;
-        (tokio::runtime::Builder::new_current_thread(), 0)
-    } else {
-        let workers = (cpus / 2).min(WORKERS);
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(workers).on_thread_start(move || {
-            let _ = begun.send(watch_this_thread());
-        });
-        (builder, workers)
-    };
-    let runtime = watched(&mut builder)
+    watch_this_thread()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    watched(&mut builder)
         .enable_io()
         .enable_time()
         .max_blocking_threads(1)
-        .build()?;
-    // Its threads are started by `build`; this sees to it that they run.
-    for begun in beginning.iter().take(workers) {
-        begun?;
-    }
-    runtime.block_on(async { tokio::task::yield_now().await });
-    Ok(runtime)
+        .build()
 }
 
 /// How many clients there may be. Of the descriptors, a third is for clients, a third for sandboxes, the
@@ -227,9 +209,9 @@ fn room() -> usize {
 
 fn listen(
     gateway: &Arc<Gateway>,
+    carriers: Carriers,
     (tcp, of_tls): (Vec<OwnedFd>, usize),
-    admin: OwnedFd,
-    operators: Option<u32>,
+    (admin, operators): (OwnedFd, Option<u32>),
     room: usize,
 ) -> Result<(), StartError> {
     let failed = |e| StartError::System("a listener", e);
@@ -240,6 +222,7 @@ fn listen(
     };
     let shares = Arc::new(Shares::new(room, each));
     let room = Arc::new(Semaphore::new(room));
+    let carriers = Arc::new(carriers);
     let tls = Arc::new(Tls::new(Arc::clone(&gateway.certificates)).map_err(StartError::Tls)?);
     let plain = tcp.len() - of_tls;
     for (n, fd) in tcp.into_iter().enumerate() {
@@ -248,7 +231,8 @@ fn listen(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let tls = (n >= plain).then(|| Arc::clone(&tls));
         let room = (Arc::clone(&room), Arc::clone(&shares));
-        tokio::spawn(serve::tcp(Arc::clone(gateway), listener, tls, room));
+        let (gateway, carriers) = (Arc::clone(gateway), Arc::clone(&carriers));
+        tokio::spawn(serve::tcp(gateway, listener, tls, carriers, room));
     }
     let listener = UnixListener::from(admin);
     listener.set_nonblocking(true).map_err(failed)?;

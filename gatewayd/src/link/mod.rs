@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use tokio_util::sync::CancellationToken;
-use warder_ipc::aio::{AsyncChannel, GuestStream, Reaper};
+use warder_ipc::aio::{AsyncChannel, GuestSocket, GuestStream, Reaper};
 use warder_ipc::{Channel, check};
 use warder_mux::{Host, MuxError};
 use warder_wire::link::{Ask, Refusal, Reply, Role};
@@ -126,11 +126,11 @@ impl Link {
         }
     }
 
-    /// A stream on which the agent serves its API.
+    /// A socket on which the agent serves its API.
     ///
     /// # Errors
     /// [`LinkError::Broken`] or [`LinkError::Local`].
-    pub(crate) fn api(&self, role: Role) -> Result<GuestStream, LinkError> {
+    pub(crate) fn api(&self, role: Role) -> Result<GuestSocket, LinkError> {
         if self.is_over() {
             return Err(LinkError::Broken);
         }
@@ -139,19 +139,19 @@ impl Link {
                 MuxError::TooMany => LinkError::Unresponsive,
                 _ => LinkError::Local,
             })?;
-            return GuestStream::new(stream.into(), &self.reaper).map_err(|_| LinkError::Local);
+            return Ok(GuestSocket::new(stream.into(), &self.reaper));
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|_| LinkError::Local)?;
-        let stream = GuestStream::new(ours, &self.reaper).map_err(|_| LinkError::Local)?;
+        let socket = GuestSocket::new(ours, &self.reaper);
         // Queued and bounded: an agent that does not read its link ends it.
         let asked = self.channel()?.post(&Ask::Serve { role }, vec![theirs]);
         if asked.is_err() {
             self.end();
             return Err(LinkError::Broken);
         }
-        Ok(stream)
+        Ok(socket)
     }
 
     /// Sends on what is queued; only needed when the agent was slow. One that reads nothing ends its link, and
@@ -168,15 +168,13 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub(crate) async fn port(&self, port: u16) -> Result<GuestStream, LinkError> {
+    pub(crate) async fn port(&self, port: u16) -> Result<GuestSocket, LinkError> {
         if self.is_over() {
             return Err(LinkError::Broken);
         }
         if let Way::Stream(host) = &self.way {
             return match tokio::time::timeout(LINK_TIMEOUT, host.port(port)).await {
-                Ok(Ok(stream)) => {
-                    GuestStream::new(stream.into(), &self.reaper).map_err(|_| LinkError::Local)
-                }
+                Ok(Ok(stream)) => Ok(GuestSocket::new(stream.into(), &self.reaper)),
                 Ok(Err(MuxError::Refused(Refusal::Closed))) => Err(LinkError::Closed),
                 Ok(Err(MuxError::Refused(_) | MuxError::TooMany)) | Err(_) => {
                     Err(LinkError::Unresponsive)
@@ -198,7 +196,7 @@ impl Link {
                 return Err(LinkError::Broken);
             }
             match answer.await {
-                Ok(Ok(stream)) => Ok(stream),
+                Ok(Ok(socket)) => Ok(socket),
                 Ok(Err(Refusal::Closed)) => Err(LinkError::Closed),
                 Ok(Err(Refusal::TimedOut | Refusal::Exhausted)) => Err(LinkError::Unresponsive),
                 Err(_) => Err(LinkError::Broken),
@@ -245,9 +243,9 @@ impl Link {
             }
             Taken::Waiting { port, sender } => match answer {
                 Ok(fd) => match self.admit(fd, port) {
-                    Some(stream) => {
-                        // Nobody waits any more: the stream's own drop goes to the reaper.
-                        let _ = sender.send(Ok(stream));
+                    Some(socket) => {
+                        // Nobody waits any more: the socket's own drop goes to the reaper.
+                        let _ = sender.send(Ok(socket));
                         true
                     }
                     None => false,
@@ -272,7 +270,7 @@ impl Link {
         }
     }
 
-    fn admit(&self, fd: OwnedFd, port: u16) -> Option<GuestStream> {
+    fn admit(&self, fd: OwnedFd, port: u16) -> Option<GuestSocket> {
         // It came with all the rights that the guest has to it.
         let sound = check::connected_tcp(fd.as_fd(), port).is_ok()
             && warder_confine::limit_received(fd.as_fd()).is_ok();
@@ -282,7 +280,7 @@ impl Link {
         }
         // Without it small answers wait for acknowledgements; the guest may turn it off again, at its own cost.
         let _ = sockopt::set_tcp_nodelay(&fd, true);
-        GuestStream::new(fd, &self.reaper).ok()
+        Some(GuestSocket::new(fd, &self.reaper))
     }
 }
 

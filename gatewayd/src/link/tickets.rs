@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use tokio::sync::oneshot;
-use warder_ipc::aio::GuestStream;
+use warder_ipc::aio::GuestSocket;
 use warder_wire::link::Refusal;
 
 use crate::limits::PENDING_TICKETS;
 
-type Sender = oneshot::Sender<Result<GuestStream, Refusal>>;
-type Receiver = oneshot::Receiver<Result<GuestStream, Refusal>>;
+type Sender = oneshot::Sender<Result<GuestSocket, Refusal>>;
+type Receiver = oneshot::Receiver<Result<GuestSocket, Refusal>>;
 
 /// Open questions by ticket; `None` where the asker has given up.
 #[derive(Debug, Default)]

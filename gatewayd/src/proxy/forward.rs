@@ -20,7 +20,7 @@ use super::pool::{Connection, Outgoing, Purpose};
 use crate::http_io::{Answer, Body};
 use crate::limits;
 use crate::link::LinkError;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, watch};
 
 /// Why a sandbox gave no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -110,14 +110,26 @@ async fn dial(sandbox: &Arc<Sandbox>, port: u16) -> Result<GuestStream, LinkErro
     sandbox.port(port).await
 }
 
-/// Makes a connection to the agent ready for its first request. If it fails, that request makes its own.
+/// Makes a socket to the agent ready for its first request. If it fails, that request makes its own.
 pub(crate) async fn warm(sandbox: &Arc<Sandbox>) {
-    if sandbox.pools.has(Purpose::Agent) {
+    if sandbox.pools.has_agent() {
         return;
     }
-    if let Ok(connection) = connect(sandbox, Purpose::Agent).await {
-        sandbox.pools.give_back(Purpose::Agent, connection);
+    if let Ok(socket) = sandbox.api_socket(Role::Client).await
+        && !sandbox.sleeps()
+    {
+        sandbox.pools.keep_ahead(socket);
     }
+}
+
+/// A connection that was made before: one of this thread, or one for whoever comes first.
+async fn waiting(sandbox: &Arc<Sandbox>, purpose: Purpose) -> Option<Connection> {
+    if let Some(connection) = sandbox.pools.take(purpose) {
+        return Some(connection);
+    }
+    let ahead = (purpose == Purpose::Agent).then(|| sandbox.pools.take_ahead());
+    let stream = watch(ahead.flatten()?).ok()?;
+    converse(sandbox, stream).await.ok()
 }
 
 /// Passes a request on and its answer back. The request is stripped already; `upgrade` puts its lines back.
@@ -175,7 +187,7 @@ async fn exchange(
     purpose: Purpose,
     mut request: http::Request<Outgoing>,
 ) -> Result<(Connection, http::Response<hyper::body::Incoming>), ForwardError> {
-    while let Some(mut waiting) = sandbox.pools.take(purpose) {
+    while let Some(mut waiting) = waiting(sandbox, purpose).await {
         let again = repeatable(&request);
         match waiting.try_send_request(request).await {
             Ok(answer) => return Ok((waiting, answer)),

@@ -67,9 +67,9 @@ fn refusal(own: &[u8]) -> Vec<u8> {
 }
 
 impl<S> ClientIo<S> {
-    /// On a new connection; its first head is due at once.
-    pub(super) fn new(stream: S) -> Self {
-        let deadline = Box::pin(sleep_until(Instant::now() + limits::HEAD_TIMEOUT));
+    /// On a new connection, whose first head must be whole when it is `due`.
+    pub(super) fn new(stream: S, due: Instant) -> Self {
+        let deadline = Box::pin(sleep_until(due));
         Self {
             stream,
             state: State::default(),
@@ -199,6 +199,10 @@ mod tests {
 
     use super::*;
 
+    fn soon() -> Instant {
+        Instant::now() + limits::HEAD_TIMEOUT
+    }
+
     #[test]
     fn both_lengths_in_any_order_and_case() {
         assert!(both_lengths(
@@ -215,7 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upgraded_connection_has_no_heads() {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut server = ClientIo::new(server);
+        let mut server = ClientIo::new(server, soon());
         client
             .write_all(b"GET / HTTP/1.1\r\n\r\n")
             .await
@@ -233,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_end_is_cut_and_an_idle_connection_is_not() {
         let (client, server) = tokio::io::duplex(1024);
-        let (mut client, mut server) = (client, ClientIo::new(server));
+        let (mut client, mut server) = (client, ClientIo::new(server, soon()));
         client
             .write_all(b"GET / HTTP/1.1\r\n\r\n")
             .await

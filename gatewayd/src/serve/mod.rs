@@ -1,6 +1,7 @@
 //! Listeners, connections, and the first decision about each request.
 
 mod client_io;
+mod first;
 mod http2;
 
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use warder_ipc::aio::mind;
 use crate::admin;
 use crate::api;
 use crate::auth::Caller;
+use crate::carriers::Carriers;
 use crate::client_body::ClientBody;
 use crate::client_link::{ClientLink, Cuttable, Transport};
 use crate::error::ApiError;
@@ -47,6 +49,7 @@ pub(crate) async fn tcp(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
+    carriers: Arc<Carriers>,
     (room, shares): (Arc<Semaphore>, Arc<Shares>),
 ) {
     if tls.is_some() {
@@ -65,13 +68,17 @@ pub(crate) async fn tcp(
                 // With user timeout: a client that stays away for ever keeps nothing for ever.
                 let (silence, pause) = (limits::KEEPALIVE, limits::KEEPALIVE_PAUSE);
                 let _ = mind(&stream, silence, pause, limits::IDLE_CLIENT);
-                let (gateway, peer) = (Arc::clone(&gateway), peer.ip());
+                let (gateway, carriers) = (Arc::clone(&gateway), Arc::clone(&carriers));
                 match &tls {
+                    // What it is for is known only when most of the work is done.
                     Some(tls) => {
-                        tokio::spawn(secure(gateway, Arc::clone(tls), stream, peer, held));
+                        let tls = Arc::clone(tls);
+                        carry(&carriers, stream, move |stream| {
+                            secure(gateway, tls, stream, peer.ip(), held)
+                        });
                     }
                     None => {
-                        tokio::spawn(http1(gateway, stream, (peer, false), held));
+                        tokio::spawn(begin(gateway, carriers, stream, peer.ip(), held));
                     }
                 }
             }
@@ -99,6 +106,7 @@ pub(crate) async fn unix(
                         Arc::clone(&gateway),
                         stream,
                         Sender::Operator,
+                        tokio::time::Instant::now() + limits::HEAD_TIMEOUT,
                         (permit, None),
                     ));
                 }
@@ -123,10 +131,51 @@ async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
+/// Hands a connection over to another thread.
+fn carry<F>(
+    carriers: &Carriers,
+    stream: TcpStream,
+    serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    // Fails only if there is no room to watch it, and closes it then.
+    if let Ok(stream) = stream.into_std() {
+        carriers.carry(async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serve(stream).await;
+            }
+        });
+    }
+}
+
+/// A connection to a listener that speaks no TLS: one that is for a sandbox is carried.
+async fn begin(
+    gateway: Arc<Gateway>,
+    carriers: Arc<Carriers>,
+    stream: TcpStream,
+    peer: IpAddr,
+    held: Held,
+) {
+    let due = tokio::time::Instant::now() + limits::HEAD_TIMEOUT;
+    let first = first::is_for_a_sandbox(&stream, &gateway.domains);
+    match tokio::time::timeout_at(due, first).await {
+        Ok(Ok(true)) => carry(&carriers, stream, move |stream| {
+            http1(gateway, stream, (peer, false), due, held)
+        }),
+        Ok(Ok(false)) => http1(gateway, stream, (peer, false), due, held).await,
+        // It has said nothing.
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
 /// A connection to a listener that speaks TLS.
 async fn secure(gateway: Arc<Gateway>, tls: Arc<Tls>, stream: TcpStream, peer: IpAddr, held: Held) {
     match tls.accept(stream, peer).await {
-        Ok(Accepted::Http1(stream)) => http1(gateway, stream, (peer, true), held).await,
+        Ok(Accepted::Http1(stream)) => {
+            let due = tokio::time::Instant::now() + limits::HEAD_TIMEOUT;
+            http1(gateway, stream, (peer, true), due, held).await;
+        }
         Ok(Accepted::Http2(stream)) => {
             let link = ClientLink::new(false);
             let sender = Sender::Network {
@@ -163,9 +212,14 @@ async fn plain(stream: TcpStream, _held: Held) {
         .await;
 }
 
-/// A connection from the network that speaks HTTP/1.1.
-async fn http1<S>(gateway: Arc<Gateway>, stream: S, (peer, tls): (IpAddr, bool), held: Held)
-where
+/// A connection from the network that speaks HTTP/1.1. Its first head must be whole when it is `due`.
+async fn http1<S>(
+    gateway: Arc<Gateway>,
+    stream: S,
+    (peer, tls): (IpAddr, bool),
+    due: tokio::time::Instant,
+    held: Held,
+) where
     S: Transport + 'static,
 {
     let link = ClientLink::new(true);
@@ -176,17 +230,22 @@ where
     };
     let stream = Cuttable::new(stream, link.clone());
     tokio::select! {
-        () = connection(gateway, stream, sender, held) => {}
+        () = connection(gateway, stream, sender, due, held) => {}
         () = link.is_cut() => {}
     }
 }
 
-async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Sender, _held: Held)
-where
+async fn connection<S>(
+    gateway: Arc<Gateway>,
+    stream: S,
+    sender: Sender,
+    due: tokio::time::Instant,
+    _held: Held,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let _open = gateway.stats.connected(sender.is_operator());
-    let stream = ClientIo::new(stream);
+    let stream = ClientIo::new(stream, due);
     let state = stream.state();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (head, body) = request.into_parts();

@@ -18,7 +18,7 @@ mod guest;
 mod raw;
 
 pub use caller::{CallError, Caller};
-pub use guest::{GuestStream, Reaper};
+pub use guest::{GuestSocket, GuestStream, Reaper};
 pub use raw::AsyncChannel;
 
 /// How long a thread of the runtime may wait in the kernel for what it did not ask for.

@@ -79,6 +79,51 @@ impl Reaper {
     }
 }
 
+/// A connected stream socket that came from a guest, and that no runtime watches yet.
+#[derive(Debug)]
+pub struct GuestSocket {
+    // None only while being dropped.
+    fd: Option<OwnedFd>,
+    reaper: Reaper,
+}
+
+impl GuestSocket {
+    /// A socket whose kind was checked (`check::connected_tcp`).
+    #[must_use]
+    pub fn new(fd: OwnedFd, reaper: &Reaper) -> Self {
+        Self {
+            fd: Some(fd),
+            reaper: reaper.clone(),
+        }
+    }
+
+    /// Gives it to the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// When that cannot watch it.
+    pub fn watch(mut self) -> io::Result<GuestStream> {
+        let fd = self.fd.take().ok_or(io::ErrorKind::NotConnected)?;
+        match watch(Arc::new(fd)) {
+            Ok(watched) => Ok(GuestStream {
+                watched: Some(watched),
+                reaper: self.reaper.clone(),
+            }),
+            Err((fd, error)) => {
+                self.reaper.close_shared(fd);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for GuestSocket {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            self.reaper.close(fd);
+        }
+    }
+}
+
 /// A connected stream socket that came from a guest.
 #[derive(Debug)]
 pub struct GuestStream {
@@ -88,21 +133,12 @@ pub struct GuestStream {
 }
 
 impl GuestStream {
-    /// Watches a socket whose kind was checked (`check::connected_tcp`).
+    /// As [`GuestSocket::new`] and [`GuestSocket::watch`].
     ///
     /// # Errors
     /// When the runtime cannot watch it.
     pub fn new(fd: OwnedFd, reaper: &Reaper) -> io::Result<Self> {
-        match watch(Arc::new(fd)) {
-            Ok(watched) => Ok(Self {
-                watched: Some(watched),
-                reaper: reaper.clone(),
-            }),
-            Err((fd, error)) => {
-                reaper.close_shared(fd);
-                Err(error)
-            }
-        }
+        GuestSocket::new(fd, reaper).watch()
     }
 
     fn watched(&self) -> io::Result<&AsyncFd<Watched>> {
