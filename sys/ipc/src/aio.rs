@@ -3,10 +3,10 @@
 //! Everything here is made after the runtime and makes no thread but the [`Reaper`]'s, which must be
 //! started before the process forbids itself to make threads.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use tokio::io::unix::AsyncFd;
@@ -24,8 +24,38 @@ pub use raw::AsyncChannel;
 /// How long a thread of the runtime may wait in the kernel for what it did not ask for.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// A thread that was busy for so long is no longer watched when it rests. Before that it is left to the timer, which is not
+/// set for each event then: one that comes to a thread at rest wakes it once for nothing.
+const BUSY: Duration = Duration::from_millis(5);
+
 thread_local! {
-    static WATCHDOG: OnceCell<Watchdog> = const { OnceCell::new() };
+    static WATCHED: OnceCell<Watch> = const { OnceCell::new() };
+}
+
+#[derive(Debug)]
+struct Watch {
+    dog: Watchdog,
+    since: Cell<Option<Instant>>,
+}
+
+impl Watch {
+    fn works(&self) {
+        if self.since.get().is_none() {
+            self.dog.arm(PATIENCE);
+            self.since.set(Some(Instant::now()));
+        }
+    }
+
+    fn rests(&self) {
+        if self
+            .since
+            .get()
+            .is_some_and(|since| since.elapsed() >= BUSY)
+        {
+            self.dog.disarm();
+            self.since.set(None);
+        }
+    }
 }
 
 /// Gives the calling thread a [`Watchdog`]; [`watched`] arms it.
@@ -33,21 +63,24 @@ thread_local! {
 /// # Errors
 /// As [`Watchdog::new`].
 pub fn watch_this_thread() -> std::io::Result<()> {
-    let watchdog = Watchdog::new()?;
-    WATCHDOG.with(|cell| {
-        let _ = cell.set(watchdog);
+    let watch = Watch {
+        dog: Watchdog::new()?,
+        since: Cell::new(None),
+    };
+    WATCHED.with(|cell| {
+        let _ = cell.set(watch);
     });
     Ok(())
 }
 
 /// A runtime whose threads are watched while they work, those that have called [`watch_this_thread`].
 pub fn watched(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder {
-    fn watchdog(act: impl FnOnce(&Watchdog)) {
-        WATCHDOG.with(|cell| cell.get().map(act));
+    fn watch(act: impl FnOnce(&Watch)) {
+        WATCHED.with(|cell| cell.get().map(act));
     }
     builder
-        .on_thread_unpark(|| watchdog(|w| w.arm(PATIENCE)))
-        .on_thread_park(|| watchdog(Watchdog::disarm))
+        .on_thread_unpark(|| watch(Watch::works))
+        .on_thread_park(|| watch(Watch::rests))
 }
 
 /// Has the kernel end a TCP connection whose peer is gone (asked after `silence`, then three times `pause` apart), or
