@@ -186,6 +186,7 @@ impl Privd {
             },
             network,
             listener,
+            resolvers: &self.resolvers,
         })
         .map_err(host)
     }

@@ -59,6 +59,11 @@ pub fn settings(guest: &Guest) -> Vec<(&'static str, String)> {
                 guest.address, guest.gateway
             )
         }),
+        // Without one the image's own is used.
+        ("board.asset_tag", {
+            let all = guest.resolvers.iter().map(ToString::to_string);
+            format!("resolvers={}", all.collect::<Vec<_>>().join(","))
+        }),
         ("pci.0.0.0.device", text("hostbridge")),
         ("pci.0.2.0.device", text("virtio-blk")),
         ("pci.0.2.0.path", text(guest.disk.as_str())),
@@ -120,6 +125,7 @@ mod tests {
             address: Ipv4Addr::new(10, 64, 0, 5),
             gateway: Ipv4Addr::new(10, 64, 0, 4),
             gateway_mac: [2, 1, 10, 64, 0, 4],
+            resolvers: vec![Ipv4Addr::new(192, 0, 2, 53)],
             serial: false,
         }
     }

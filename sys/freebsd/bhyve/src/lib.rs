@@ -59,6 +59,8 @@ pub struct Guest {
     pub gateway: Ipv4Addr,
     /// MAC of that.
     pub gateway_mac: [u8; 6],
+    /// Servers of names that it is told of.
+    pub resolvers: Vec<Ipv4Addr>,
     /// Whether the guest's serial port is bhyve's standard output: for a person who looks, never under privd, where it
     /// would let a guest write the host's log full.
     pub serial: bool,

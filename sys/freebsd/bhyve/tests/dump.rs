@@ -30,6 +30,7 @@ fn guest(name: &str) -> Guest {
         address: Ipv4Addr::new(10, 64, 0, 1),
         gateway: Ipv4Addr::new(10, 64, 0, 0),
         gateway_mac: [2, 1, 10, 64, 0, 0],
+        resolvers: Vec::new(),
         serial: false,
     };
     match name {
@@ -42,11 +43,13 @@ fn guest(name: &str) -> Guest {
                 .expect("a path"),
             tap: 32_767,
             mac: [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff],
+            resolvers: vec![Ipv4Addr::new(198, 51, 100, 253); 3],
             ..smallest
         },
         "watched" => Guest {
             cpus: 2,
             memory_mib: 512,
+            resolvers: vec![Ipv4Addr::new(192, 0, 2, 53)],
             serial: true,
             ..smallest
         },

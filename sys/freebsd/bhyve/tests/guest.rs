@@ -13,10 +13,15 @@ use warder_wire::{InstanceTag, SandboxId};
 
 /// What the script makes of a tag and a serial number: its answer, or what it said when it refused.
 fn read(tag: &str, serial: &str) -> Result<String, String> {
+    read_all(tag, serial, "")
+}
+
+/// The same with what names are resolved by.
+fn read_all(tag: &str, serial: &str, resolvers: &str) -> Result<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../rc.d/guest/warder-guest");
     let output = Command::new("/bin/sh")
         .arg(script)
-        .args(["show", tag, serial])
+        .args(["show", tag, serial, resolvers])
         .output()
         .expect("a shell");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -47,6 +52,7 @@ fn guest(address: Ipv4Addr, gateway_mac: [u8; 6]) -> Guest {
         address,
         gateway: Ipv4Addr::from(u32::from(address) ^ 1),
         gateway_mac,
+        resolvers: Vec::new(),
         serial: false,
     }
 }
@@ -126,6 +132,34 @@ fn nothing_but_the_documented_form_is_taken() {
     }
 }
 
+#[test]
+fn resolvers_are_addresses_or_the_images_own() {
+    let own = read(TAG, ID).expect("read");
+    for none in ["", "resolvers=", "None", "Default string"] {
+        assert_eq!(
+            read_all(TAG, ID, none).as_deref(),
+            Ok(own.as_str()),
+            "{none}"
+        );
+    }
+    assert_eq!(
+        read_all(TAG, ID, "resolvers=192.0.2.53,10.64.0.254"),
+        Ok(format!("{own}192.0.2.53\n10.64.0.254\n"))
+    );
+    for wrong in [
+        "resolvers=192.0.2.53,",
+        "resolvers=,192.0.2.53",
+        "resolvers=192.0.2.53 10.0.0.1",
+        "resolvers=192.0.2.053",
+        "resolvers=127.0.0.1",
+        "resolvers=*",
+        "resolvers=192.0.2.53\noptions",
+        "resolvers=1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1",
+    ] {
+        assert!(read_all(TAG, ID, wrong).is_err(), "{wrong:?}");
+    }
+}
+
 /// A device of a made-up sysfs(5), with the driver that has it.
 fn device(sys: &Path, name: &str, ids: [&str; 3], driver: Option<&str>) {
     let place = sys.join("bus/pci/devices").join(name);
@@ -202,16 +236,22 @@ proptest! {
     fn what_a_configuration_says_is_read_as_it_was_meant(
         address in 0x0a00_0000_u32..0x0aff_ffff,
         mut mac in any::<[u8; 6]>(),
+        resolvers in prop::collection::vec(0x0100_0000_u32..0x7f00_0000, 0..=3),
     ) {
         mac[0] = (mac[0] & 0xfe) | 2;
-        let guest = guest(Ipv4Addr::from(address), mac);
+        let mut guest = guest(Ipv4Addr::from(address), mac);
+        guest.resolvers = resolvers.into_iter().map(Ipv4Addr::from).collect();
         let settings = config::settings(&guest);
         let said = |wanted: &str| {
             let found = settings.iter().find(|(key, _)| *key == wanted);
             found.map(|(_, value)| value.as_str()).expect("it is there")
         };
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-        let wanted = format!("{}\n{}\n{mac}\n{ID}\n", guest.address, guest.gateway);
-        prop_assert_eq!(read(said("chassis.asset_tag"), said("system.serial_number")), Ok(wanted));
+        let mut wanted = format!("{}\n{}\n{mac}\n{ID}\n", guest.address, guest.gateway);
+        for resolver in &guest.resolvers {
+            wanted += &format!("{resolver}\n");
+        }
+        let (tag, serial) = (said("chassis.asset_tag"), said("system.serial_number"));
+        prop_assert_eq!(read_all(tag, serial, said("board.asset_tag")), Ok(wanted));
     }
 }

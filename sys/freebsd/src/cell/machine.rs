@@ -296,6 +296,7 @@ fn input(spec: &CellSpec<'_>, tap: &Tap) -> Result<OwnedFd> {
         address: tap.slot.address,
         gateway: tap.slot.gateway,
         gateway_mac: tap.gateway_mac,
+        resolvers: spec.resolvers.to_vec(),
         serial: false,
     };
     let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;

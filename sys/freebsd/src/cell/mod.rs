@@ -14,6 +14,7 @@ mod network;
 mod stopping;
 mod users;
 
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct CellSpec<'a> {
     pub network: &'a Network,
     /// The agent's listener, its descriptor 3.
     pub listener: BorrowedFd<'a>,
+    /// Servers of names that a machine is told of; a tree was made with them.
+    pub resolvers: &'a [Ipv4Addr],
 }
 
 /// A cell and the way to find it again.

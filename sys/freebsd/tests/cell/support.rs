@@ -177,6 +177,7 @@ impl Instance {
             },
             network: &self.network,
             listener,
+            resolvers: &[],
         })
     }
 

@@ -125,6 +125,7 @@ pub(crate) fn a_failed_stage_is_named() {
         },
         network: &support::network(null.into()),
         listener: listener.as_fd(),
+        resolvers: &[],
     })
     .expect("spawn");
     let failed = Outcome::Failed {
@@ -224,6 +225,7 @@ pub(crate) fn adopted_after_the_spawner_died() {
             },
             network: &instance.network,
             listener: listener.as_fd(),
+            resolvers: &[],
         };
         let (cell, status) = cell::spawn(&spec).expect("spawn");
         assert_eq!(wait(status), Outcome::Running);

@@ -130,6 +130,7 @@ impl Instance {
             },
             network: &self.network,
             listener: listener.as_fd(),
+            resolvers: &[],
         })
         .expect("spawn");
         match wait(status) {
@@ -167,6 +168,7 @@ impl Instance {
             },
             network: &self.network,
             listener,
+            resolvers: &[],
         })
     }
 
