@@ -1,6 +1,7 @@
 //! What every request can reach.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use warder_ipc::aio::Reaper;
@@ -33,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) backend: BackendName,
     /// How many proxies in front are the operator's.
     pub(crate) trusted_hops: u8,
+    /// How long a create may take in all.
+    pub(crate) create_timeout: Duration,
     /// What is known.
     pub(crate) registry: Registry,
     /// Sandboxes made before anybody asks.
@@ -63,7 +66,7 @@ impl Gateway {
     /// Puts it together.
     pub(crate) fn new(
         (tag, domains, backend): (InstanceTag, Vec<String>, BackendName),
-        (tls, trusted_hops): (bool, u8),
+        (tls, trusted_hops, create_timeout): (bool, u8, Duration),
         (registry, events, volumes): (Registry, Events, Volumes),
         (idempotency, warm): (Idempotency, WarmPools),
         peers: Arc<Peers>,
@@ -76,6 +79,7 @@ impl Gateway {
             certificates: Arc::default(),
             backend,
             trusted_hops,
+            create_timeout,
             registry,
             events,
             volumes,

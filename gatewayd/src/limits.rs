@@ -32,8 +32,6 @@ pub(crate) const CONNECTIONS: usize = 16 * 1024;
 pub(crate) const EXCHANGES_PER_SANDBOX: usize = 1024;
 /// Most creates at once; beyond it 429.
 pub(crate) const PENDING_CREATES: usize = 256;
-/// How long a create may take in all.
-pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(55);
 /// How long a kill may take in all.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a pause, a resume or a snapshot may take in all.
@@ -56,7 +54,7 @@ pub(crate) const FORKS_AT_ONCE: usize = 8;
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new link, or a connection to a port through it, may take.
 pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the agent of a machine may take to answer for the first time: it may still be starting.
+/// How long the agent of a machine may take to answer on a new link.
 pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between attempts to reach a new machine that does not listen yet: privd opens four links a second.
 pub(crate) const LISTEN_PAUSE: Duration = Duration::from_millis(300);

@@ -68,6 +68,7 @@ struct Given {
     /// How many of them, the last ones, speak TLS.
     tls: usize,
     trusted_hops: u8,
+    create_timeout: Duration,
     admin: OwnedFd,
     state: OwnedFd,
 }
@@ -82,6 +83,7 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         more_domains,
         backend,
         trusted_hops,
+        create_timeout_s,
     } = start.role
     else {
         return Err(StartError::Frame("another role"));
@@ -109,6 +111,7 @@ fn given(start: Start, mut fds: Vec<OwnedFd>) -> Result<Given, StartError> {
         tcp: fds,
         tls: usize::from(tls_listeners),
         trusted_hops,
+        create_timeout: Duration::from_secs(create_timeout_s.into()),
         admin,
         state,
     })
@@ -160,7 +163,7 @@ pub(crate) fn run() -> Result<(), StartError> {
         let (peers, events) = Peers::new(channel)?;
         let gateway = Gateway::new(
             (given.tag, given.domains, given.backend),
-            (given.tls > 0, given.trusted_hops),
+            (given.tls > 0, given.trusted_hops, given.create_timeout),
             (registry, log, volumes),
             (idempotency, warm),
             Arc::new(peers),

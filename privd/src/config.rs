@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub zfs_dataset: Option<String>,
     /// Sandboxes at most; the id range may allow fewer.
     pub max_sandboxes: u32,
+    /// How long the making of a sandbox may take, in seconds.
+    pub create_timeout_s: u16,
     /// Network slots kept ready.
     pub ready_slots: u32,
     /// Cells kept ready.
@@ -179,6 +181,7 @@ struct Draft {
     agent: Option<PathBuf>,
     zfs_dataset: Option<String>,
     max_sandboxes: Option<u32>,
+    create_timeout_s: Option<u32>,
     ready_slots: Option<u32>,
     storage_reserve_mib: Option<u32>,
     volume_quota_mib: Option<u32>,
@@ -212,6 +215,7 @@ impl Draft {
             // The store says what a name of a dataset is.
             "zfs_dataset" => once(&mut self.zfs_dataset, value.to_owned()),
             "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
+            "create_timeout" => once(&mut self.create_timeout_s, number(value, 10, 600)?),
             "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
             "ready_cells" => once(&mut self.ready_cells, number(value, 0, 64)?),
             "storage_reserve_mib" => {
@@ -301,6 +305,10 @@ impl Draft {
             agent: need(self.agent, "agent")?,
             zfs_dataset: self.zfs_dataset,
             max_sandboxes: self.max_sandboxes.unwrap_or(1000),
+            create_timeout_s: self
+                .create_timeout_s
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or(55),
             ready_slots: self.ready_slots.unwrap_or(32),
             ready_cells: self.ready_cells.unwrap_or(16),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
@@ -444,6 +452,8 @@ mod tests {
             "on_stop maybe",
             "pause_reclaim maybe",
             "ready_cells 65",
+            "create_timeout 9",
+            "create_timeout 601",
             "state_dir relative",
             "agent /a/../b",
             "backend a/b",

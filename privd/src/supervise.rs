@@ -257,6 +257,7 @@ impl Privd {
                     more_domains: self.config.domains[1..].to_vec(),
                     backend: self.config.backends[0].clone(),
                     trusted_hops: self.config.trusted_hops,
+                    create_timeout_s: self.config.create_timeout_s,
                 };
                 (role, fds, Ends::default())
             }

@@ -153,7 +153,7 @@ pub(super) async fn make(
         mcp: new.mcp,
         volumes: new.volumes,
     };
-    let deadline = Instant::now() + limits::CREATE_TIMEOUT;
+    let deadline = Instant::now() + gateway.create_timeout;
     let mut opened = open(gateway, &record, (new.from.clone(), new.timeout)).await;
     while opened.as_ref().err().and_then(AskError::fault) == Some(FaultCode::Exhausted)
         && super::hidden::make_room(gateway).await
@@ -218,7 +218,7 @@ async fn furnish(
     let policy = super::network::put_in_force_now(gateway, sandbox, left());
     let inside = async {
         cell(gateway, &record, from, op, deadline).await?;
-        init(sandbox).await
+        init(sandbox, left()).await
     };
     let outside = async { policy.await.map_err(create_failed) };
     tokio::try_join!(outside, inside)?;
@@ -277,8 +277,9 @@ struct Init<'a> {
     limits: warder_wire::Limits,
 }
 
-/// Tells the agent its variables and its token, on a stream that only the gateway gets.
-pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
+/// Tells the agent its variables and its token, on a stream that only the gateway gets. A machine may still be starting:
+/// it has `patience` to answer at all.
+pub(crate) async fn init(sandbox: &Arc<Sandbox>, patience: Duration) -> Result<(), ApiError> {
     let (variables, limits) = {
         let now = sandbox.now();
         (now.record.variables.clone(), now.record.limits)
@@ -315,8 +316,7 @@ pub(crate) async fn init(sandbox: &Arc<Sandbox>) -> Result<(), ApiError> {
             Err(failed("refused its variables"))
         }
     };
-    // A machine may still be starting; the time of its agent begins when that answers.
-    let reached = sandbox.reached(limits::AGENT_TIMEOUT).await;
+    let reached = sandbox.reached(patience).await;
     reached.map_err(|error| failed(&format!("could not be reached: {error}")))?;
     match tokio::time::timeout(limits::INIT_TIMEOUT, told).await {
         Ok(result) => result,

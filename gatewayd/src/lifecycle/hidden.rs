@@ -56,7 +56,7 @@ pub(crate) async fn make(
         volumes,
     };
     let id = record.id.clone();
-    let deadline = Instant::now() + limits::CREATE_TIMEOUT;
+    let deadline = Instant::now() + gateway.create_timeout;
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let backend = gateway.backend.clone();
     let peers = &gateway.peers;

@@ -164,7 +164,7 @@ async fn adopt(
     };
     let inside = async {
         if !new.variables.is_empty() {
-            init(sandbox).await?;
+            init(sandbox, limits::AGENT_TIMEOUT).await?;
         }
         Ok(())
     };
@@ -257,7 +257,7 @@ async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbo
         open.await.map_err(ApiError::from)
     };
     // Its connections wait for the create and for the client's first request.
-    let inside = init(&sandbox);
+    let inside = init(&sandbox, gateway.create_timeout);
     match tokio::try_join!(outside, inside) {
         Ok(_) => Ok(sandbox),
         Err(error) => {

@@ -212,6 +212,7 @@ impl Fake {
         self.process = Some(process);
         let role = Role::Gateway {
             trusted_hops: self.trusted_hops,
+            create_timeout_s: 55,
             ids: IDS,
             tcp_listeners: u8::try_from(self.listeners.len()).expect("few"),
             tls_listeners: u8::from(self.tls.is_some()),

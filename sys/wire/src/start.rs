@@ -44,6 +44,8 @@ pub enum Role {
         /// How many proxies in front are the operator's: so many addresses at the end of `X-Forwarded-For` are
         /// believed. Zero: the peer of the connection is the client.
         trusted_hops: u8,
+        /// How long the making of a sandbox may take, in seconds.
+        create_timeout_s: u16,
     },
     /// netd. Descriptors: its state directory.
     Net(NetStart),
