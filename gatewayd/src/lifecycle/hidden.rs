@@ -14,7 +14,6 @@ use crate::auth::key::hex;
 use crate::clock::Micros;
 use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
-use crate::limits;
 use crate::network::{Network, Standing};
 use crate::random;
 use crate::registry::record::{Mounted, SandboxRecord};
