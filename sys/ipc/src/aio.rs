@@ -145,7 +145,7 @@ mod tests {
         for builder in [&mut single, &mut many] {
             let runtime = watched(builder).enable_all().build().expect("threads");
             let (hidden, _unread) = crate::channel::hidden_socket();
-            let begin = std::time::Instant::now();
+            let begin = Instant::now();
             runtime.block_on(async {
                 let closing = tokio::spawn(async move {
                     // Not on the thread's first turn, before which it was never parked.
