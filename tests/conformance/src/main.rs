@@ -10,16 +10,13 @@ mod args;
 mod backend;
 mod chapters;
 mod check;
-mod leftovers;
 mod parity;
 mod probe;
-mod processes;
 mod remains;
 mod report;
 mod run;
 mod scene;
 mod stack;
-mod wait;
 mod world;
 
 use std::process::ExitCode;

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use warder_wire::InstanceTag;
 
-use crate::wait::until;
-use crate::{leftovers, processes};
+use warder_harness::wait::until;
+use warder_harness::{leftovers, processes};
 
 const PREFIX: &str = "warder-conf-";
 const LOCK: &str = "lock";

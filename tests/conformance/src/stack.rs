@@ -8,16 +8,15 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use warder_harness::http::{self, Answer};
-use warder_harness::{Ran, exec};
+use warder_harness::processes::{self, Process};
+use warder_harness::wait::until;
+use warder_harness::{Ran, exec, leftovers};
 use warder_probe::Said;
 use warder_wire::{InstanceTag, RUN_DIR};
 
 use crate::backend::Backend;
 use crate::check::{Bad, is, that};
-use crate::leftovers;
-use crate::processes::{self, Process};
 use crate::remains::RunDir;
-use crate::wait::until;
 
 /// Most that a command may take. It ends one that hangs, and judges none.
 const COMMAND_MS: u32 = 180_000;

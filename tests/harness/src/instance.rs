@@ -1,5 +1,6 @@
 //! One running Warder on its own state directory and port.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -11,11 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use warder_wire::InstanceTag;
 
-use crate::Stage;
 use crate::http::{self, Answer};
-
-/// How long anything may take before a test gives up; not a budget.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait::PATIENCE;
+use crate::{Stage, leftovers, processes};
 
 /// What to start.
 #[derive(Debug)]
@@ -315,13 +314,8 @@ impl Instance {
     /// The process id of the child of privd whose program is `name`, when there is one.
     #[must_use]
     pub fn daemon_pid(&self, name: &str) -> Option<u32> {
-        children(self.privd_pid()).into_iter().find(|pid| {
-            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let first = title.split(|b| *b == 0).next().unwrap_or_default();
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            exe.file_name().is_some_and(|f| f == name)
-                || String::from_utf8_lossy(first).contains(name)
-        })
+        let daemon = processes::child(self.privd_pid(), name)?;
+        u32::try_from(daemon.pid).ok()
     }
 
     /// Everything the daemons have logged so far.
@@ -353,9 +347,8 @@ impl Instance {
     /// When it never has so few.
     pub fn await_few_descriptors(&self, most: usize) {
         let end = Instant::now() + PATIENCE;
-        let folder = format!("/proc/{}/fd", self.privd_pid());
         loop {
-            let open = fs::read_dir(&folder).expect("privd runs").count();
+            let open = processes::descriptors(self.privd_pid()).expect("privd runs");
             if open <= most {
                 return;
             }
@@ -506,7 +499,7 @@ impl Instance {
         let Some(mut privd) = self.privd.take() else {
             return;
         };
-        signal(privd.id(), "TERM");
+        terminate(&privd);
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = privd.try_wait().expect("our child") {
@@ -539,8 +532,16 @@ impl Instance {
     /// When something is.
     pub fn finish(mut self) {
         self.stop();
-        let left = crate::Snapshot::of(self.tag);
+        drop(self.disk.take());
+        let left = self.leftovers();
         assert!(left.is_empty(), "{left:?}\n{}", self.log_text());
+    }
+
+    /// What the host still holds of this instance, whose privd has ended.
+    #[must_use]
+    pub fn leftovers(&self) -> BTreeSet<String> {
+        let dir = self.state_dir.parent().unwrap_or(&self.state_dir);
+        leftovers::of(&self.tag.to_string(), dir)
     }
 
     /// Kills privd with SIGKILL and waits for its end.
@@ -561,7 +562,7 @@ impl Instance {
         self.kill_privd();
         self.launch();
         let end = Instant::now() + PATIENCE;
-        while before.is_some_and(|pid| Path::new(&format!("/proc/{pid}/exe")).exists()) {
+        while before.is_some_and(processes::runs) {
             assert!(
                 Instant::now() < end,
                 "its gateway stays:\n{}",
@@ -576,7 +577,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(mut privd) = self.privd.take() {
-            signal(privd.id(), "TERM");
+            terminate(&privd);
             let end = Instant::now() + PATIENCE;
             while privd.try_wait().is_ok_and(|s| s.is_none()) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
@@ -592,21 +593,10 @@ impl Drop for Instance {
     }
 }
 
-/// Sends a signal to one process by its id.
-pub(crate) fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill")
-        .arg(format!("-{name}"))
-        .arg(pid.to_string())
-        .stderr(Stdio::null())
-        .status();
-}
-
-fn children(of: u32) -> Vec<u32> {
-    let listed = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-    listed
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
+/// Ends a process as an operator would.
+fn terminate(process: &Child) {
+    // One that has ended is still there by its number, until it is waited for.
+    let _ = processes::terminate(i32::try_from(process.id()).expect("a process id"));
 }
 
 fn free_address() -> SocketAddr {

@@ -10,10 +10,11 @@ mod agent;
 pub mod alone;
 pub mod http;
 mod instance;
-mod leaks;
+pub mod leftovers;
+pub mod processes;
 mod stage;
+pub mod wait;
 
 pub use agent::{Ran, exec};
 pub use instance::{Builder, Instance};
-pub use leaks::Snapshot;
 pub use stage::Stage;

@@ -136,7 +136,7 @@ fn snapshot(scene: &mut Scene) -> Outcome {
 fn idle(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
     let resident = || -> Result<Vec<(i32, u64)>, String> {
-        let all = crate::processes::all()?.into_iter();
+        let all = warder_harness::processes::all()?.into_iter();
         Ok(all
             .filter(|p| p.name.rsplit('/').next() == Some("envd"))
             .map(|p| (p.pid, p.resident))

@@ -1,12 +1,12 @@
 //! kill -9 of each daemon, by its number: nothing is lost, nothing is left, and it serves again.
 
 use serde_json::{Value, json};
+use warder_harness::leftovers;
+use warder_harness::wait::until;
 
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
-use crate::leftovers;
 use crate::scene::Scene;
 use crate::stack::{Sandbox, Stack};
-use crate::wait::until;
 
 const ROWS: &[Row] = &[
     (
@@ -139,7 +139,7 @@ fn daemon(scene: &mut Scene, name: &'static str) -> Outcome {
         .daemon(name)?
         .ok_or_else(|| format!("there is no {name} below privd"))?
         .pid;
-    crate::processes::kill(old)?;
+    warder_harness::processes::kill(old)?;
     let new = until("another one", || {
         stack.daemon(name).ok().flatten().filter(|p| p.pid != old)
     })?;
@@ -198,7 +198,7 @@ fn envd(scene: &mut Scene) -> Outcome {
             new.len()
         )));
     };
-    crate::processes::kill(pid)?;
+    warder_harness::processes::kill(pid)?;
     until("its end", || {
         let answer = stack
             .api("GET", &format!("/sandboxes/{}", victim.id()), &Value::Null)
@@ -210,7 +210,7 @@ fn envd(scene: &mut Scene) -> Outcome {
 }
 
 fn agents() -> Result<Vec<i32>, String> {
-    let all = crate::processes::all()?.into_iter();
+    let all = warder_harness::processes::all()?.into_iter();
     Ok(all
         .filter(|p| p.name.rsplit('/').next() == Some("envd"))
         .map(|p| p.pid)

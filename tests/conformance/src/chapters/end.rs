@@ -1,11 +1,11 @@
 //! The end of an instance: what it had on the host is gone.
 
 use serde_json::json;
+use warder_harness::leftovers;
+use warder_harness::wait::until;
 
 use crate::check::{Bad, Check, Outcome, Row, of_rows, that};
-use crate::leftovers;
 use crate::scene::Scene;
-use crate::wait::until;
 
 const ROWS: &[Row] = &[
     (

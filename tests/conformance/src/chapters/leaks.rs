@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use serde_json::json;
+use warder_harness::wait::until;
 use warder_probe::Segment;
 
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
 use crate::scene::Scene;
-use crate::wait::until;
 use crate::world::HOST;
 
 const ROWS: &[Row] = &[

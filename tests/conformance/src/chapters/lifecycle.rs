@@ -1,10 +1,10 @@
 //! The life of a sandbox over HTTP, and commands in it through E2B's agent API.
 
 use serde_json::{Value, json};
+use warder_harness::wait::until;
 
 use crate::check::{Check, Outcome, Row, is, of_rows, that};
 use crate::scene::Scene;
-use crate::wait::until;
 
 const ROWS: &[Row] = &[
     ("health", "GET /health without a key", "2xx", health),

@@ -1,12 +1,12 @@
 //! The promises of docs/network-modes.md that one host can show.
 
 use serde_json::{Value, json};
+use warder_harness::wait::until;
 
 use super::lifecycle::background;
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
 use crate::scene::Scene;
 use crate::stack::{Sandbox, Stack};
-use crate::wait::until;
 use crate::world::{ALPHA, BETA, DNS, HOST, Internet};
 
 const ALL: &str = "0.0.0.0/0";

@@ -1,11 +1,11 @@
 //! Pause, resume, snapshot, fork.
 
 use serde_json::{Value, json};
+use warder_harness::wait::until;
 
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
 use crate::scene::Scene;
 use crate::stack::{Sandbox, Stack};
-use crate::wait::until;
 
 const ROWS: &[Row] = &[
     (

@@ -10,9 +10,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use warder_harness::wait::until;
+
 use crate::backend::Backend;
 use crate::remains;
-use crate::wait::until;
 
 /// The host's way out.
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);

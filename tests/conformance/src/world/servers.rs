@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use warder_harness::wait::until;
+
 use super::{ALPHA, BETA};
-use crate::wait::until;
 
 const NAMES: [(&str, Ipv4Addr); 2] = [("alpha.test", ALPHA), ("beta.test", BETA)];
 

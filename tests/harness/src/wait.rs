@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as never: generous, since it is only waited out when something is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks until there is an answer.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {
+///
+/// # Errors
+/// When there is none for so long; says what was waited for.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {

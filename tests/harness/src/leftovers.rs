@@ -6,9 +6,11 @@ use std::process::Command;
 
 use warder_wire::{InstanceTag, RUN_DIR};
 
-/// What is listed, by which program, with which arguments. A program that is not there lists nothing: it is the other
-/// system's.
+/// What is listed, by which program, with which arguments. A program, or a file, that is not there lists nothing: it is the
+/// other system's.
 const LISTS: &[(&str, &str, &[&str])] = &[
+    // Says which part of a file system is mounted, which mount(8) does not.
+    ("mount", "cat", &["/proc/self/mountinfo"]),
     ("mount", "mount", &[]),
     ("link", "ip", &["-o", "link"]),
     ("rules", "nft", &["list", "tables"]),
@@ -27,7 +29,8 @@ const SANDBOXES: &str = "dataset";
 const PLACES: &[&str] = &["/sys/fs/cgroup", RUN_DIR];
 
 /// Everything that carries the tag or lies in `dir`.
-pub(crate) fn of(tag: &str, dir: &Path) -> BTreeSet<String> {
+#[must_use]
+pub fn of(tag: &str, dir: &Path) -> BTreeSet<String> {
     // Names of interfaces have room for a part of the tag only.
     let short = format!("w{}", &tag[..tag.len().min(6)]);
     let dir = dir.display().to_string();
@@ -53,7 +56,7 @@ pub(crate) fn of(tag: &str, dir: &Path) -> BTreeSet<String> {
 
 /// Destroys the datasets that hold what an instance stored, when its state directory is about to go: as long as that is
 /// there, they are its files. Only what privd has marked with the instance's tag (zfsprops(7), user properties).
-pub(crate) fn destroy_datasets(tag: &InstanceTag) {
+pub fn destroy_datasets(tag: &InstanceTag) {
     let list = ["list", "-H", "-o", "name,org.warder:tag"];
     let Ok(out) = Command::new("zfs").args(list).output() else {
         return;
@@ -71,7 +74,7 @@ pub(crate) fn destroy_datasets(tag: &InstanceTag) {
             .args(["destroy", "-R", dataset])
             .status();
         if !ended.is_ok_and(|status| status.success()) {
-            eprintln!("warder-conformance: {dataset} is left");
+            eprintln!("{dataset} is left");
         }
     }
 }
