@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -74,7 +75,28 @@ pub fn exec(
 }
 
 impl Instance {
-    /// Runs a shell command in a sandbox as `user` and waits for its end, `timeout_ms` at most.
+    /// Brings a program into a sandbox, for anybody there to run.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn plant(&self, sandbox: &Value, program: &Path, at: &str) {
+        let headers = [
+            ("E2b-Sandbox-Id", sandbox["sandboxID"].as_str()),
+            ("E2b-Sandbox-Port", Some("49983")),
+            ("X-Access-Token", sandbox["envdAccessToken"].as_str()),
+            ("Content-Type", Some("application/octet-stream")),
+        ];
+        let headers = headers.map(|(name, value)| (name, value.unwrap_or_default()));
+        let target = format!("/files?path={at}&username=root");
+        let bytes = std::fs::read(program).expect("built with the tests");
+        let answer = self.send("POST", &target, &headers, &bytes);
+        assert_eq!(answer.status, 200, "{at}: {}", answer.text());
+        let ran = self.run(sandbox, "root", &format!("chmod 755 {at}"), 60_000);
+        assert_eq!(ran.exit, Some(0), "{ran:?}");
+    }
+
+    /// Runs a shell command in a sandbox as `user` and waits for its end, `timeout_ms` at most. The shell is asked for as SDKs
+    /// do: where there is no bash the agent takes sh(1) for it.
     ///
     /// # Panics
     /// When the gateway does not answer at all.

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use warder_wire::InstanceTag;
 
+use crate::disk::Disk;
 use crate::http::{self, Answer};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, until};
 use crate::{Stage, leftovers, processes};
 
 /// What to start.
@@ -65,7 +66,7 @@ impl Builder {
         self
     }
 
-    /// Keeps the state directory on a file system of its own, of `mib` MiB in memory.
+    /// Keeps the state directory on a file system of its own, of `mib` MiB.
     #[must_use]
     pub fn disk(mut self, mib: u32) -> Self {
         self.disk_mib = Some(mib);
@@ -94,7 +95,8 @@ impl Builder {
         for made in [&state_dir, &libexec] {
             fs::create_dir(made).expect("a fresh directory");
         }
-        let disk = self.disk_mib.map(|mib| Disk::mount(&state_dir, mib));
+        let jails = self.stage.jails();
+        let disk = self.disk_mib.map(|mib| Disk::make(&state_dir, mib, jails));
         for name in [
             "netd",
             "egressd",
@@ -115,10 +117,14 @@ impl Builder {
         }
         let address = free_address();
         let log = dir.path().join("log");
-        let agent = self
-            .agent
-            .clone()
-            .unwrap_or_else(|| self.stage.program("envd"));
+        let agent = match &self.agent {
+            Some(agent) => {
+                let copy = dir.path().join("agent");
+                fs::copy(agent, &copy).expect("programs can be copied");
+                copy
+            }
+            None => self.stage.program("envd"),
+        };
         let plugins = self
             .plugin_dir
             .clone()
@@ -134,7 +140,6 @@ impl Builder {
         ] {
             writeln!(config, "{keyword} {value}").expect("strings take everything");
         }
-        let jails = plugins.join("libjail.so").exists();
         let own_backend = if jails { "jail" } else { "namespace" };
         for (keyword, default) in [
             ("backend", own_backend),
@@ -181,36 +186,6 @@ impl Builder {
             instance.key = instance.make_key();
         }
         instance
-    }
-}
-
-/// A file system in memory; unmounted at the end.
-#[derive(Debug)]
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, mib: u32) -> Self {
-        let mounted = Command::new("mount")
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={mib}m,mode=0755"),
-                "test",
-            ])
-            .arg(at)
-            .status();
-        assert!(
-            mounted.is_ok_and(|status| status.success()),
-            "tests run as root, who may mount"
-        );
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -316,6 +291,25 @@ impl Instance {
     pub fn daemon_pid(&self, name: &str) -> Option<u32> {
         let daemon = processes::child(self.privd_pid(), name)?;
         u32::try_from(daemon.pid).ok()
+    }
+
+    /// Whether sandboxes are jails: they count their processes and users as the host does, and root in one may end its agent.
+    #[must_use]
+    pub fn jails(&self) -> bool {
+        self.stage.jails()
+    }
+
+    /// What the host reports of a limit (`memory`, `cpu`, `pids`, `disk`): `enforced`, `stand-in` or `absent`.
+    ///
+    /// # Panics
+    /// When it reports nothing.
+    #[must_use]
+    pub fn limit(&self, name: &str) -> String {
+        let report = self.admin("GET", "/admin/host", &Value::Null);
+        assert_eq!(report.status, 200, "{}", report.text());
+        let word = &report.json()["limits"][name];
+        let word = word.as_str().map(str::to_owned);
+        word.unwrap_or_else(|| panic!("nothing of {name}: {}", report.text()))
     }
 
     /// Everything the daemons have logged so far.
@@ -537,11 +531,16 @@ impl Instance {
         assert!(left.is_empty(), "{left:?}\n{}", self.log_text());
     }
 
-    /// What the host still holds of this instance, whose privd has ended.
+    /// What the host still holds of this instance, whose privd has ended. pf(4) lists an anchor until it has freed the last
+    /// rules that called it, which it looks for every ten seconds; where sandboxes are jails that is waited for.
     #[must_use]
     pub fn leftovers(&self) -> BTreeSet<String> {
         let dir = self.state_dir.parent().unwrap_or(&self.state_dir);
-        leftovers::of(&self.tag.to_string(), dir)
+        let left = || leftovers::of(&self.tag.to_string(), dir);
+        if self.jails() {
+            let _ = until("that nothing is left", || left().is_empty().then_some(()));
+        }
+        left()
     }
 
     /// Kills privd with SIGKILL and waits for its end.
@@ -588,6 +587,7 @@ impl Drop for Instance {
         if std::thread::panicking() {
             eprintln!("log of {}:\n{}", self.tag, self.log_text());
         }
+        leftovers::destroy_datasets(&self.tag);
         drop(self.disk.take());
         drop(self.dir.take());
     }

@@ -8,13 +8,16 @@
 
 mod agent;
 pub mod alone;
+mod disk;
 pub mod http;
 mod instance;
 pub mod leftovers;
 pub mod processes;
+mod skip;
 mod stage;
 pub mod wait;
 
 pub use agent::{Ran, exec};
 pub use instance::{Builder, Instance};
+pub use skip::skip;
 pub use stage::Stage;

@@ -41,4 +41,10 @@ impl Stage {
             .find(|path| path.exists())
             .unwrap_or_else(|| self.0.join("libexec").join(name))
     }
+
+    /// Whether its backend is that of jails.
+    #[must_use]
+    pub fn jails(&self) -> bool {
+        self.0.join("plugins/libjail.so").exists()
+    }
 }
