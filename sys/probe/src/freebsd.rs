@@ -7,6 +7,7 @@ mod trees;
 
 use std::ffi::c_ushort;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 
 use crate::attempt::{Act, Attempt, Said};
@@ -46,6 +47,7 @@ const QUOTACTL: i64 = 148;
 const NLM: i64 = 154;
 const NFSSVC: i64 = 155;
 const GETFH: i64 = 161;
+const SETSOCKOPT: i64 = 105;
 const SYSARCH: i64 = 165;
 const FHOPEN: i64 = 298;
 const KLDLOAD: i64 = 304;
@@ -528,6 +530,14 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
 /// unix(4) has no names but files.
 pub(crate) fn listen_abstract(_name: &str) -> io::Result<UnixListener> {
     Err(io::Error::from_raw_os_error(libc::ENOTSUP))
+}
+
+/// ip(4), IP_BINDANY: whom priv(9) lets.
+pub(crate) fn any_source(socket: BorrowedFd<'_>) -> io::Result<()> {
+    const ON: [u8; 4] = 1_i32.to_ne_bytes();
+    let numbers = [socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BINDANY].map(i64::from);
+    let [socket, of_ip, any] = numbers.map(Number);
+    call(SETSOCKOPT, &[socket, of_ip, any, Bytes(&ON), Number(4)]).map(drop)
 }
 
 /// As [`listen_abstract`].

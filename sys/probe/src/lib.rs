@@ -16,6 +16,8 @@ mod ipc;
 mod linux;
 mod netlink;
 
+use std::os::fd::BorrowedFd;
+
 pub use attempt::{Attempt, Said, Who};
 pub use ipc::{Segment, segment_is_seen};
 
@@ -51,6 +53,14 @@ pub fn listen_abstract(name: &str) -> std::io::Result<std::os::unix::net::UnixLi
 #[must_use]
 pub fn connect_abstract(name: &str) -> Said {
     system::connect_abstract(name)
+}
+
+/// Asks that a socket may be bound to addresses that are nobody's here.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn any_source(socket: BorrowedFd<'_>) -> std::io::Result<()> {
+    system::any_source(socket)
 }
 
 /// Tries to trace process `pid`, which is none of the sandbox's.

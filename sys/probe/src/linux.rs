@@ -5,6 +5,7 @@ mod naming;
 use std::ffi::c_ushort;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -449,6 +450,11 @@ pub(crate) static ATTEMPTS: &[Attempt] = &[
 /// Listens on a name in the abstract namespace (unix(7)), as programs of a host do.
 pub(crate) fn listen_abstract(name: &str) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)
+}
+
+/// ip(7), IP_FREEBIND: everybody may.
+pub(crate) fn any_source(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_ip_freebind(socket, true)?)
 }
 
 /// Connects to one.
