@@ -2,17 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use warder_harness::{Instance, http};
-
-const MINUTE: u32 = 60_000;
-
-fn id(sandbox: &Value) -> &str {
-    sandbox["sandboxID"].as_str().expect("an id")
-}
+use warder_privsep::guests::{MINUTE, id, promptly, serve};
 
 /// Everything the server says to `bytes` until it closes the connection.
 fn said_to(instance: &Instance, bytes: &[u8]) -> String {
@@ -28,20 +24,13 @@ fn said_to(instance: &Instance, bytes: &[u8]) -> String {
 fn a_smuggled_request_reaches_nobody() {
     let instance = Instance::builder().start();
     let sandbox = instance.create(&json!({}));
-    // Keeps whatever comes in, and answers each chunk of it.
-    let server = "cat > /tmp/server.py <<'EOF'
-import socketserver
-class Keep(socketserver.BaseRequestHandler):
-    def handle(self):
-        while data := self.request.recv(65536):
-            with open('/tmp/seen', 'ab') as seen: seen.write(data)
-            self.request.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')
-socketserver.ThreadingTCPServer.allow_reuse_address = True
-socketserver.ThreadingTCPServer(('127.0.0.1', 8000), Keep).serve_forever()
-EOF
-python3 /tmp/server.py >/dev/null 2>&1 & for n in $(seq 100); do curl -s http://127.0.0.1:8000/ && break; sleep 0.05; done";
-    let ran = instance.run(&sandbox, "user", server, MINUTE);
-    assert_eq!(ran.stdout, "ok", "{ran:?}");
+    serve(
+        &instance,
+        &sandbox,
+        Path::new(env!("CARGO_BIN_EXE_hostile-guest")),
+        ("127.0.0.1", 8000),
+        ("ok", "/tmp/seen"),
+    );
     let seen = |instance: &Instance| {
         instance
             .run(&sandbox, "user", "cat /tmp/seen; : > /tmp/seen", MINUTE)
@@ -123,6 +112,17 @@ python3 /tmp/server.py >/dev/null 2>&1 & for n in $(seq 100); do curl -s http://
 fn slow_clients_wait_alone_and_not_for_ever() {
     let instance = Instance::builder().start();
     let sandbox = instance.create(&json!({}));
+    let served = || {
+        let at = Instant::now();
+        let answer = instance.sandbox(&sandbox, 49983, "GET", "/health", b"");
+        assert_eq!(answer.status, 204);
+        assert_eq!(
+            instance.api("GET", "/v2/sandboxes", &Value::Null).status,
+            200
+        );
+        at.elapsed()
+    };
+    let prompt = promptly(Duration::from_secs(3), served());
     let address = instance.address();
     let begun = Instant::now();
     let slow = |first: String, then: &'static str| {
@@ -167,14 +167,7 @@ fn slow_clients_wait_alone_and_not_for_ever() {
     }
     // Everybody else is served meanwhile.
     while begun.elapsed() < Duration::from_secs(10) {
-        let at = Instant::now();
-        let answer = instance.sandbox(&sandbox, 49983, "GET", "/health", b"");
-        assert_eq!(answer.status, 204);
-        assert_eq!(
-            instance.api("GET", "/v2/sandboxes", &Value::Null).status,
-            200
-        );
-        assert!(at.elapsed() < Duration::from_secs(3), "it had to wait");
+        assert!(served() < prompt, "it had to wait");
     }
     for client in waiting {
         let (lasted, said) = client.join().expect("no panic");

@@ -1,6 +1,5 @@
 //! A hostile first process in a sandbox against the real gateway: every trick costs it its own request, nothing else.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use warder_harness::{Instance, http};
+use serde_json::{Value, json};
+use warder_harness::{Instance, http, processes};
+use warder_privsep::guests::{promptly, until};
 
 #[test]
 fn every_trick_on_the_link_costs_only_the_guest() {
@@ -125,6 +125,7 @@ fn an_agent_that_takes_no_more_links_costs_only_its_own_requests() {
     let (deaf, other) = (instance.create(&json!({})), instance.create(&json!({})));
     // From now on it takes one link more and never reads it.
     assert_eq!(instance.sandbox(&deaf, 1013, "GET", "/", b"").status, 502);
+    let prompt = prompt(&instance, &other, Duration::from_secs(3));
     let asked = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..40 {
@@ -146,7 +147,7 @@ fn an_agent_that_takes_no_more_links_costs_only_its_own_requests() {
             let begun = Instant::now();
             let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
             assert_eq!(answer.status, 204, "{}", answer.text());
-            assert!(begun.elapsed() < Duration::from_secs(3), "it had to wait");
+            assert!(begun.elapsed() < prompt, "it had to wait");
             served += 1;
         }
         assert!(served > 0);
@@ -165,6 +166,7 @@ fn endless_answers_stop_nobody_else() {
     let instance = Instance::builder().agent(agent).start();
     let gateway = instance.daemon_pid("gatewayd").expect("the gateway runs");
     let (noisy, other) = (instance.create(&json!({})), instance.create(&json!({})));
+    let prompt = prompt(&instance, &other, Duration::from_secs(5));
     let address = instance.address();
     // One never comes to an answer, the other's answer is never read.
     for port in ["1023", "1025", "1023", "1025"] {
@@ -180,13 +182,9 @@ fn endless_answers_stop_nobody_else() {
         let begun = Instant::now();
         let answer = instance.sandbox(&other, 49983, "GET", "/health", b"");
         assert_eq!(answer.status, 204, "{}", answer.text());
-        assert!(begun.elapsed() < Duration::from_secs(5), "it had to wait");
+        assert!(begun.elapsed() < prompt, "it had to wait");
     }
-    let status = fs::read_to_string(format!("/proc/{gateway}/status")).expect("it runs");
-    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    let resident: u64 = resident
-        .and_then(|l| l.split_whitespace().next()?.parse().ok())
-        .expect("a size");
+    let resident = processes::of(gateway).expect("it runs").resident;
     assert!(resident < 200_000, "the gateway keeps {resident} KiB");
     for sandbox in [&noisy, &other] {
         instance.remove(sandbox);
@@ -194,21 +192,21 @@ fn endless_answers_stop_nobody_else() {
     instance.finish();
 }
 
+/// How long an answer of a sandbox may take while others attack, by one that comes alone.
+fn prompt(instance: &Instance, sandbox: &Value, usual: Duration) -> Duration {
+    let begun = Instant::now();
+    let answer = instance.sandbox(sandbox, 49983, "GET", "/health", b"");
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    promptly(usual, begun.elapsed())
+}
+
 /// Waits until a process has hardly more descriptors than `before`.
 fn await_descriptors(pid: u32, before: usize) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while descriptors(pid) > before + 4 {
-        assert!(
-            Instant::now() < end,
-            "{before} descriptors before, {} after",
-            descriptors(pid)
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    until(&format!("hardly more than {before} descriptors"), || {
+        descriptors(pid) <= before + 4
+    });
 }
 
 fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("it runs")
-        .count()
+    processes::descriptors(pid).expect("it runs")
 }

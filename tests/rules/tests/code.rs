@@ -6,15 +6,16 @@ use warder_rules::{code, graph, none, tree};
 
 /// Where unsafe code may be.
 const UNSAFE: [&str; 3] = ["sys", "plugins/abi", "plugins/host"];
-/// Where code may ask which system it is built for: the system layer, and the internet that is made of one system's
-/// namespaces.
-const SYSTEMS: [&str; 8] = [
+/// Where code may ask which system it is built for: the system layer, the internet that is made of one system's
+/// namespaces, and attacks on one kernel.
+const SYSTEMS: [&str; 9] = [
     "sys",
     "netd/pf",
     "netd/nft",
     "netd/filter",
     "netd/links",
     "tests/network",
+    "tests/privsep/tests/linux",
     "tests/bench/src/arrival.rs",
     "tests/bench/src/internet.rs",
 ];

@@ -164,13 +164,8 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             let other = BackendName::new("nobody").expect("a name");
             ask::<_, Answer, Event>(privd, 1, lease(&other, modest(), 60_000), Vec::new())
         }
-        // For the hostile plugin host: a lease of its own.
+        // For a hostile plugin host: a live lease, its own or, when it is the second, that of another backend.
         "lend" => ask::<_, Answer, Event>(privd, 1, lease(backend, modest(), 60_000), Vec::new()),
-        "lend-lease" => {
-            // For the hostile plugin host: a live lease that names another backend.
-            let namespace = BackendName::new("namespace").expect("a name");
-            ask::<_, Answer, Event>(privd, 1, lease(&namespace, modest(), 60_000), Vec::new())
-        }
         "dotdot" => {
             let seen: Vec<&str> = fds
                 .iter()

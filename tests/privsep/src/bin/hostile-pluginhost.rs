@@ -27,7 +27,7 @@ fn main() {
     ready(&mut privd);
     let attack = backend.as_str().to_owned();
     let op = OpId([1; 16]);
-    // The lease a hostile gateway opened for the backend `namespace`.
+    // The lease a hostile gateway opened for the first backend.
     let foreign = SandboxId::from_random(&[9; 20]);
     let base = TemplateName::new("base").expect("a name");
     let limits = Limits {
@@ -38,7 +38,7 @@ fn main() {
     };
     let outcome = match attack.as_str() {
         // Stands in for the backend the others steal from.
-        "namespace" => "idle".to_owned(),
+        "victim" => "idle".to_owned(),
         name if malformed(name).is_some() => {
             let bytes = malformed(name).unwrap_or_default();
             send_raw(privd.as_fd(), &bytes, &[]);
