@@ -64,7 +64,11 @@ pub(crate) fn example() -> PathBuf {
     build(&manifest, "warder-example", "libexample.so", &["--locked"])
 }
 
+/// The hostile one, or the one that `WARDER_HOSTILE_PLUGIN` names: on a host without cargo.
 pub(crate) fn hostile() -> PathBuf {
+    if let Some(library) = std::env::var_os("WARDER_HOSTILE_PLUGIN") {
+        return library.into();
+    }
     let manifest = plugins().join("host/tests/hostile/Cargo.toml");
     build(&manifest, "hostile", "libhostile.so", &["--locked"])
 }
