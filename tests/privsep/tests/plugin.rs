@@ -131,14 +131,20 @@ fn library() -> PathBuf {
 fn with_library(behaviour: &str) -> (TempDir, Instance) {
     let dir = tempfile::tempdir().expect("a directory");
     let copy = dir.path().join("libhostile.so");
-    fs::copy(library(), &copy).expect("built with the tests");
-    fs::write(dir.path().join("behaviour"), behaviour).expect("a fresh file");
-    for (path, mode) in [
-        (dir.path().to_owned(), 0o755),
-        (copy, 0o755),
-        (dir.path().join("behaviour"), 0o644),
-    ] {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    let mut bytes = fs::read(library()).expect("built with the tests");
+    // It opens no file on a system whose plugins can open none.
+    let (before, after) = (
+        format!("{:<64}", "behaviour:"),
+        format!("{:<64}", format!("behaviour:{behaviour}")),
+    );
+    let at = bytes
+        .windows(before.len())
+        .position(|window| window == before.as_bytes())
+        .expect("room for a behaviour");
+    bytes[at..at + after.len()].copy_from_slice(after.as_bytes());
+    fs::write(&copy, bytes).expect("a fresh file");
+    for path in [dir.path(), &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
     }
     let instance = Instance::builder()
         .plugin_dir(dir.path())
