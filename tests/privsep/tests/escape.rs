@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use serde_json::json;
-use warder_harness::{Instance, processes};
+use warder_harness::{Instance, exec, processes};
 use warder_privsep::guests::{MINUTE, gone, works};
 
 #[test]
@@ -85,12 +85,10 @@ impl Drop for Planted {
 fn signals_stay_inside() {
     let instance = Instance::builder().start();
     let (sandbox, other) = (instance.create(&json!({})), instance.create(&json!({})));
-    let mut bystander = Command::new("sleep")
-        .arg("600")
-        .spawn()
-        .expect("a process of this host");
+    let sleep = Command::new("sleep").arg("600").spawn();
+    let mut bystander = Bystander(sleep.expect("a process of this host"));
     let pids = [
-        bystander.id(),
+        bystander.0.id(),
         instance.privd_pid(),
         instance.daemon_pid("gatewayd").expect("it runs"),
     ];
@@ -113,8 +111,9 @@ fn signals_stay_inside() {
             "only its own processes: {ran:?}"
         );
     }
-    // All it may reach, and that is its own.
-    let _ = instance.run(&sandbox, "root", "kill -9 -1", MINUTE);
+    // All it may reach, and that is its own; who asks may not be told of it.
+    let all = ("/bin/sh", ["-c", "kill -9 -1"].as_slice());
+    let _ = exec(instance.address(), &sandbox, "root", all, MINUTE);
     if instance.jails() {
         // The agent among them, which is not the first process of a pid namespace there.
         gone(&instance, &sandbox);
@@ -123,13 +122,21 @@ fn signals_stay_inside() {
         assert_eq!(ran.stdout.trim(), "here", "the agent lives on: {ran:?}");
     }
     works(&instance, &other);
-    assert!(bystander.try_wait().expect("our child").is_none());
+    assert!(bystander.0.try_wait().expect("our child").is_none());
     for pid in pids {
         assert!(processes::runs(pid));
     }
-    let _ = bystander.kill();
-    let _ = bystander.wait();
     instance.finish();
+}
+
+/// A process of the host's, ended with the test.
+struct Bystander(Child);
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Names and depths that whoever removes the tree as root might follow or stumble over.
