@@ -128,12 +128,15 @@ fn reach(
 /// Takes so much memory and touches all of it.
 fn eat(mib: &str) -> io::Result<()> {
     let mib: usize = mib.parse().map_err(io::Error::other)?;
+    // Not all zeros: such pages might be shared.
+    let full = vec![0x5a_u8; 1 << 20];
     let mut blocks = Vec::new();
     for _ in 0..mib {
-        // Not all zeros: such pages might be shared.
-        let mut block: Vec<u8> = Vec::new();
-        block.try_reserve_exact(1 << 20).map_err(io::Error::other)?;
-        block.resize(1 << 20, 0x5a);
+        let mut block = Vec::new();
+        block
+            .try_reserve_exact(full.len())
+            .map_err(io::Error::other)?;
+        block.extend_from_slice(&full);
         blocks.push(block);
     }
     println!("{} MiB", std::hint::black_box(blocks).len());
