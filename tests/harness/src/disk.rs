@@ -30,7 +30,8 @@ impl Disk {
         Self::Memory(at.to_owned())
     }
 
-    /// Below the dataset that `at` lies in.
+    /// Below the dataset that `at` lies in. A part of it is the daemons' own, as it has to be where operators make one for a
+    /// state directory: what lies below is what sandboxes fill.
     fn dataset(at: &Path, mib: u32) -> Self {
         let around = Command::new("zfs")
             .args(["list", "-H", "-o", "name"])
@@ -48,6 +49,7 @@ impl Disk {
         let dataset = format!("{around}/{}", own.to_string_lossy());
         let made = Command::new("zfs")
             .args(["create", "-o", &format!("quota={mib}m")])
+            .args(["-o", &format!("refreservation={}m", mib / 3)])
             .args(["-o", &format!("mountpoint={}", at.display()), &dataset])
             .status();
         assert!(
