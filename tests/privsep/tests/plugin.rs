@@ -149,6 +149,8 @@ fn with_library(behaviour: &str) -> (TempDir, Instance) {
     let instance = Instance::builder()
         .plugin_dir(dir.path())
         .line("backend hostile")
+        // One that hangs is waited for as long.
+        .line("create_timeout 20")
         .start();
     (dir, instance)
 }
