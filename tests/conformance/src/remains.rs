@@ -1,7 +1,8 @@
 //! What a run leaves when it is killed, found and removed: at once by a run that is told to end, else by the next one.
 //!
-//! A run has two directories, the stack's and that of the internet beside the host. Each is locked while the run lives
-//! and has in it all that is needed to undo the rest: privd's configuration and programs, the lines that undo the internet.
+//! A run has directories: the stack's, that of the internet beside the host, and those of what it plants on the host. Each is
+//! locked while the run lives and has in it all that is needed to undo the rest: privd's configuration and programs, the
+//! lines that undo the internet.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -128,7 +129,7 @@ pub(crate) fn end_when_told() -> Result<(), String> {
         });
         TOLD.store(true, Ordering::SeqCst);
         eprintln!("warder-conformance: told to end; removing what was made");
-        for dir in own().iter() {
+        for dir in own().iter().filter(|dir| dir.exists()) {
             clear(dir);
         }
         std::process::exit(128 + told);

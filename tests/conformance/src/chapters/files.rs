@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::check::{Check, Outcome, Row, is, of_rows, that};
+use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
+use crate::remains::RunDir;
 use crate::scene::Scene;
 
 const ROWS: &[Row] = &[
@@ -153,14 +154,14 @@ fn rights(scene: &mut Scene) -> Outcome {
 
 /// A file on the host with a text that no sandbox has.
 struct Planted {
-    dir: tempfile::TempDir,
+    dir: RunDir,
     word: String,
 }
 
 impl Planted {
-    fn make() -> Result<Self, std::io::Error> {
+    fn make() -> Result<Self, Bad> {
         use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::Builder::new().prefix("warder-plant-").tempdir()?;
+        let dir = RunDir::new()?;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let word = format!("planted-{}", std::process::id());
         std::fs::write(dir.path().join("file"), &word)?;
@@ -173,7 +174,8 @@ impl Planted {
 
     /// Whether it is still as it was.
     fn whole(&self) -> bool {
-        let alone = std::fs::read_dir(self.dir.path()).is_ok_and(|list| list.count() == 1);
+        // It and the directory's lock.
+        let alone = std::fs::read_dir(self.dir.path()).is_ok_and(|list| list.count() == 2);
         alone && std::fs::read_to_string(self.dir.path().join("file")).is_ok_and(|t| t == self.word)
     }
 }
