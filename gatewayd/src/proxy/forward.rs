@@ -115,10 +115,12 @@ pub(crate) async fn warm(sandbox: &Arc<Sandbox>) {
     if sandbox.pools.has_agent() {
         return;
     }
-    if let Ok(socket) = sandbox.api_socket(Role::Client).await
-        && !sandbox.sleeps()
-    {
+    if let Ok(socket) = sandbox.api_socket(Role::Client).await {
         sandbox.pools.keep_ahead(socket);
+        // Whoever pauses or ends it drops what waits, and may have done so just before.
+        if sandbox.sleeps() || sandbox.ended.is_cancelled() {
+            drop(sandbox.pools.take_ahead());
+        }
     }
 }
 
