@@ -73,7 +73,7 @@ pub(crate) const DIAL_PAUSES: [Duration; 4] = [
 ];
 /// Most connections to ports asked for and not answered, for each sandbox.
 pub(crate) const PENDING_TICKETS: usize = 256;
-/// Idle connections kept for each sandbox and purpose.
+/// Idle connections kept for each sandbox and purpose, by each thread.
 pub(crate) const IDLE_CONNECTIONS: usize = 16;
 /// How long an idle connection to a sandbox is kept.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -136,7 +136,12 @@ impl Privd {
     }
 
     fn next_ahead(&self) -> Next {
-        self.ahead.next(self.config.ready_cells as usize)
+        let most = self.config.ready_cells as usize;
+        // The last ranges are for who needs one now.
+        match self.ranges.free() > most {
+            true => self.ahead.next(most),
+            false => Next::Nothing,
+        }
     }
 
     /// Makes one. After an error none is wanted until a cell was made again.
@@ -213,8 +218,11 @@ impl Privd {
             }
         }
         self.ranges.take().or_else(|| {
-            // The last ones may be theirs.
-            self.drop_all_ahead();
+            // The last ones are those of cells that are nobody's, and free when their processes are dead.
+            let nobodys = |made: &Made<_>| made.tenant.is_none();
+            while let Some(at) = self.ahead.made.iter().position(nobodys) {
+                self.drop_ahead(at);
+            }
             self.ranges.take()
         })
     }

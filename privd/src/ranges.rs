@@ -31,6 +31,11 @@ impl Ranges {
         }
     }
 
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
+    }
+
     /// Takes the range that has been free longest.
     pub(crate) fn take(&mut self) -> Option<u32> {
         self.free.pop_front()

@@ -56,6 +56,8 @@ pub(crate) async fn make(
     };
     let id = record.id.clone();
     let deadline = Instant::now() + gateway.create_timeout;
+    // Its cell, and then its agent, may take as long each.
+    let ttl = ttl.max(gateway.create_timeout * 2);
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let backend = gateway.backend.clone();
     let peers = &gateway.peers;

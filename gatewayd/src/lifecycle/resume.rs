@@ -265,7 +265,7 @@ async fn start(
     if memory {
         policy_again(gateway, sandbox).await?;
     }
-    init(sandbox, limits::AGENT_TIMEOUT).await?;
+    init(sandbox, limits::AGENT_TIMEOUT.max(gateway.create_timeout)).await?;
     Ok(went_on)
 }
 
@@ -331,7 +331,7 @@ pub(super) async fn finish(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>, ttl_ms:
     let went_on = (kept == Some(Kept::Disk)).then_some(false);
     let told = async {
         policy_again(&gateway, &sandbox).await?;
-        init(&sandbox, limits::AGENT_TIMEOUT).await
+        init(&sandbox, limits::AGENT_TIMEOUT.max(gateway.create_timeout)).await
     };
     match told.await {
         Ok(()) => woken(&gateway, &sandbox, ttl_ms / 1000, went_on),

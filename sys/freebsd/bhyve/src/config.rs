@@ -1,6 +1,7 @@
 //! The configuration file (bhyve_config(5)): one `key=value` a line.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use crate::Guest;
 
@@ -59,10 +60,11 @@ pub fn settings(guest: &Guest) -> Vec<(&'static str, String)> {
                 guest.address, guest.gateway
             )
         }),
-        // Without one the image's own is used.
+        // Without one the image's own are used. On the host's loopback, say, one is none for a guest, which refuses them.
         ("board.asset_tag", {
-            let all = guest.resolvers.iter().map(ToString::to_string);
-            format!("resolvers={}", all.collect::<Vec<_>>().join(","))
+            let all = guest.resolvers.iter().filter(|one| reachable(one));
+            let all = all.map(ToString::to_string).collect::<Vec<_>>();
+            format!("resolvers={}", all.join(","))
         }),
         ("pci.0.0.0.device", text("hostbridge")),
         ("pci.0.2.0.device", text("virtio-blk")),
@@ -89,6 +91,10 @@ pub fn settings(guest: &Guest) -> Vec<(&'static str, String)> {
     settings
 }
 
+fn reachable(address: &Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
 /// The file.
 #[must_use]
 pub fn file(guest: &Guest) -> String {
@@ -103,10 +109,8 @@ pub fn file(guest: &Guest) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::net::Ipv4Addr;
-
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use warder_wire::{InstanceTag, SandboxId};
 
     use super::*;

@@ -81,7 +81,7 @@ pub struct CellSpec<'a> {
     pub network: &'a Network,
     /// The agent's listener, its descriptor 3.
     pub listener: BorrowedFd<'a>,
-    /// Servers of names that a machine is told of; a tree was made with them.
+    /// Servers of names that a machine is told of, which there is none of here; a tree was made with them.
     pub resolvers: &'a [Ipv4Addr],
 }
 
