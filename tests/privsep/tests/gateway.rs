@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use warder_harness::{Instance, Stage};
+use warder_harness::{Instance, Stage, skip};
 
 fn attack(name: &str) -> (Instance, String) {
     let hostile = Path::new(env!("CARGO_BIN_EXE_hostile-gateway"));
@@ -202,7 +202,13 @@ fn links_lead_nowhere() {
     canary.assert_untouched();
     let canary = Canary::new("archive");
     let outcome = outcome("archive");
-    assert!(["Done", "Refused"].contains(&outcome.as_str()), "{outcome}");
+    if Stage::find().jails() && !fs::exists("/rescue/tar").unwrap_or(true) {
+        assert_eq!(outcome, "Unsupported");
+        let why = "no archive is unpacked on this host: it has no /rescue/tar (package FreeBSD-rescue of pkgbase)";
+        skip("links_lead_nowhere", why);
+    } else {
+        assert!(["Done", "Refused"].contains(&outcome.as_str()), "{outcome}");
+    }
     canary.assert_untouched();
 }
 
