@@ -16,7 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg, sockopt,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warder_ipc::{Channel, IpcError};
@@ -104,11 +106,36 @@ pub fn malformed(attack: &str) -> Option<Vec<u8>> {
     Some(match attack {
         "unknown-verb" => frame(&[1, 120]),
         "oversize" => vec![0x7f; 40 * 1024],
-        "cut" => vec![200, 0, 0, 0, 1, 3],
+        "cut" | "cut-short" => vec![200, 0, 0, 0, 1, 3],
         "padded" => frame(&[1, 3, 0, 0, 0]),
         "empty" => vec![0, 0, 0, 0],
         _ => return None,
     })
+}
+
+/// Sends such a frame; nothing comes behind one that is cut short.
+pub fn send_malformed(to: BorrowedFd<'_>, attack: &str) {
+    send_raw(to, &malformed(attack).unwrap_or_default(), &[]);
+    if attack == "cut-short" {
+        let _ = rustix::net::shutdown(to, Shutdown::Write);
+    }
+}
+
+/// Attacks on the framing of a channel, and what privd says of each. Linux keeps the boundaries of records; where a kernel
+/// does not, a frame too long is known by its length, and one that is cut by the end behind it.
+#[must_use]
+pub fn broken_frames(boundaries: bool) -> [(&'static str, &'static str); 2] {
+    if boundaries {
+        [
+            ("oversize", "were cut"),
+            ("cut", "a record that is not one frame"),
+        ]
+    } else {
+        [
+            ("oversize", "frame too long"),
+            ("cut-short", "ended inside a frame"),
+        ]
+    }
 }
 
 /// A frame with a right length around any body.

@@ -14,7 +14,7 @@ use warder_confine::{Profile, enter_early};
 use warder_ipc::Channel;
 use warder_privsep::{
     PATIENCE, ask, canary, dotdot, frame, hiding, idle, is_dir, malformed, outcome_of_violation,
-    ready, report, send_raw, storm,
+    ready, report, send_malformed, send_raw, storm,
 };
 use warder_wire::gateway_priv::{Answer, Ask, AtDeadline, Event};
 use warder_wire::{
@@ -63,7 +63,7 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             ready(privd);
             outcome_of_violation(privd).to_owned()
         }
-        name if malformed(name).is_some() => raw(privd, &malformed(name).unwrap_or_default(), 0),
+        name if malformed(name).is_some() => broken(privd, name),
         "surplus-descriptors" => raw(privd, &frame(&[1, 3, 0]), 8),
         "too-many-descriptors" => raw(privd, &frame(&[1, 3, 0]), 200),
         "descriptor-storm" => {
@@ -183,12 +183,10 @@ fn carry_out(attack: &str, privd: &mut Channel, backend: &BackendName, fds: &[Ow
             outcome_of_violation(plugin).to_owned()
         }),
         name if name.starts_with("net-") && malformed(&name[4..]).is_some() => {
-            let bytes = malformed(&name[4..]).unwrap_or_default();
-            with_net(privd, |net| raw(net, &bytes, 0))
+            with_net(privd, |net| broken(net, &name[4..]))
         }
         name if name.starts_with("plugin-") && malformed(&name[7..]).is_some() => {
-            let bytes = malformed(&name[7..]).unwrap_or_default();
-            with_plugin(privd, |plugin| raw(plugin, &bytes, 0))
+            with_plugin(privd, |plugin| broken(plugin, &name[7..]))
         }
         "net-foreign" => with_net(privd, |net| {
             let open = warder_wire::Policy::OPEN;
@@ -334,6 +332,11 @@ fn hidden(privd: &mut Channel, backend: &BackendName, port: &str) -> String {
     drop(hiding);
     let _ = rustix::process::kill_process(parent, rustix::process::Signal::CONT);
     format!("{lease} {}", outcome_of_violation(privd))
+}
+
+fn broken(to: &mut Channel, attack: &str) -> String {
+    send_malformed(to.as_fd(), attack);
+    outcome_of_violation(to).to_owned()
 }
 
 fn raw(to: &mut Channel, bytes: &[u8], descriptors: usize) -> String {

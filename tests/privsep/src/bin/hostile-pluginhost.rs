@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use warder_ipc::Channel;
 use warder_privsep::{
     PATIENCE, ask, dotdot, frame, idle, is_dir, malformed, outcome_of_violation, ready, report,
-    send_raw, storm,
+    send_malformed, send_raw, storm,
 };
 use warder_wire::plugin_priv::{Answer, Ask, Event};
 use warder_wire::{Limits, OpId, SandboxId, TemplateName, start};
@@ -40,8 +40,7 @@ fn main() {
         // Stands in for the backend the others steal from.
         "victim" => "idle".to_owned(),
         name if malformed(name).is_some() => {
-            let bytes = malformed(name).unwrap_or_default();
-            send_raw(privd.as_fd(), &bytes, &[]);
+            send_malformed(privd.as_fd(), name);
             outcome_of_violation(&mut privd).to_owned()
         }
         "surplus-descriptors" => {
