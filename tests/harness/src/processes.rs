@@ -37,7 +37,7 @@ static CELL: LazyLock<&str> = LazyLock::new(|| {
 /// All of them.
 ///
 /// # Errors
-/// When there is no ps(1).
+/// When there is no ps(1), or it cannot say.
 pub fn all() -> Result<Vec<Process>, String> {
     let mut command = Command::new("ps");
     command.arg("-axww");
@@ -46,6 +46,10 @@ pub fn all() -> Result<Vec<Process>, String> {
         command.args(["-o", keyword]);
     }
     let out = command.output().map_err(|e| format!("ps(1): {e}"))?;
+    if !out.status.success() {
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        return Err(format!("ps(1): {} {said}", out.status));
+    }
     Ok(String::from_utf8_lossy(&out.stdout)
         .lines()
         .filter_map(parse)
@@ -64,20 +68,24 @@ fn parse(line: &str) -> Option<Process> {
     })
 }
 
+/// All of them, for those who take none for a fact.
+fn listed() -> Vec<Process> {
+    all().unwrap_or_else(|why| panic!("{why}"))
+}
+
 /// The one of that number.
 #[must_use]
 pub fn of(pid: u32) -> Option<Process> {
-    let all = all().unwrap_or_default().into_iter();
-    all.into_iter()
+    listed()
+        .into_iter()
         .find(|process| u32::try_from(process.pid) == Ok(pid))
 }
 
 /// The child of a process whose program has that name, if there is one.
 #[must_use]
 pub fn child(parent: u32, name: &str) -> Option<Process> {
-    let all = all().unwrap_or_default().into_iter();
     // FreeBSD cuts the name of a program at 19 characters, Linux at 15; both are longer than ours.
-    all.into_iter().find(|process| {
+    listed().into_iter().find(|process| {
         u32::try_from(process.parent) == Ok(parent) && process.name.rsplit('/').next() == Some(name)
     })
 }
@@ -85,21 +93,22 @@ pub fn child(parent: u32, name: &str) -> Option<Process> {
 /// The one with that command line, if there is one.
 #[must_use]
 pub fn running(command: &str) -> Option<Process> {
-    let all = all().unwrap_or_default().into_iter();
-    all.into_iter().find(|process| process.command == command)
+    listed()
+        .into_iter()
+        .find(|process| process.command == command)
 }
 
 /// How many processes are kept where one was found: all of its sandbox.
 #[must_use]
 pub fn in_cell(cell: &str) -> usize {
-    let all = all().unwrap_or_default().into_iter();
+    let all = listed().into_iter();
     all.filter(|process| process.cell == cell).count()
 }
 
 /// The last ancestor that is kept in the same cell: the first process of a sandbox, for any of its own.
 #[must_use]
 pub fn first_of_cell(process: &Process) -> Process {
-    let all = all().unwrap_or_default();
+    let all = listed();
     let mut at = process;
     let above = |at: &Process| {
         let mut parents = all.iter().filter(|p| p.pid == at.parent && p.pid != at.pid);

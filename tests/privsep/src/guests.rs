@@ -91,11 +91,11 @@ pub fn serve(
     });
 }
 
-/// How long an answer may take that waits for nobody: `usual`, unless the machine takes so long for one that comes alone that
-/// a few times that is more.
+/// How long an answer may take that waits for nobody: `usual`, or on a machine that is slow with one that comes alone up to
+/// four times that.
 #[must_use]
 pub fn promptly(usual: Duration, alone: Duration) -> Duration {
-    usual.max(alone * 20)
+    usual.max(alone * 20).min(usual * 4)
 }
 
 /// Asks for a sandbox.

@@ -44,6 +44,12 @@ fn memory_beyond_the_limit_ends_inside() {
     if memory == "enforced" {
         let program = Path::new(env!("CARGO_BIN_EXE_hostile-guest"));
         instance.plant(&greedy, program, GUEST);
+        let ran = instance.run(&greedy, "user", &format!("{GUEST} eat 16"), MINUTE);
+        assert_eq!(
+            (ran.exit, ran.stdout.trim()),
+            (Some(0), "16 MiB"),
+            "{ran:?}"
+        );
         // Twice what it may have, and more.
         let ran = instance.run(&greedy, "user", &format!("{GUEST} eat 2560"), MINUTE);
         assert_ne!(ran.exit, Some(0), "2560 MiB were given: {ran:?}");
