@@ -20,6 +20,8 @@ use crate::table::Verb;
 const SLOT_MS: u64 = 20_000;
 /// How long the agent may take from fork to exec.
 const SETUP_MS: u64 = 30_000;
+/// After so long the end of a killed cell is held up by something.
+pub(super) const DYING_MS: u64 = 500;
 
 impl Privd {
     /// `CellCreate`, and `VmCreate` where it is a machine's.
@@ -272,6 +274,16 @@ impl Privd {
                     ),
                 );
             }
+            Some(CellLife::Dying { cell, .. }) => match cell.hurry() {
+                Ok(true) => {
+                    let next = Timer::Cell(sandbox.clone());
+                    self.timers.set(now + DYING_MS, next);
+                }
+                Ok(false) => {}
+                Err(e) => self
+                    .log
+                    .own(format_args!("{sandbox} takes long to end: {}", chain(&e))),
+            },
             _ => {}
         }
     }

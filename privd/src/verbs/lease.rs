@@ -12,6 +12,7 @@ use crate::ledger::{self, Part, Record};
 use crate::privd::{CellLife, Privd};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::{self, Verb};
+use crate::verbs::cell::DYING_MS;
 use crate::verbs::op::REMEMBERED;
 use crate::verbs::pause::Why;
 
@@ -347,6 +348,8 @@ impl Privd {
             token,
             failed,
         };
+        self.timers
+            .set(self.now.mono + DYING_MS, Timer::Cell(sandbox.clone()));
         if let Err(e) = killed {
             self.log.own(format_args!(
                 "cannot kill the cell of {sandbox}: {}",

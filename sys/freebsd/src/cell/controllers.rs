@@ -219,6 +219,11 @@ impl Controllers {
             if tries > 1000 {
                 return Err(Errno::BUSY).at("wait for the processes of a removed jail");
             }
+            if tries % 100 == 50 {
+                for jail in &jails {
+                    super::lingering::drop_connections(&jail.name)?;
+                }
+            }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         machine::destroy(self.tag, &self.state_dir, sandbox)?;

@@ -8,6 +8,7 @@ mod ahead;
 mod child;
 mod controllers;
 mod devices;
+mod lingering;
 mod machine;
 mod mounts;
 mod network;
@@ -97,6 +98,14 @@ impl Cell {
         // It may not be in its jail yet.
         self.process.signal(Signal::Kill)?;
         remove_jail(&self.handle.jail)
+    }
+
+    /// Ends what holds up the end of its killed processes. Whether there is anything that may.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn hurry(&self) -> Result<bool> {
+        lingering::drop_connections(&self.handle.jail).map(|()| true)
     }
 }
 

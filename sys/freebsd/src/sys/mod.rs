@@ -16,6 +16,7 @@ pub mod raw;
 pub mod rctl;
 pub mod rights;
 pub mod sysctl;
+pub mod tcp;
 mod weak;
 
 use rustix::io::{Errno, Result};

@@ -105,6 +105,14 @@ pub fn set_text(name: &str, value: &str) -> Result<()> {
     set(name, value.as_bytes())
 }
 
+/// Sets what is neither.
+///
+/// # Errors
+/// As [`set_int`], and what the name's own are.
+pub fn set_bytes(name: &str, value: &[u8]) -> Result<()> {
+    set(name, value)
+}
+
 fn set(name: &str, value: &[u8]) -> Result<()> {
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
     let no_old = std::ptr::null_mut();
