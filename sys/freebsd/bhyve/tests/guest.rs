@@ -4,12 +4,24 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
 use warder_bhyve_plan::{Guest, Place, config};
 use warder_wire::{InstanceTag, SandboxId};
+
+/// Beside what is tried where that is a bundle, else in the sources.
+fn script() -> PathBuf {
+    let named = std::env::var_os("WARDER_STAGE").map(PathBuf::from);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let mut places = named.into_iter().chain([sources]);
+    let found = places.find_map(|place| {
+        let script = place.join("rc.d/guest/warder-guest");
+        script.exists().then_some(script)
+    });
+    found.expect("rc.d/guest")
+}
 
 /// What the script makes of a tag and a serial number: its answer, or what it said when it refused.
 fn read(tag: &str, serial: &str) -> Result<String, String> {
@@ -18,9 +30,8 @@ fn read(tag: &str, serial: &str) -> Result<String, String> {
 
 /// The same with what names are resolved by.
 fn read_all(tag: &str, serial: &str, resolvers: &str) -> Result<String, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../rc.d/guest/warder-guest");
     let output = Command::new("/bin/sh")
-        .arg(script)
+        .arg(script())
         .args(["show", tag, serial, resolvers])
         .output()
         .expect("a shell");
@@ -204,9 +215,8 @@ fn the_console_is_taken_from_a_driver_for_serial_ports_and_nothing_else_is() {
         Some("serial"),
     );
     device(sys, "0000:00:08.0", ["0x1af4", "0x1001", "0x010000"], None);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../rc.d/guest/warder-guest");
     let status = Command::new("/bin/sh")
-        .arg(script)
+        .arg(script())
         .arg("free")
         .arg(sys)
         .status();
