@@ -1,14 +1,16 @@
-//! Turns of bodies: who moves much lets others go first.
+//! Turns of bodies, and of what is read from guests: who moves much lets others go first.
 //!
 //! The runtime looks for new events when nothing is left to do, or after some sixty polls. Bodies that keep each other
 //! awake, a piece at a time, would make a keystroke wait for megabytes at each of its hops.
 
 use std::future::Future as _;
-use std::pin::pin;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 /// Bytes of a body that pass before its turn is over.
@@ -76,6 +78,67 @@ impl Turns {
     }
 }
 
+/// A stream whose reader takes turns: what is read may be no body, such as interim answers without end, which all are read in
+/// one poll.
+#[derive(Debug)]
+pub(crate) struct Paced<S> {
+    stream: S,
+    turns: Turns,
+}
+
+impl<S> Paced<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            turns: Turns::default(),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.turns.poll_turn(cx));
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.turns.moved(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -116,6 +179,25 @@ mod tests {
         assert!(turns <= 100 * 16, "{turns} turns for 100 keystrokes");
         drop(ours);
         echo.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_reader_pauses_after_as_much() {
+        let bytes = vec![0; TURN * 2];
+        let mut paced = Paced::new(bytes.as_slice());
+        let mut space = vec![0; TURN];
+        let mut read = async |paced: &mut Paced<_>| {
+            poll_fn(|cx| {
+                let mut buf = ReadBuf::new(&mut space);
+                Poll::Ready(Pin::new(&mut *paced).poll_read(cx, &mut buf).is_pending())
+            })
+            .await
+        };
+        assert!(!read(&mut paced).await);
+        assert!(read(&mut paced).await, "its turn is over");
+        assert!(read(&mut paced).await, "however often it is polled");
+        yield_now().await;
+        assert!(!read(&mut paced).await);
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use crate::http_io::{Answer, Body};
 use crate::limits;
 use crate::link::LinkError;
 use crate::sandbox::{Sandbox, watch};
+use crate::turns::Paced;
 
 /// Why a sandbox gave no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -63,7 +64,7 @@ where
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::HEAD_BYTES)
         .max_headers(limits::HEADERS)
-        .handshake::<_, Outgoing>(TokioIo::new(stream))
+        .handshake::<_, Outgoing>(TokioIo::new(Paced::new(stream)))
         .await
         .map_err(|_| ForwardError::NoAnswer)?;
     let streams = sandbox.streams();
