@@ -2,7 +2,8 @@
 //! (setsockopt(2), SO_LINGER) for as long as the guest has said. No signal ends the wait of a process that exits. So the
 //! connections are dropped.
 
-use warder_common::{At, HostError, Result};
+use rustix::io::Errno;
+use warder_common::{At, Result};
 
 use crate::process::{Exit, Process};
 use crate::sys::{jail, tcp};
@@ -13,18 +14,12 @@ pub(super) fn drop_connections(cell: &str) -> Result<()> {
     let Some(jid) = jail::find(slot).at("look a jail up")? else {
         return Ok(());
     };
-    let child = Process::worker(&[], || {
-        match jail::attach(jid).and_then(|()| tcp::drop_all()) {
-            Ok(()) => 0,
-            Err(errno) => errno.raw_os_error(),
-        }
-    })?;
+    let done = || jail::attach(jid).and_then(|()| tcp::drop_all());
+    let child = Process::worker(&[], || done().map_or_else(Errno::raw_os_error, |()| 0))?;
     match child.reap()? {
-        Exit::Code(0) => Ok(()),
-        Exit::Code(errno) => Err(HostError::System {
-            call: "drop the connections of a cell",
-            errno: std::io::Error::from_raw_os_error(errno),
-        }),
-        Exit::Signal(_) | Exit::Unknown => Err(HostError::Invalid("the dropping child was ended")),
+        Exit::Code(errno) if errno != 0 => {
+            Err(Errno::from_raw_os_error(errno)).at("drop connections")
+        }
+        _ => Ok(()),
     }
 }

@@ -109,11 +109,7 @@ pub fn set_text(name: &str, value: &str) -> Result<()> {
 ///
 /// # Errors
 /// As [`set_int`], and what the name's own are.
-pub fn set_bytes(name: &str, value: &[u8]) -> Result<()> {
-    set(name, value)
-}
-
-fn set(name: &str, value: &[u8]) -> Result<()> {
+pub fn set(name: &str, value: &[u8]) -> Result<()> {
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
     let no_old = std::ptr::null_mut();
     // SAFETY: the name ends with a null, the old value is not asked for, the new one has the length given.

@@ -22,7 +22,7 @@ const STORAGE: usize = 128;
 /// `EPERM` where that is not allowed.
 pub fn drop_all() -> Result<()> {
     for pair in pairs(&sysctl::bytes(LIST)?) {
-        match sysctl::set_bytes(DROP, &pair) {
+        match sysctl::set(DROP, &pair) {
             // It has gone by itself.
             Ok(()) | Err(Errno::SRCH) => {}
             Err(errno) => return Err(errno),
@@ -55,22 +55,15 @@ fn pair(connection: &[u8]) -> Option<[u8; 2 * STORAGE]> {
         return None;
     }
     let mut pair = [0; 2 * STORAGE];
-    for (at, (port, address)) in [0, STORAGE]
-        .into_iter()
-        .zip(ports.into_iter().zip(addresses))
-    {
-        let mut put = |offset: usize, bytes: &[u8]| {
-            let at = at + offset;
-            pair[at..at + bytes.len()].copy_from_slice(bytes);
-        };
-        put(2, port);
+    for (side, storage) in pair.chunks_exact_mut(STORAGE).enumerate() {
+        storage[2..4].copy_from_slice(ports[side]);
         if v6 {
             // struct sockaddr_in6: the flow between port and address.
-            put(0, &[28, libc::AF_INET6 as u8]);
-            put(8, address);
+            storage[..2].copy_from_slice(&[28, libc::AF_INET6 as u8]);
+            storage[8..24].copy_from_slice(addresses[side]);
         } else {
-            put(0, &[16, libc::AF_INET as u8]);
-            put(4, &address[12..]);
+            storage[..2].copy_from_slice(&[16, libc::AF_INET as u8]);
+            storage[4..8].copy_from_slice(&addresses[side][12..]);
         }
     }
     Some(pair)
