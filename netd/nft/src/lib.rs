@@ -13,6 +13,8 @@ pub mod filter;
 pub mod flow;
 pub mod model;
 pub mod render;
+#[cfg(any(test, feature = "text"))]
+mod text;
 
 #[cfg(target_os = "linux")]
 mod linux;
