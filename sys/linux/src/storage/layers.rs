@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use warder_common::{At, HostError, Result};
 use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
@@ -102,9 +102,6 @@ impl Store {
         self.sweep_drafts("layers")?;
         for template in self.names("templates", |name| TemplateName::new(name).ok())? {
             let path = format!("templates/{template}");
-            if self.is_directory(&path) {
-                self.take_over(&template, &path)?;
-            }
             let names = self.read_manifest(&path)?;
             self.manifests.hold(&names);
             let created = self.created(&path)?;
@@ -124,20 +121,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Turns a template of the former layout, a directory, into a layer and its manifest, in one step.
-    fn take_over(&self, template: &TemplateName, path: &str) -> Result<()> {
-        let layer = new_layer(template);
-        let place = format!("layers/{layer}");
-        self.write_manifest(&place, &[layer])?;
-        let (store, exchange) = (&self.directory, RenameFlags::EXCHANGE);
-        rustix::fs::renameat_with(store, &place, store, path, exchange).at("take over a template")
-    }
-
-    fn is_directory(&self, path: &str) -> bool {
-        let stat = rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW);
-        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     fn created(&self, path: &str) -> Result<u64> {
