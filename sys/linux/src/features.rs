@@ -98,21 +98,21 @@ fn file_systems(state_dir: &Path) -> Vec<Feature> {
             quotas,
             match quotas {
                 true => {
-                    "each sandbox and volume is a project of the state directory's file system, with a limit"
+                    "each sandbox and volume is counted by the state directory's file system, with a limit"
                 }
                 false => {
-                    "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones. ext4 and XFS have quotas if mounted with `prjquota`"
+                    "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones. ext4 and XFS have quotas if mounted with `prjquota` (the directory itself in no project), btrfs after `btrfs quota enable`"
                 }
             },
         ),
     ]
 }
 
-/// Whether the file system of the state directory holds projects to limits.
+/// Whether the file system of the state directory holds sandboxes and volumes to limits.
 pub(crate) fn has_quotas(state_dir: &Path) -> bool {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     rustix::fs::open(state_dir, flags, Mode::empty())
-        .is_ok_and(|directory| crate::quota::in_force(directory.as_fd()))
+        .is_ok_and(|directory| crate::quota::in_force(directory.as_fd()).is_some())
 }
 
 /// Whether ids can be mapped, and files in the state directory and /usr with them.

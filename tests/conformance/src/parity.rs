@@ -31,7 +31,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     (
         "limits.*",
         "On Linux by control groups, on FreeBSD by rctl(4), which needs `kern.racct.enable=1` in loader.conf, and by ZFS quotas. What a host lacks is reported as \
-         absent, never ignored. On Linux a limit of disk needs ext4 or XFS mounted with prjquota.",
+         absent, never ignored. On Linux a limit of disk needs ext4 or XFS mounted with prjquota, or btrfs with quotas.",
     ),
     (
         "state.pause*",

@@ -4,7 +4,8 @@
 //! It inspects numbers and plain arguments only, never memory that the guest could change meanwhile.
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    sock_filter,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -91,6 +92,13 @@ const FAMILIES: [libc::c_int; 4] = [
 /// to, so the upper one, made then, would leave the project whose quota holds the sandbox.
 const ATTRIBUTES: [u32; 3] = [0x401c_5820, 0x4008_6602, 0x4004_6602];
 
+/// Of the commands of one kind, those of btrfs, only what copies by sharing, on other file systems too (linux/fs.h): FICLONE,
+/// FICLONERANGE, FIDEDUPERANGE. By others an owner makes subvolumes, which no quota of a volume counts, or what none can write to.
+const BTRFS: u32 = 0x9400; // BTRFS_IOCTL_MAGIC, linux/btrfs.h
+const SHARING: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
+/// Where in a command its kind is (asm-generic/ioctl.h).
+const KIND: u32 = 0xff00;
+
 /// Flags of unshare and clone that make a namespace.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -122,10 +130,14 @@ pub(crate) fn program() -> Vec<sock_filter> {
         calls.push((number as u32, body));
     }
     let mut body = vec![load(SECOND_ARGUMENT)];
-    for (left, command) in (1..=ATTRIBUTES.len()).rev().zip(ATTRIBUTES) {
-        body.push(test(BPF_JEQ, command, left as u8, 0));
+    for (left, command) in (5..=7).rev().zip(SHARING) {
+        body.push(test(BPF_JEQ, command, left, 0));
     }
-    body.extend([allow, refuse]);
+    for (left, command) in (3..=5).rev().zip(ATTRIBUTES) {
+        body.push(test(BPF_JEQ, command, left, 0));
+    }
+    let kind = instruction(BPF_ALU | BPF_AND | BPF_K, KIND, 0, 0);
+    body.extend([kind, test(BPF_JEQ, BTRFS, 1, 0), allow, refuse]);
     calls.push((libc::SYS_ioctl as u32, body));
     for number in [libc::SYS_socket, libc::SYS_socketpair] {
         let mut body = vec![load(FIRST_ARGUMENT)];
@@ -227,6 +239,10 @@ mod tests {
                         THIRD_ARGUMENT => third,
                         other => panic!("loads {other}"),
                     };
+                    continue;
+                }
+                c if c == BPF_ALU | BPF_AND | BPF_K => {
+                    loaded &= step.k;
                     continue;
                 }
                 c if c == BPF_RET | BPF_K => return step.k,
@@ -340,16 +356,21 @@ mod tests {
         for command in ATTRIBUTES {
             assert_eq!(ioctl(command), refused(libc::EPERM), "{command:x}");
         }
-        // FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS, TCGETS, TIOCSWINSZ, FIONREAD, FICLONE
-        for command in [
-            0x801c_581f,
-            0x8008_6601,
-            0x5401,
-            0x5414,
-            0x541b,
-            0x4004_9409,
-        ] {
+        // FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS, TCGETS, TIOCSWINSZ, FIONREAD
+        for command in [0x801c_581f, 0x8008_6601, 0x5401, 0x5414, 0x541b] {
             assert_eq!(ioctl(command), libc::SECCOMP_RET_ALLOW, "{command:x}");
+        }
+    }
+
+    #[test]
+    fn of_what_btrfs_can_only_sharing_is_left() {
+        let ioctl = |command| run_with(ARCH, libc::SYS_ioctl as u32, [3, command, 0]);
+        for command in SHARING {
+            assert_eq!(ioctl(command), libc::SECCOMP_RET_ALLOW, "{command:x}");
+        }
+        // SUBVOL_CREATE, SNAP_CREATE_V2, SUBVOL_SETFLAGS, DEFRAG; sharing of another size
+        for command in [0x5000_940e, 0x5000_9417, 0x4008_941a, 0x5000_9402, 0x9409] {
+            assert_eq!(ioctl(command), refused(libc::EPERM), "{command:x}");
         }
     }
 

@@ -19,7 +19,8 @@ use warder_common::{At, HostError, Result};
 use warder_wire::{GuestPath, Limits, SandboxId};
 
 use super::UserNamespace;
-use crate::storage::{DIRECTORY, Root, bound, link_merged_usr, write_names};
+use crate::quota::bound;
+use crate::storage::{DIRECTORY, Root, link_merged_usr, write_names};
 use crate::sys;
 
 /// For everything but the root trees, where set-id files (sudo) shall work.

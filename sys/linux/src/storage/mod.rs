@@ -17,7 +17,7 @@ mod base;
 mod import;
 mod layers;
 mod measure;
-mod projects;
+mod quotas;
 mod snapshot;
 mod trash;
 mod volumes;
@@ -37,10 +37,9 @@ use warder_wire::{GuestPath, SandboxId, TemplateName, VolumeId};
 
 pub(crate) use base::link_merged_usr;
 pub use layers::{Draft, MOST_LAYERS};
-pub(crate) use projects::bound;
 
 use crate::cell::IdRange;
-use crate::quota;
+use crate::quota::{self, Counted};
 
 /// The state directory's storage.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ pub struct Store {
     path: PathBuf,
     manifests: layers::Manifests,
     volumes: BTreeSet<VolumeId>,
-    /// Whether the file system holds projects to their limits.
-    quotas: bool,
+    /// What the file system holds to limits.
+    quotas: Option<Counted>,
     /// Bytes that a volume to be made may hold.
     volume_quota: Option<u64>,
 }
@@ -155,8 +154,6 @@ impl Store {
         }
         store.spread("cells")?;
         store.spread("layers")?;
-        // Of a former layout: versions of template `base` under sandboxes that ran then.
-        store.move_away("retired")?;
         store.load_layers()?;
         store.load_volumes()?;
         store.make_bare()?;
@@ -245,7 +242,7 @@ impl Store {
         let layers = self.manifests.of_template(template)?;
         let shares_usr = self.has(&format!("{}/mask", bottom(&layers)));
         let cells = self.open_dir("cells")?;
-        rustix::fs::mkdirat(&cells, sandbox.as_str(), Mode::RWXU)
+        self.make_counted(cells.as_fd(), sandbox.as_str())
             .at("make a sandbox's directory")?;
         let filled = (|| {
             let cell = rustix::fs::openat(&cells, sandbox.as_str(), DIRECTORY, Mode::empty())
@@ -318,7 +315,7 @@ impl Store {
             shares_usr: self.has(&format!("{}/mask", bottom(&layers))),
             layers,
             volumes: Vec::new(),
-            quotas: self.quotas,
+            quotas: self.quotas.is_some(),
         })
     }
 

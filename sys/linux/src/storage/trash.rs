@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use warder_common::{At, HostError, Result};
 
 use super::{DIRECTORY, Store};
+use crate::quota;
 
 impl Store {
     /// Whether anything waits to be removed.
@@ -57,6 +58,10 @@ pub(super) fn remove(trash: BorrowedFd<'_>, name: &str, lifted: &mut u64) -> Res
     }
     let directory =
         rustix::fs::openat(trash, name, DIRECTORY, Mode::empty()).at("open what was discarded")?;
+    if quota::is_one(directory.as_fd()) {
+        // Nothing can be moved out of it.
+        return quota::destroy(trash, name, directory.as_fd()).at("remove a subvolume");
+    }
     // Removing while reading may skip entries: again, until it can be removed.
     loop {
         let mut moved = false;

@@ -3,22 +3,24 @@
 //! On disk their files have ids from 0 up; each cell's mount shows them as its own.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 
 use rustix::fs::{Gid, Mode, RenameFlags, Uid};
 use warder_common::{At, Result};
 use warder_wire::VolumeId;
 
 use super::Store;
+use crate::quota::bound;
 
 /// User `user` of every template: what cells do by default, they do as it.
 const OWNER: u32 = 1000;
 
 impl Store {
-    /// What each volume made from now on may hold. Whether that is enforced: where the file system has quotas of projects.
+    /// What each volume made from now on may hold. Whether that is enforced: where the file system has quotas.
     #[must_use]
     pub fn bound_volumes(&mut self, bytes: Option<u64>) -> bool {
         self.volume_quota = bytes;
-        bytes.is_none() || self.quotas
+        bytes.is_none() || self.quotas.is_some()
     }
 
     /// Makes an empty volume; [`Self::sync_volumes`] follows. False if there is one of that name.
@@ -34,11 +36,12 @@ impl Store {
         self.move_away(&draft)?;
         rustix::fs::mkdirat(&self.directory, &draft, Mode::RWXU).at("make a volume")?;
         let directory = self.open_dir(&draft)?;
-        rustix::fs::mkdirat(&directory, "data", Mode::RWXU).at("make a volume")?;
+        self.make_counted(directory.as_fd(), "data")
+            .at("make a volume")?;
         let data = self.open_dir(&format!("{draft}/data"))?;
         self.set_apart(&data)?;
-        if self.quotas {
-            super::bound(&data, self.volume_quota)?;
+        if self.quotas.is_some() {
+            bound(&data, self.volume_quota)?;
         }
         rustix::fs::fchown(
             &data,

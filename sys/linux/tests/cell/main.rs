@@ -106,6 +106,10 @@ fn main() {
         ),
         ("quotas::volumes_have_a_size", quotas::volumes_have_a_size),
         (
+            "quotas::in_a_project_of_somebody_there_are_none",
+            quotas::in_a_project_of_somebody_there_are_none,
+        ),
+        (
             "volumes::one_in_two_cells_and_after_them",
             volumes::one_in_two_cells_and_after_them,
         ),

@@ -2,9 +2,11 @@
 //! files with one number may take together; see quotactl(2), ext4(5) and xfs(5) for `prjquota`.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::{Errno, Result};
+
+use super::{checked, ioctl};
 
 // linux/quota.h and linux/dqblk_xfs.h.
 const PRJQUOTA: u32 = 2;
@@ -46,7 +48,7 @@ pub(crate) struct Used {
 }
 
 /// Whether the file system that `file` is on holds projects to their limits.
-pub(crate) fn in_force(file: BorrowedFd<'_>) -> bool {
+pub(super) fn in_force(file: BorrowedFd<'_>) -> bool {
     // The flags follow a version of one byte.
     let mut state = [0_u16; 64];
     ask(file, Q_XGETQSTAT, 0, &mut state).is_ok() && state[1] & IN_FORCE == IN_FORCE
@@ -66,7 +68,7 @@ pub(crate) fn used(file: BorrowedFd<'_>, project: u32) -> Result<Used> {
 }
 
 /// What a project may use from now on; `None`: what is there.
-pub(crate) fn limit(file: BorrowedFd<'_>, project: u32, bytes: Option<u64>) -> Result<()> {
+pub(super) fn limit(file: BorrowedFd<'_>, project: u32, bytes: Option<u64>) -> Result<()> {
     let mut quota = none();
     quota.dqb_valid = LIMITS;
     if let Some(bytes) = bytes {
@@ -78,8 +80,8 @@ pub(crate) fn limit(file: BorrowedFd<'_>, project: u32, bytes: Option<u64>) -> R
 }
 
 /// The number that a directory gives to what is made in it, if any.
-pub(crate) fn project(directory: impl AsFd) -> Result<Option<u32>> {
-    let found = attributes(directory.as_fd())?;
+pub(super) fn given(directory: BorrowedFd<'_>) -> Result<Option<u32>> {
+    let found = attributes(directory)?;
     let given = found.flags & FS_XFLAG_PROJINHERIT != 0 && found.project != 0;
     Ok(given.then_some(found.project))
 }
@@ -89,17 +91,12 @@ pub(crate) fn assign(directory: BorrowedFd<'_>, project: u32) -> Result<()> {
     let mut wanted = attributes(directory)?;
     wanted.flags |= FS_XFLAG_PROJINHERIT;
     wanted.project = project;
-    // SAFETY: the kernel reads one fsxattr, which wanted is.
-    let answer =
-        unsafe { libc::ioctl(directory.as_raw_fd(), FS_IOC_FSSETXATTR, &raw const wanted) };
-    checked(answer.into())
+    ioctl(directory, FS_IOC_FSSETXATTR, &mut wanted)
 }
 
 fn attributes(file: BorrowedFd<'_>) -> Result<Attributes> {
     let mut found = Attributes::default();
-    // SAFETY: the kernel writes one fsxattr, which found is.
-    let answer = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FSGETXATTR, &raw mut found) };
-    checked(answer.into()).map(|()| found)
+    ioctl(file, FS_IOC_FSGETXATTR, &mut found).map(|()| found)
 }
 
 fn none() -> libc::dqblk {
@@ -120,11 +117,4 @@ fn ask<T>(file: BorrowedFd<'_>, command: u32, project: u32, data: &mut T) -> Res
         )
     };
     checked(answer)
-}
-
-fn checked(answer: libc::c_long) -> Result<()> {
-    match answer {
-        0.. => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
-    }
 }
