@@ -127,7 +127,7 @@ impl Capture {
         }
     }
 
-    /// How many frames there are. What comes later is [`Self::since`].
+    /// How many frames there are. What is captured later, some of it sent before, is [`Self::since`].
     #[must_use]
     pub fn mark(&self) -> usize {
         self.list
@@ -148,33 +148,29 @@ impl Capture {
             .collect()
     }
 
-    /// Everything sent before is captured when this returns: a datagram that `from` sends to `to` comes behind it.
+    /// Everything sent before is captured when this returns: a datagram that `from` sends to `to` comes behind it. How
+    /// many frames there were then: what is sent from now on is [`Self::since`].
     ///
     /// # Panics
     /// When that never comes.
-    pub fn barrier(&self, from: &OwnedFd, to: Ipv4Addr) {
+    pub fn barrier(&self, from: &UdpSocket, to: Ipv4Addr) -> usize {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let word = format!("barrier {number}");
-        let sent = word.clone();
-        inside(from, move || {
-            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            socket
-                .send_to(sent.as_bytes(), (to, SENTINEL))
-                .expect("a route");
-        });
-        self.until("the barrier", |seen| seen.payload == word.as_bytes());
+        from.send_to(word.as_bytes(), (to, SENTINEL))
+            .expect("a route");
+        self.until("the barrier", |seen| seen.payload == word.as_bytes())
     }
 
-    /// Waits until a frame like this came.
+    /// Waits until a frame like this came; how many there are up to it.
     ///
     /// # Panics
     /// When it never does.
-    pub fn until(&self, what: &str, which: impl Fn(&Seen) -> bool) {
+    pub fn until(&self, what: &str, which: impl Fn(&Seen) -> bool) -> usize {
         let end = Instant::now() + PATIENCE;
         loop {
             let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-            if list.iter().any(&which) {
-                return;
+            if let Some(at) = list.iter().position(&which) {
+                return at + 1;
             }
             drop(list);
             assert!(Instant::now() < end, "{what} was never seen");

@@ -223,12 +223,21 @@ def long_tcp(address, port=7):
     return stream(connect(address, port))
 
 
-# UDP has no end: three seconds without an answer are one.
+# UDP has no end: three seconds without an answer are one. Whoever only waits for an answer that was dropped is told
+# nothing, whoever asks again is told why, if there is a reason.
 def long_udp(address, port=7):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(T)
     s.connect((address, port))
-    return stream(s)
+    talk = stream(s)
+
+    def talk_or_ask_again():
+        try:
+            talk()
+        except TimeoutError:
+            talk()
+            raise
+    return talk_or_ask_again
 
 
 def requests(s, host):

@@ -1,6 +1,6 @@
 //! A Warder in the middle of it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 
@@ -18,6 +18,8 @@ pub struct Stage {
     pub world: World,
     /// Everything that passes on the internet.
     pub wire: Capture,
+    /// A socket on the host.
+    pub host: UdpSocket,
     instance: Option<Instance>,
 }
 
@@ -46,6 +48,9 @@ impl Stage {
         let instance = change(builder).start();
         Self {
             wire: Capture::of(&world.internet),
+            host: inside(&world.host, || {
+                UdpSocket::bind("0.0.0.0:0").expect("a socket")
+            }),
             world,
             instance: Some(instance),
         }
@@ -116,9 +121,10 @@ impl Stage {
             .json()
     }
 
-    /// Everything that was sent to the internet before has been captured when this returns.
-    pub fn barrier(&self) {
-        self.wire.barrier(&self.world.host, ALPHA);
+    /// Everything that was sent to the internet before has been captured when this returns. What is sent from now on is
+    /// [`Capture::since`] what it returns.
+    pub fn barrier(&self) -> usize {
+        self.wire.barrier(&self.host, ALPHA)
     }
 
     /// The network namespace of a sandbox, seen from the host.

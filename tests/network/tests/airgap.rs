@@ -51,7 +51,7 @@ fn no_packet_leaves_whatever_is_tried() {
         inside(&ns, || {
             run(&format!("/usr/bin/python3 - <<'EOF'\n{RAW}\nEOF"));
         });
-        host.barrier(&stage.world.host, ALPHA);
+        host.barrier(&stage.host, ALPHA);
         stage.barrier();
         // HTTP of the test's own passes on the host's loopback.
         let foreign = |p: &&Seen| {
@@ -120,7 +120,8 @@ fn what_was_open_is_dead_at_both_ends() {
         ];
         let before = stage.wire.mark();
         assert_eq!(stage.airgap(&sandbox, true), 204);
-        let mark = stage.wire.mark();
+        // The answer has come: from here on nothing.
+        let mark = stage.barrier();
         for flow in &flows {
             let end = stage.ends(&sandbox, flow);
             println!("  {flow:?}: {end}");

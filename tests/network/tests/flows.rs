@@ -52,7 +52,7 @@ fn a_tightening_ends_what_it_forbids_and_nothing_else() {
         );
         stage.put(&sandbox, &deny_all_but(&[&BETA.to_string()]));
         // The answer has come: from here on nothing.
-        let mark = stage.wire.mark();
+        let mark = stage.barrier();
         for (forbidden, allowed) in both.iter().chain([&web]) {
             stage.goes_on(&sandbox, allowed);
             let end = stage.ends(&sandbox, forbidden);
@@ -65,7 +65,7 @@ fn a_tightening_ends_what_it_forbids_and_nothing_else() {
         }
         // The next change ends the rest.
         stage.put(&sandbox, &deny_all_but(&[]));
-        let mark = stage.wire.mark();
+        let mark = stage.barrier();
         for (_, allowed) in both.iter().chain([&web]) {
             let _ = stage.ends(&sandbox, allowed);
         }
@@ -103,7 +103,7 @@ fn flows_by_name_end_with_their_name() {
         );
         // By its name no more, and by its address still: that decides too (docs: what allowed it is judged anew).
         stage.put(&sandbox, &deny_all_but(&["alpha.test", "*.other.test"]));
-        let mark = stage.wire.mark();
+        let mark = stage.barrier();
         for flow in beta.iter().chain(&google) {
             let _ = stage.ends(&sandbox, flow);
         }

@@ -54,7 +54,7 @@ fn forged_packets_reach_nothing() {
             &ns,
             "s.send(next_hop + own + b'\\x08\\0' + udp(me, alpha, 7, b'honest'))",
         );
-        stage.wire.until("an honest packet", |p| {
+        let _ = stage.wire.until("an honest packet", |p| {
             p.payload == b"honest" && p.to == ALPHA && p.from == HOST
         });
         let heard = neighbour.mark();

@@ -82,7 +82,7 @@ fn through_pause_resume_snapshot_and_fork() {
         let generation = stage.detail(&sandbox)["networkState"]["inForce"].clone();
         for memory in [true, false] {
             post(&stage, &sandbox, "pause", &json!({ "memory": memory }));
-            let mark = stage.wire.mark();
+            let mark = stage.barrier();
             stage.barrier();
             let speaks = |p: &&Seen| p.from == HOST && [BETA, GOOGLE].contains(&p.to);
             assert_eq!(stage.wire.since(mark).iter().find(speaks), None);
