@@ -91,7 +91,6 @@ pub(super) async fn connection<S>(gateway: Arc<Gateway>, stream: S, sender: Send
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let _open = gateway.stats.connected(sender.is_operator());
     let activity = Arc::new(Activity::default());
     let seen = Arc::clone(&activity);
     let service = service_fn(move |request: http::Request<Incoming>| {

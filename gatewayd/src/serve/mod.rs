@@ -34,15 +34,16 @@ use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
 use crate::shares::{Share, Shares};
-use crate::stats::{self, Class};
+use crate::stats::{self, Class, Connected};
 use crate::tls::{Accepted, Tls};
 use client_io::ClientIo;
 
 /// Pause after an accept that failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a connection keeps others from having while it is open.
-type Held = (Option<OwnedSemaphorePermit>, Option<Share>);
+/// What a connection keeps others from having while it is open, and what says that it is. From the moment it was
+/// accepted: whoever says nothing counts as everybody does.
+type Held = (Option<OwnedSemaphorePermit>, Option<Share>, Connected);
 
 /// Serves a TCP listener for ever, with TLS if it speaks that. A client with its share of connections gets no more.
 pub(crate) async fn tcp(
@@ -63,7 +64,7 @@ pub(crate) async fn tcp(
                 let Some(share) = shares.begin(peer.ip()) else {
                     continue;
                 };
-                let held = (permit, Some(share));
+                let held = (permit, Some(share), gateway.stats.connected(false));
                 let _ = stream.set_nodelay(true);
                 // With user timeout: a client that stays away for ever keeps nothing for ever.
                 let (silence, pause) = (limits::KEEPALIVE, limits::KEEPALIVE_PAUSE);
@@ -102,12 +103,13 @@ pub(crate) async fn unix(
                 Ok(peer)
                     if peer.uid() == 0 || operators.is_some_and(|group| peer.gid() == group) =>
                 {
+                    let held = (permit, None, gateway.stats.connected(true));
                     tokio::spawn(connection(
                         Arc::clone(&gateway),
                         stream,
                         Sender::Operator,
                         tokio::time::Instant::now() + limits::HEAD_TIMEOUT,
-                        (permit, None),
+                        held,
                     ));
                 }
                 Ok(peer) => {
@@ -244,7 +246,6 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let _open = gateway.stats.connected(sender.is_operator());
     let stream = ClientIo::new(stream, due);
     let state = stream.state();
     let service = service_fn(move |request: http::Request<Incoming>| {

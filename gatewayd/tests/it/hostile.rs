@@ -230,14 +230,20 @@ fn a_client_that_leaves_leaves_nothing() {
     assert!(fake.world().log.contains(&"LeaseEnd".to_owned()));
 }
 
-/// A connection from an address of loopback, with a request on it. Whether it is answered.
-fn asked(from: Ipv4Addr, to: SocketAddr) -> (TcpStream, bool) {
+/// A connection from an address of loopback that says nothing.
+fn silent(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let fd = socket(AddressFamily::INET, SocketType::STREAM, None).expect("room");
     bind(&fd, &SocketAddr::from((from, 0))).expect("loopback");
     connect(&fd, &to).expect("listens");
-    let mut stream = TcpStream::from(fd);
+    let stream = TcpStream::from(fd);
     stream.set_read_timeout(Some(SOON)).expect("set");
+    stream
+}
+
+/// The same with a request on it. Whether it is answered.
+fn asked(from: Ipv4Addr, to: SocketAddr) -> (TcpStream, bool) {
+    let mut stream = silent(from, to);
     let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answered = stream.read(&mut [0; 1000]).is_ok_and(|n| n > 0);
     (stream, answered)
@@ -267,4 +273,36 @@ fn one_client_cannot_have_all_connections() {
     let from = |n: u8| asked(Ipv4Addr::new(127, 0, 0, n), fake.address);
     let all: Vec<_> = (0..60).map(|_| from(1)).collect();
     assert!(all.iter().all(|(_, answered)| *answered));
+}
+
+/// From the moment it is accepted a connection is one of its client's, whether anything is said on it or not.
+#[test]
+fn silent_connections_count_as_all_others() {
+    let mut fake = Fake::start();
+    fake.kill();
+    fake.files = Some(300);
+    fake.spawn();
+    let open = || {
+        let text = fake.operator("GET", "/admin/metrics", b"").text();
+        let name = "warder_connections_open{listener=\"network\"}";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("shown").trim().to_owned()
+    };
+    let one = Ipv4Addr::new(127, 0, 0, 1);
+    let mut all: Vec<_> = (0..60).map(|_| silent(one, fake.address)).collect();
+    for beyond in &mut all[50..] {
+        let closed = beyond.read(&mut [0]);
+        assert!(matches!(closed, Ok(0)), "beyond its share: {closed:?}");
+    }
+    assert_eq!(open(), "50");
+    assert!(!asked(one, fake.address).1, "it has its share");
+    let (_other, answered) = asked(Ipv4Addr::new(127, 0, 0, 2), fake.address);
+    assert!(answered, "and others have theirs");
+    assert_eq!(open(), "51");
+    all.remove(0);
+    let begun = Instant::now();
+    while !asked(one, fake.address).1 {
+        assert!(begun.elapsed() < SOON, "its place is free again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
