@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod guests;
+pub mod planted;
 
 use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;

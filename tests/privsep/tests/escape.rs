@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use serde_json::json;
 use warder_harness::{Instance, exec, processes};
 use warder_privsep::guests::{MINUTE, gone, works};
+use warder_privsep::planted::{Planted, SECRET, only_the_open_one_is_seen};
 
 #[test]
 fn nothing_of_the_host_but_its_base_system_is_visible() {
@@ -18,30 +19,18 @@ fn nothing_of_the_host_but_its_base_system_is_visible() {
     ]
     .iter()
     .filter(|dir| Path::new(dir).is_dir())
-    .map(|dir| Planted::file(&format!("{dir}/{mark}")))
+    .map(|dir| Planted::file(&format!("{dir}/{mark}"), 0o644))
     .collect();
     // And in the base system: the search below must be able to find something.
     let open = format!("/usr/share/{mark}-open");
-    planted.push(Planted::file(&open));
+    planted.push(Planted::file(&open, 0o644));
     let instance = Instance::builder().start();
     let sandbox = instance.create(&json!({}));
-    for user in ["root", "user"] {
-        let search = format!(
-            "find / -path /proc -prune -o -path /sys -prune -o -name '*{mark}*' -print 2>/dev/null; true"
-        );
-        let ran = instance.run(&sandbox, user, &search, MINUTE);
-        assert_eq!(
-            (ran.exit, ran.stdout.trim()),
-            (Some(0), open.as_str()),
-            "{ran:?}"
-        );
-        let read = format!(
-            "cat {open} /etc/{mark} /root/{mark} /var/{mark} /home/{mark} \
-             /proc/1/root/etc/{mark} /proc/1/root/root/{mark} /proc/1/cwd/../etc/{mark} /../../../etc/{mark} 2>/dev/null; true"
-        );
-        let ran = instance.run(&sandbox, user, &read, MINUTE);
-        assert_eq!(ran.stdout, "secret", "only the open one: {ran:?}");
-    }
+    let paths = format!(
+        "{open} /etc/{mark} /root/{mark} /var/{mark} /home/{mark} \
+         /proc/1/root/etc/{mark} /proc/1/root/root/{mark} /proc/1/cwd/../etc/{mark} /../../../etc/{mark}"
+    );
+    only_the_open_one_is_seen(&instance, &sandbox, &mark, &open, &paths);
     // What the host keeps for itself, by name.
     let look = "cat /etc/shadow- /root/.ssh/* /root/.bash_history /var/log/* /etc/ssh/* /home/*/.ssh/* 2>/dev/null | head -c 1; \
                 cat /etc/shadow /etc/master.passwd 2>/dev/null | grep -c ':[$]'; ls -A /root /home /srv /opt /mnt";
@@ -57,28 +46,11 @@ fn nothing_of_the_host_but_its_base_system_is_visible() {
     assert!(!Path::new(&format!("/usr/bin/{mark}")).exists(), "{ran:?}");
     assert_eq!(
         fs::read_to_string(&open).expect("still there"),
-        "secret",
+        SECRET,
         "{ran:?}"
     );
     drop(planted);
     instance.finish();
-}
-
-/// A file of the host's that anybody may read; removed at the end.
-struct Planted(String);
-
-impl Planted {
-    fn file(path: &str) -> Self {
-        fs::write(path, "secret").expect("root may write");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("ours");
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Planted {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Root in a real sandbox asks Linux for what it must not get.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 use warder_harness::{Instance, processes};
 use warder_privsep::guests::MINUTE;
+use warder_privsep::planted::{Planted, only_the_open_one_is_seen};
 
 #[test]
 fn what_others_may_not_read_of_usr_is_not_visible() {
@@ -18,58 +18,15 @@ fn what_others_may_not_read_of_usr_is_not_visible() {
     }
     let closed = format!("/usr/local/share/{mark}-dir");
     planted.push(Planted::dir(&closed, 0o700));
-    fs::write(format!("{closed}/inside"), "secret").expect("ours");
     // And what they may: the search below must be able to find something.
     let open = format!("/usr/local/share/{mark}-open");
     planted.push(Planted::file(&open, 0o644));
     let instance = Instance::builder().start();
     let sandbox = instance.create(&json!({}));
-    for user in ["root", "user"] {
-        // Names, and where those cannot be hidden, at least contents.
-        let search = format!(
-            "find / -path /proc -prune -o -path /sys -prune -o -name '*{mark}*' -print 2>/dev/null; true"
-        );
-        let ran = instance.run(&sandbox, user, &search, MINUTE);
-        assert_eq!(
-            (ran.exit, ran.stdout.trim()),
-            (Some(0), open.as_str()),
-            "{ran:?}"
-        );
-        let read = format!(
-            "cat /usr/local/share/{mark}-* /usr/local/share/{mark}-dir/* 2>/dev/null; true"
-        );
-        let ran = instance.run(&sandbox, user, &read, MINUTE);
-        assert_eq!(ran.stdout, "secret", "only the open one: {ran:?}");
-    }
+    let paths = format!("/usr/local/share/{mark}-* /usr/local/share/{mark}-dir/*");
+    only_the_open_one_is_seen(&instance, &sandbox, &mark, &open, &paths);
     drop(planted);
     instance.finish();
-}
-
-/// Something on the host that a sandbox must not see; removed at the end.
-struct Planted(String);
-
-impl Planted {
-    fn file(path: &str, mode: u32) -> Self {
-        fs::write(path, "secret").expect("root may write");
-        Self::with_mode(path, mode)
-    }
-
-    fn dir(path: &str, mode: u32) -> Self {
-        fs::create_dir(path).expect("root may write");
-        Self::with_mode(path, mode)
-    }
-
-    fn with_mode(path: &str, mode: u32) -> Self {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Planted {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Each call as root, and its errno. Arguments are such that none would do harm where it went through.
