@@ -23,6 +23,7 @@ use crate::error::{ApiError, AskError};
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::network::{Network, Standing};
+use crate::peers::Peers;
 use crate::proxy::{self, Outgoing};
 use crate::random;
 use crate::registry::record::{EventKind, Mounted, SandboxRecord};
@@ -217,7 +218,7 @@ async fn furnish(
     let left = || deadline.saturating_duration_since(Instant::now());
     let policy = super::network::put_in_force_now(gateway, sandbox, left());
     let inside = async {
-        cell(gateway, &record, from, op, deadline).await?;
+        cell(&gateway.peers, &record, from, op, deadline).await?;
         init(sandbox, left()).await
     };
     let outside = async { policy.await.map_err(create_failed) };
@@ -236,7 +237,7 @@ async fn furnish(
 
 /// Has the backend make what the lease allows.
 pub(super) async fn cell(
-    gateway: &Gateway,
+    peers: &Peers,
     record: &SandboxRecord,
     from: TemplateName,
     op: OpId,
@@ -250,7 +251,7 @@ pub(super) async fn cell(
         template: from,
         limits: record.limits,
     };
-    match gateway.peers.plugin(ask, left).await {
+    match peers.plugin(ask, left).await {
         Ok(gateway_plugin::Answer::Created { .. }) => Ok(()),
         Ok(_) => Err(create_failed(AskError::Answer("the plugin host"))),
         Err(error) => Err(create_failed(error)),
@@ -338,5 +339,76 @@ pub(super) async fn undo(gateway: &Gateway, id: &SandboxId) {
             Err(error) => eprintln!("gatewayd: {id}: lease not ended: {error}"),
         }
         tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warder_ipc::Channel;
+    use warder_wire::gateway_plugin::{Answer, Ask, Event};
+    use warder_wire::{LimitState, LimitsInForce, Message, Request};
+
+    use super::*;
+    use crate::warm::tests::record;
+
+    /// Whether a cell was made in `given` by a backend that takes so long, and how long that one was told it has.
+    async fn made(given: Duration, takes: Duration) -> (bool, Duration) {
+        let (ours, _privd) = Channel::pair().expect("socketpair");
+        let (peers, _events) = Peers::new(ours).expect("watched");
+        let (theirs, mut backend) = Channel::pair().expect("socketpair");
+        let _events = peers.plugin_started(theirs.into_fd()).expect("watched");
+        let record = record();
+        let deadline = Instant::now() + given;
+        let making = cell(
+            &peers,
+            &record,
+            record.template.clone(),
+            OpId([1; 16]),
+            deadline,
+        );
+        let answers = async {
+            // The clock stands still until the question has come: this is never idle.
+            let (ask, _) = loop {
+                match backend.recv::<Request<Ask>>().expect("open") {
+                    Some(came) => break came,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            let Ask::Create { deadline_ms, .. } = ask.body else {
+                panic!("{ask:?}");
+            };
+            tokio::time::sleep(takes).await;
+            let limits = LimitsInForce {
+                memory: LimitState::Enforced,
+                cpu: LimitState::Enforced,
+                pids: LimitState::Enforced,
+                disk: LimitState::Enforced,
+            };
+            let (seq, result) = (ask.seq, Ok(Answer::Created { limits }));
+            let reply = Message::<Answer, Event>::Reply { seq, result };
+            // Nobody reads it who has given up.
+            let _ = backend.send(&reply, Vec::new());
+            Duration::from_millis(deadline_ms.into())
+        };
+        let (made, told) = tokio::join!(making, answers);
+        (made.is_ok(), told)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_backend_has_as_long_as_the_operator_says() {
+        let seconds = Duration::from_secs;
+        for (given, takes, whole) in [
+            (10, 54, false),
+            (55, 56, false),
+            (55, 54, true),
+            (600, 599, true),
+        ] {
+            let (made, told) = made(seconds(given), seconds(takes)).await;
+            assert_eq!(
+                (made, told),
+                (whole, seconds(given)),
+                "{takes} of {given} s"
+            );
+        }
     }
 }

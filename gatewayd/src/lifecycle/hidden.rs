@@ -74,7 +74,7 @@ pub(crate) async fn make(
     }
     let sandbox = Sandbox::new(record, Phase::Creating, peers, &gateway.reaper);
     gateway.registry.enter(Arc::clone(&sandbox));
-    let made = cell(gateway, &sandbox.record(), template, op, deadline).await;
+    let made = cell(peers, &sandbox.record(), template, op, deadline).await;
     if made.is_err() || sandbox.ended.is_cancelled() {
         end(gateway, &sandbox).await;
         made?;

@@ -128,8 +128,8 @@ fn library() -> PathBuf {
     target.join("debug/libhostile.so")
 }
 
-/// The real plugin host with that library in it.
-fn with_library(behaviour: &str) -> (TempDir, Instance) {
+/// The real plugin host with that library in it, and lines of configuration.
+fn with_library(behaviour: &str, lines: &[&str]) -> (TempDir, Instance) {
     let dir = tempfile::tempdir().expect("a directory");
     let copy = dir.path().join("libhostile.so");
     let mut bytes = fs::read(library()).expect("built with the tests");
@@ -147,19 +147,20 @@ fn with_library(behaviour: &str) -> (TempDir, Instance) {
     for path in [dir.path(), &copy] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
     }
-    let instance = Instance::builder()
+    let builder = Instance::builder()
         .plugin_dir(dir.path())
-        .line("backend hostile")
-        // One that hangs is waited for as long.
-        .line("create_timeout 20")
-        .start();
-    (dir, instance)
+        .line("backend hostile");
+    let builder = lines
+        .iter()
+        .fold(builder, |builder, line| builder.line(line));
+    (dir, builder.start())
 }
 
 /// A create that the plugin spoils is answered with an error in E2B's form, costs no daemon but its own, and
 /// leaves nothing. `audit` is the line that tells of it.
 fn spoiled(behaviour: &str, audit: &str) {
-    let (_dir, instance) = with_library(behaviour);
+    // One that hangs is waited for as long.
+    let (_dir, instance) = with_library(behaviour, &["create_timeout 20"]);
     let daemons = |instance: &Instance| ["gatewayd", "netd"].map(|name| instance.daemon_pid(name));
     let before = daemons(&instance);
     let body = json!({ "templateID": "base" });
@@ -204,4 +205,22 @@ fn a_plugin_that_lies_costs_its_operation() {
 #[test]
 fn a_plugin_that_hangs_costs_its_operation() {
     spoiled("hangs", "the plugin hangs");
+}
+
+/// From the configuration to the plugin: each of the processes between could give it less.
+#[test]
+fn a_create_has_the_time_that_the_operator_gives_it() {
+    for (lines, least, most) in [
+        (&[][..], 0, 55_000),
+        (&["create_timeout 600"], 55_000, 600_000),
+    ] {
+        let (_dir, instance) = with_library("tells-time", lines);
+        let answer = instance.api("POST", "/v2/sandboxes", &json!({ "templateID": "base" }));
+        assert!((500..505).contains(&answer.status), "{}", answer.text());
+        let line = instance.await_log(" pluginhost-0: a create has ");
+        let time = line.rsplit(' ').nth(1).and_then(|n| n.parse::<u32>().ok());
+        let time = time.expect("milliseconds");
+        assert!(least < time && time <= most, "{lines:?}: {line}");
+        instance.finish();
+    }
 }

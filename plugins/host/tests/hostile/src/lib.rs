@@ -167,6 +167,10 @@ impl PluginCalls for Hostile {
             ("hangs", code::CREATE) => loop {
                 std::thread::sleep(Duration::from_secs(1));
             },
+            ("tells-time", code::CREATE) => {
+                say(&format!("a create has {} ms", head.deadline_ms));
+                Err(encode(&Fault::new(FaultCode::System, "told")))
+            }
             ("overflows", code::CREATE) => Ok(vec![deep(1)]),
             ("eats-memory", code::CREATE) => {
                 let mut hoard = Vec::new();
