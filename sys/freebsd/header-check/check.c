@@ -3,6 +3,9 @@
 #include <sys/types.h>
 #include <sys/param.h>
 #include <sys/socket.h>
+#include <sys/socketvar.h>
+#include <netinet/in.h>
+#include <netinet/in_pcb.h>
 #include <sys/jail.h>
 #include <sys/uio.h>
 #include <sys/mount.h>
@@ -24,6 +27,7 @@
 #include <sys/cpuset.h>
 #include <sys/un.h>
 #include <sys/ucred.h>
+#include <netinet/tcp_var.h>
 #include <time.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -245,6 +249,9 @@ main(void)
 	same("sys/ucred.h", "offsetof(struct xucred, cr_uid)", (long long)offsetof(struct xucred, cr_uid), 4LL);
 	same("sys/ucred.h", "offsetof(struct xucred, cr_ngroups)", (long long)offsetof(struct xucred, cr_ngroups), 8LL);
 	same("sys/ucred.h", "offsetof(struct xucred, cr_groups)", (long long)offsetof(struct xucred, cr_groups), 12LL);
+	same("sys/socket.h", "sizeof(struct sockaddr_storage)", (long long)sizeof(struct sockaddr_storage), 128LL);
+	same("netinet/in_pcb.h", "INC_ISIPV6", (long long)(INC_ISIPV6), 1LL);
+	same("netinet/tcp_var.h", "offsetof(struct xtcpcb, xt_inp.inp_inc)", (long long)offsetof(struct xtcpcb, xt_inp.inp_inc), 256LL);
 	same("signal.h", "SIGEV_THREAD_ID", (long long)(SIGEV_THREAD_ID), 4LL);
 	same("signal.h", "SIGALRM", (long long)(SIGALRM), 14LL);
 	same("signal.h", "SA_RESTART", (long long)(SA_RESTART), 2LL);

@@ -49,8 +49,17 @@ macro_rules! size {
     }};
 }
 
-/// The offset of a field.
+/// The offset of a field; of one that has no type in Rust, what stands for it.
 macro_rules! offset {
+    ($header:literal, $c:literal, $field:literal, $here:path = $value:expr) => {{
+        $crate::items::meant!($here, $value);
+        $crate::program::Item {
+            header: $header,
+            what: $crate::program::What::Offset($c, $field),
+            value: $value,
+            since: 0,
+        }
+    }};
     ($header:literal, $c:literal, $type:ty, $field:ident = $value:expr) => {{
         $crate::items::meant!(std::mem::offset_of!($type, $field), $value);
         $crate::program::Item {

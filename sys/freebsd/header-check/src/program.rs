@@ -29,8 +29,15 @@ pub struct Item {
     pub since: u32,
 }
 
-/// Headers that others need before them (style(9)).
-const FIRST: [&str; 3] = ["sys/types.h", "sys/param.h", "sys/socket.h"];
+/// Headers that others need before them (style(9)), or leave something out without.
+const FIRST: [&str; 6] = [
+    "sys/types.h",
+    "sys/param.h",
+    "sys/socket.h",
+    "sys/socketvar.h",
+    "netinet/in.h",
+    "netinet/in_pcb.h",
+];
 
 /// The program that compares `items` with the headers it is compiled with, prints a line for each, and exits with 1
 /// when one differs.

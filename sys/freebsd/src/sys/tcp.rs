@@ -10,11 +10,11 @@ const LIST: &str = "net.inet.tcp.pcblist";
 /// Takes two of struct sockaddr_storage, the foreign one first (sysctl_drop, tcp_subr.c).
 const DROP: &str = "net.inet.tcp.drop";
 /// offsetof(struct xtcpcb, xt_inp.inp_inc): a struct in_conninfo.
-const CONNECTION: usize = 256;
+pub const CONNECTION: usize = 256;
 /// Of its first byte: both addresses are of IPv6.
-const INC_ISIPV6: u8 = 1;
-/// sizeof(struct sockaddr_storage).
-const STORAGE: usize = 128;
+pub const INC_ISIPV6: u8 = 1;
+/// Of one of the two.
+const STORAGE: usize = size_of::<libc::sockaddr_storage>();
 
 /// Drops all of them.
 ///

@@ -1,7 +1,7 @@
-//! Of `warder_freebsd::sys::peer` and `warder-ipc`: sockets, and the timer that ends waits.
+//! Of `warder_freebsd::sys::{peer, tcp}` and `warder-ipc`: sockets, and the timer that ends waits.
 
 #[cfg(target_os = "freebsd")]
-use warder_freebsd::sys::peer;
+use warder_freebsd::sys::{peer, tcp};
 
 use super::{constant, offset, size};
 use crate::program::Item;
@@ -29,6 +29,18 @@ pub(super) const ITEMS: &[Item] = &[
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_uid = 4),
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_ngroups = 8),
     offset!("sys/ucred.h", "struct xucred", libc::xucred, cr_groups = 12),
+    size!(
+        "sys/socket.h",
+        "struct sockaddr_storage",
+        libc::sockaddr_storage = 128
+    ),
+    constant!("netinet/in_pcb.h", tcp::INC_ISIPV6 = 1),
+    offset!(
+        "netinet/tcp_var.h",
+        "struct xtcpcb",
+        "xt_inp.inp_inc",
+        tcp::CONNECTION = 256
+    ),
     constant!("signal.h", libc::SIGEV_THREAD_ID = 4),
     constant!("signal.h", libc::SIGALRM = 14),
     constant!("signal.h", libc::SA_RESTART = 2),
