@@ -34,6 +34,7 @@ pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
     checks.extend(MODULES.map(|module| module.look(ask)));
     checks.push(pipes(ask));
     checks.push(watches(ask));
+    checks.push(queues(ask));
     checks.push(filter(ask));
     checks.extend(HOOKS.map(|hook| hook.look(ask)));
     checks.extend(anchors(ask));
@@ -213,6 +214,27 @@ fn watches(ask: Ask<'_>) -> Check {
     }
 }
 
+/// Connections that wait to be accepted: listen(2) cuts what the daemons ask for down to this number, and says nothing.
+fn queues(ask: Ask<'_>) -> Check {
+    /// What egressd's listeners ask for; the gateway's ask for a quarter.
+    const ENOUGH: u32 = 4096;
+    let most = ask("/sbin/sysctl", &["-n", "kern.ipc.soacceptqueue"]);
+    let most = most.and_then(|text| text.trim().parse::<u32>().ok());
+    Check {
+        name: "queues of listening sockets",
+        need: Need::Useful,
+        present: most.is_some_and(|most| most >= ENOUGH),
+        finding: match most {
+            None => "how long they may be is not known".to_owned(),
+            Some(most) if most >= ENOUGH => String::new(),
+            Some(most) => {
+                format!("at most {most}: bursts of connections beyond that are refused or dropped")
+            }
+        },
+        fix: "sysctl.conf: kern.ipc.soacceptqueue=4096   (now: sysctl kern.ipc.soacceptqueue=4096; then restart Warder)",
+    }
+}
+
 fn filter(ask: Ask<'_>) -> Check {
     let status = ask("/sbin/pfctl", &["-s", "info"]);
     let present = status
@@ -342,7 +364,13 @@ mod tests {
                 return changed.1.map(str::to_owned);
             }
             let said = match (program, arguments) {
-                ("/sbin/sysctl", ["-n", "vfs.inotify.max_user_instances"]) => "4096\n",
+                (
+                    "/sbin/sysctl",
+                    [
+                        "-n",
+                        "vfs.inotify.max_user_instances" | "kern.ipc.soacceptqueue",
+                    ],
+                ) => "4096\n",
                 ("/sbin/sysctl", ["-n", _]) => "1\n",
                 ("/sbin/kldstat", ["-q", "-m", _])
                 | ("/sbin/dnctl", ["-n", "pipe", "1", "config"]) => "",
@@ -413,6 +441,16 @@ mod tests {
                 "/sbin/sysctl -n vfs.inotify.max_user_instances",
                 None,
                 "sysctl.conf: vfs.inotify.max_user_instances=4096",
+            ),
+            (
+                "/sbin/sysctl -n kern.ipc.soacceptqueue",
+                Some("128\n"),
+                "sysctl.conf: kern.ipc.soacceptqueue=4096",
+            ),
+            (
+                "/sbin/sysctl -n kern.ipc.soacceptqueue",
+                None,
+                "sysctl.conf: kern.ipc.soacceptqueue=4096",
             ),
             (
                 "/sbin/pfctl -s info",
