@@ -1,10 +1,11 @@
 //! What can be seen from here, without a server and without root.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{freebsd, linux};
+use super::{freebsd, linux, reserve};
 use crate::place::Place;
 
 /// Whether Warder works without it.
@@ -24,7 +25,7 @@ pub(crate) struct Check {
     pub(crate) present: bool,
     pub(super) finding: String,
     /// The command that gets it, or what else to do.
-    pub(super) fix: &'static str,
+    pub(super) fix: Cow<'static, str>,
 }
 
 impl Check {
@@ -34,7 +35,7 @@ impl Check {
             "required": self.need == Need::Required,
             "present": self.present,
             "finding": self.finding,
-            "fix": if self.present { Value::Null } else { self.fix.into() },
+            "fix": if self.present { Value::Null } else { self.fix.as_ref().into() },
         })
     }
 
@@ -60,13 +61,20 @@ pub(crate) fn all(place: &Place) -> Vec<Check> {
     let mut checks = vec![root()];
     match name.as_str() {
         "Linux" => checks.extend(linux::all(&release)),
-        "FreeBSD" => checks.extend(freebsd::all(&release, &freebsd::asked)),
+        "FreeBSD" => {
+            checks.extend(freebsd::all(&release, &freebsd::asked));
+            checks.push(reserve::look(
+                place.state_dir(),
+                nearest(place),
+                &freebsd::asked,
+            ));
+        }
         _ => checks.push(Check {
             name: "system",
             need: Need::Required,
             present: false,
             finding: format!("there are no sandboxes on {name}"),
-            fix: "use FreeBSD 14.3, Linux 6.1, or a newer one",
+            fix: "use FreeBSD 14.3, Linux 6.1, or a newer one".into(),
         }),
     }
     checks.push(room(place));
@@ -95,19 +103,21 @@ fn root() -> Check {
             "`up` and `demo` need it"
         }
         .to_owned(),
-        fix: "run them with sudo",
+        fix: "run them with sudo".into(),
     }
+}
+
+/// The state directory, or what is there of its path.
+fn nearest(place: &Place) -> &Path {
+    let mut above = place.state_dir().ancestors();
+    above.find(|d| d.exists()).unwrap_or(Path::new("/"))
 }
 
 /// Free space where sandboxes are stored, or will be.
 fn room(place: &Place) -> Check {
     const LEAST: u64 = 1 << 30;
-    let dir = place
-        .state_dir()
-        .ancestors()
-        .find(|d| d.exists())
-        .unwrap_or(Path::new("/"));
-    let free = rustix::fs::statvfs(dir).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
+    let free =
+        rustix::fs::statvfs(nearest(place)).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
     Check {
         name: "disk",
         need: Need::Useful,
@@ -117,7 +127,7 @@ fn room(place: &Place) -> Check {
             free >> 20,
             place.state_dir().display()
         ),
-        fix: "make room, or use --state-dir on a larger file system",
+        fix: "make room, or use --state-dir on a larger file system".into(),
     }
 }
 

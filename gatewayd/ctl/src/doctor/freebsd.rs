@@ -28,7 +28,7 @@ pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
         need: Need::Required,
         present: at_least(release, (14, 3)),
         finding: release.to_owned(),
-        fix: "freebsd-update -r 15.1-RELEASE upgrade",
+        fix: "freebsd-update -r 15.1-RELEASE upgrade".into(),
     }];
     checks.extend(FEATURES.map(|feature| feature.look(ask)));
     checks.extend(MODULES.map(|module| module.look(ask)));
@@ -98,7 +98,7 @@ impl Feature {
             need: self.need,
             present,
             finding: if present { "" } else { self.without }.to_owned(),
-            fix: self.fix,
+            fix: self.fix.into(),
         }
     }
 }
@@ -174,7 +174,7 @@ impl Module {
             } else {
                 format!("no module {}", self.module)
             },
-            fix: self.fix,
+            fix: self.fix.into(),
         }
     }
 }
@@ -192,7 +192,7 @@ fn pipes(ask: Ask<'_>) -> Check {
         } else {
             "dummynet is loaded and /sbin/dnctl does not run: no sandbox can be made".to_owned()
         },
-        fix: "install the base system's ipfw (dnctl is part of it); or: kldunload dummynet",
+        fix: "install the base system's ipfw (dnctl is part of it); or: kldunload dummynet".into(),
     }
 }
 
@@ -210,7 +210,7 @@ fn watches(ask: Ask<'_>) -> Check {
             Some(most) if most >= ENOUGH => String::new(),
             Some(most) => format!("at most {most}, for all sandboxes together"),
         },
-        fix: "sysctl.conf: vfs.inotify.max_user_instances=4096   (now: sysctl vfs.inotify.max_user_instances=4096)",
+        fix: "sysctl.conf: vfs.inotify.max_user_instances=4096   (now: sysctl vfs.inotify.max_user_instances=4096)".into(),
     }
 }
 
@@ -227,11 +227,10 @@ fn queues(ask: Ask<'_>) -> Check {
         finding: match most {
             None => "how long they may be is not known".to_owned(),
             Some(most) if most >= ENOUGH => String::new(),
-            Some(most) => {
-                format!("at most {most}: bursts of connections beyond that are refused or dropped")
-            }
+            Some(most) => format!("at most {most}: bursts of connections beyond that are refused or dropped"),
         },
-        fix: "sysctl.conf: kern.ipc.soacceptqueue=4096   (now: sysctl kern.ipc.soacceptqueue=4096; then restart Warder)",
+        fix: "sysctl.conf: kern.ipc.soacceptqueue=4096   (now: sysctl kern.ipc.soacceptqueue=4096; then restart Warder)"
+            .into(),
     }
 }
 
@@ -249,7 +248,7 @@ fn filter(ask: Ask<'_>) -> Check {
             (false, Some(text)) => text.lines().next().unwrap_or_default().to_owned(),
             (false, None) => "cannot be asked (needs root, and the module)".to_owned(),
         },
-        fix: "rc.conf: pf_enable=\"YES\"; now: service pf start",
+        fix: "rc.conf: pf_enable=\"YES\"; now: service pf start".into(),
     }
 }
 
@@ -310,7 +309,7 @@ impl Hook {
                 (false, Some(_)) => "not among the host's rules".to_owned(),
                 (false, None) => "the rules cannot be listed (needs root)".to_owned(),
             },
-            fix: self.fix,
+            fix: self.fix.into(),
         }
     }
 }
@@ -318,7 +317,7 @@ impl Hook {
 /// Anchors that fit: each sandbox takes one of both kinds, each instance some more. 0 stands for no limit.
 fn anchors(ask: Ask<'_>) -> [Check; 2] {
     let limits = ask("/sbin/pfctl", &["-s", "memory"]).unwrap_or_default();
-    let fit = |name: &'static str, listed: &str, fix| {
+    let fit = |name: &'static str, listed: &str, fix: &'static str| {
         let most = limits.lines().find_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
@@ -335,7 +334,7 @@ fn anchors(ask: Ask<'_>) -> [Check; 2] {
                 Some(0) => String::new(),
                 Some(most) => format!("at most {most}, each sandbox needs one"),
             },
-            fix,
+            fix: fix.into(),
         }
     };
     [

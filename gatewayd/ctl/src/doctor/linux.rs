@@ -22,17 +22,17 @@ fn kernel(release: &str) -> Check {
         need: Need::Required,
         present: at_least(release, (6, 1)),
         finding: release.to_owned(),
-        fix: "apt-get install linux-image-amd64, then reboot (Debian 12 has 6.1)",
+        fix: "apt-get install linux-image-amd64, then reboot (Debian 12 has 6.1)".into(),
     }
 }
 
 fn kernel_features() -> Vec<Check> {
-    let check = |name, need, present: bool, finding: &str, fix| Check {
+    let check = |name, need, present: bool, finding: &str, fix: &'static str| Check {
         name,
         need,
         present,
         finding: finding.to_owned(),
-        fix,
+        fix: fix.into(),
     };
     let lists = |file: &str, word: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -180,7 +180,8 @@ fn limits() -> Vec<Check> {
         need: Need::Useful,
         present: hard >= 16_384,
         finding: format!("at most {hard} a process"),
-        fix: "ulimit -Hn 65536, or LimitNOFILE= in the unit, for more than a few hundred sandboxes",
+        fix: "ulimit -Hn 65536, or LimitNOFILE= in the unit, for more than a few hundred sandboxes"
+            .into(),
     }]
 }
 
@@ -213,7 +214,8 @@ fn flow_table(sandboxes: u64, most: u64) -> Check {
             )
         },
         fix: "unless all sandboxes may be trusted not to fill it together: sysctl -w with that number \
-              (320 bytes of memory an entry), or `template_network * flows` with the other in warder.conf",
+              (320 bytes of memory an entry), or `template_network * flows` with the other in warder.conf"
+            .into(),
     }
 }
 
@@ -247,7 +249,7 @@ fn programs() -> Vec<Check> {
                 || "not under /usr, so not in sandboxes of template `base`".to_owned(),
                 |p| p.display().to_string(),
             ),
-            fix,
+            fix: fix.into(),
         }
     };
     PROGRAMS.into_iter().map(check).collect()

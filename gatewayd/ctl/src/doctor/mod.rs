@@ -3,6 +3,7 @@
 mod checks;
 mod freebsd;
 mod linux;
+mod reserve;
 
 use http::Method;
 use serde_json::{Value, json};
