@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use warder_host::HostError;
 use warder_host::cell::IdRange;
 use warder_host::process::{Exit, Process, Signal};
-use warder_host::storage::{Draft, Store};
+use warder_host::storage::Draft;
 use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, VolumeId, gateway_priv};
 
 use crate::leases::Timer;
@@ -75,8 +75,6 @@ enum Work {
         op: OpId,
         draft: Draft,
     },
-    /// Writes out disks while something is copied.
-    Flush(OpId),
     /// Puts a template into use.
     Keep {
         asker: Asker,
@@ -93,7 +91,6 @@ impl Work {
             | Self::Keep { draft, .. } => Some(draft),
             Self::Trash
             | Self::Sync
-            | Self::Flush(_)
             | Self::Reclaim(_)
             | Self::Measure(_)
             | Self::Volume { .. } => None,
@@ -359,9 +356,6 @@ impl Privd {
             Ok(process) => {
                 let until = self.now.mono + COPY_MS;
                 self.timers.set(until, Timer::Job);
-                if !draft.whole_when_copied() {
-                    self.start_flush(op);
-                }
                 let sandbox = sandbox.clone();
                 self.add_job(process, Work::Copy { sandbox, op, draft }, until);
                 Ok(())
@@ -371,29 +365,6 @@ impl Privd {
                 Err(host_fault(&e))
             }
         }
-    }
-
-    /// Starts to write out what the disk is waited for later; without it that takes longer, no more.
-    fn start_flush(&mut self, op: OpId) {
-        let store = &self.store;
-        let Some(flush) = Store::FLUSH else {
-            return;
-        };
-        if self
-            .jobs
-            .iter()
-            .any(|job| matches!(job.work, Work::Flush(_)))
-        {
-            return;
-        }
-        if let Ok(process) = Process::worker(&[store.as_fd()], || finish(flush(store))) {
-            self.add_job(process, Work::Flush(op), u64::MAX);
-        }
-    }
-
-    /// Ends that.
-    pub(crate) fn end_flush(&mut self, of: OpId) {
-        self.end_jobs(|job| matches!(job.work, Work::Flush(op) if op == of));
     }
 
     /// Snapshots being copied or put into use.
@@ -511,7 +482,7 @@ impl Privd {
                 }
                 self.start_sync();
             }
-            Work::Reclaim(_) | Work::Flush(_) => {}
+            Work::Reclaim(_) => {}
             Work::Measure(begun) => {
                 let now = self.now.mono;
                 let pause = MEASURE_MS.max(now.saturating_sub(begun).saturating_mul(9));

@@ -167,7 +167,6 @@ impl Privd {
         draft: Draft,
         result: Result<(), Fault>,
     ) {
-        self.end_flush(op);
         // One that was given up goes on already, and may stand still for the next.
         let current = |live: &mut Live| live.snapshot.take_if(|s| s.op == op && s.draft.is_none());
         if self.live.get_mut(&sandbox).and_then(current).is_some() {

@@ -241,9 +241,6 @@ impl Store {
         Ok(self.zfs.copy_changes(draft, sandbox, reserve)?)
     }
 
-    /// What a worker may do while another one copies: nothing here, where nothing is copied.
-    pub const FLUSH: Option<fn(&Self) -> Result<()>> = None;
-
     /// Puts a whole draft into use; after that it survives a loss of power. Slow: for a worker that keeps this store's
     /// descriptor.
     ///

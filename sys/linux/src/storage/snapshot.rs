@@ -7,7 +7,6 @@
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RawDir, SeekFrom, Stat, Timespec, Timestamps, Uid,
@@ -43,8 +42,6 @@ const NOT_COPIED: [&CStr; 4] = [
     c"trusted.SGI_ACL_FILE",
     c"trusted.SGI_ACL_DEFAULT",
 ];
-/// Between one time that everything is written out and the next.
-const PAUSE: Duration = Duration::from_millis(2);
 /// Room on the file system is looked at whenever so much was copied.
 const STEP: u64 = 64 << 20;
 /// What an entry costs beside its content, roughly.
@@ -90,19 +87,6 @@ impl Store {
         match draft.whole_when_copied() {
             true => self.put_layer(draft),
             false => Ok(()),
-        }
-    }
-
-    /// What a worker may do while another one copies, until it is ended, so that [`Self::keep`] has little to wait for.
-    pub const FLUSH: Option<fn(&Self) -> Result<()>> = Some(Self::flush);
-
-    /// Writes out everything, again and again.
-    fn flush(&self) -> Result<()> {
-        loop {
-            let begun = std::time::Instant::now();
-            self.sync()?;
-            // Others want the disk as well.
-            std::thread::sleep(begun.elapsed().max(PAUSE));
         }
     }
 }
