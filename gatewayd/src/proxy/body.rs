@@ -13,7 +13,6 @@ use super::door::{Forbidden, Visit};
 use super::pool::{Connection, Purpose};
 use crate::client_body::BodyError;
 use crate::sandbox::Sandbox;
-use crate::turns::Turns;
 
 /// The body, and what it holds while it runs.
 #[derive(Debug)]
@@ -24,7 +23,6 @@ pub(crate) struct GuestBody {
     purpose: Purpose,
     sandbox: Arc<Sandbox>,
     visit: Option<Visit>,
-    turns: Turns,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -43,7 +41,6 @@ impl GuestBody {
             purpose,
             sandbox,
             visit,
-            turns: Turns::default(),
             _permit: permit,
         }
     }
@@ -71,12 +68,11 @@ impl Body for GuestBody {
             self.visit = None;
             return Poll::Ready(Some(Err(Forbidden.into())));
         }
-        ready!(self.turns.poll_turn(cx));
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
             None => self.over(),
             Some(Ok(_)) if self.incoming.is_end_stream() => self.over(),
-            Some(Ok(frame)) => self.turns.moved(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Ok(_)) => {}
             // The client's stream is cut too: an answer that broke off must not look whole.
             Some(Err(_)) => self.connection = None,
         }
