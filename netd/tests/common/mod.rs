@@ -215,7 +215,8 @@ fn echo_udp(socket: UdpSocket, heard: Option<&'static AtomicUsize>) {
 pub fn dial(ns: &OwnedFd, to: Ipv4Addr, port: u16) -> std::io::Result<(TcpStream, String)> {
     inside(ns, move || {
         let to = SocketAddr::from((to, port));
-        let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(500))?;
+        // What a link that has just come up loses is sent again after a second.
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(1500))?;
         stream.set_read_timeout(Some(Duration::from_secs(3)))?;
         let mut seen = [0; 16];
         stream.read_exact(&mut seen)?;
