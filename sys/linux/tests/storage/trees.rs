@@ -252,9 +252,10 @@ pub(crate) fn a_full_disk_is_told() {
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount("tmpfs", &mount, "tmpfs", flags, c"size=3m,nr_inodes=2000")
             .expect("mount");
-        // As it was laid out formerly.
-        let tree = mount.join("templates/own/tree");
-        std::fs::create_dir_all(tree).expect("template");
+        for made in ["templates", "layers/own.1/tree"] {
+            std::fs::create_dir_all(mount.join(made)).expect("template");
+        }
+        std::fs::write(mount.join("templates/own"), "own.1\n").expect("its manifest");
         let mut store = Store::open(&mount, None).expect("store");
         let _ = std::fs::write(mount.join("filler"), vec![0; 4 << 20]);
         let name = TemplateName::new("own").expect("name");
