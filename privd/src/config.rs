@@ -137,7 +137,7 @@ impl Config {
     pub(crate) fn for_purge(self) -> Self {
         Self {
             purge: true,
-            keep_on_stop: false,
+            keep_on_stop: true,
             listen: Vec::new(),
             listen_fds: Vec::new(),
             tls_listen: Vec::new(),
@@ -313,7 +313,7 @@ impl Draft {
             ready_cells: self.ready_cells.unwrap_or(16),
             storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
             volume_quota_mib: self.volume_quota_mib,
-            keep_on_stop: self.keep_on_stop.unwrap_or(false),
+            keep_on_stop: self.keep_on_stop.unwrap_or(true),
             purge: false,
             pause_reclaim: self.pause_reclaim.unwrap_or(false),
             resolvers: self.resolvers,
@@ -436,7 +436,11 @@ mod tests {
     fn a_good_file_is_read() {
         let config = Config::parse(GOOD).expect("good");
         assert_eq!(config.listen.len(), 2);
-        assert!(config.keep_on_stop);
+        // A host's service is stopped and started again, and its sandboxes go on.
+        for (instead, keeps) in [("on_stop keep", true), ("", true), ("on_stop remove", false)] {
+            let text = GOOD.replace("on_stop keep", instead);
+            assert_eq!(Config::parse(&text).expect("good").keep_on_stop, keeps);
+        }
         assert_eq!(
             config.run_dir_of(InstanceTag::of_state_dir(b"")),
             Path::new(RUN_DIR).join("811c9dc5")
