@@ -5,12 +5,16 @@
 
 use warder_wire::link::{Refusal, Role};
 
-/// What both ends must speak. Version 1 had no hello.
-pub const VERSION: u16 = 2;
+/// What both ends must speak. Version 1 had no hello; in version 2 each stream had a whole window from its beginning.
+pub const VERSION: u16 = 3;
 /// Most bytes of a stream in one frame. Short, because whoever types waits for no more than the frames before him.
 pub const MOST: usize = 2 * 1024;
 /// Most bytes of one stream and direction that the other end has not taken.
 pub const WINDOW: usize = 256 * 1024;
+/// So many of them each stream may have from its beginning, and never fewer.
+pub const FIRST: usize = 16 * 1024;
+/// What all streams of a connection together may have beyond those, in each direction.
+pub const SHARED: usize = 8 * 1024 * 1024;
 /// What a frame costs of the other end's room beside its packed length in bytes: the device between takes every write
 /// in pieces of 128 bytes (FreeBSD's virtio console), and begins a new one for each.
 pub const PIECE: usize = 128;
@@ -68,7 +72,7 @@ pub enum Frame {
     Refused(Refusal),
     /// Bytes, [`MOST`] at most and one at least.
     Data(Vec<u8>),
-    /// So many bytes of it were taken, and as many more may be sent.
+    /// So many more bytes of it may be sent: as many as were taken, more, or fewer.
     Credit(u32),
     /// No bytes will follow in this direction.
     End,

@@ -9,7 +9,7 @@
 //! protocol is described in `docs/link.md`.
 //!
 //! Each stream has a window of its own ([`frame::WINDOW`] bytes on the way at most), so one that nobody reads holds
-//! up no other, and neither end keeps more than its streams' windows. Frames are short and streams take turns, so
+//! up no other, and neither end keeps more than its streams' windows, which are bounded together. Frames are short and streams take turns, so
 //! bulk does not hold up a terminal by more than a few frames. All streams together have the room that the other end
 //! and the device between can do with.
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod host;
 pub mod line;
 mod pump;
 mod session;
+mod window;
 
 pub use guest::{Guest, Incoming};
 pub use host::Host;

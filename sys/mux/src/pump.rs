@@ -1,5 +1,6 @@
 //! Between a socket of this process and one stream.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::frame::{Frame, MOST, WINDOW};
+use crate::frame::{Frame, MOST};
+use crate::window::Window;
 
-/// Taken bytes are told in portions, so that small reads do not cost a frame each.
-const PORTION: usize = WINDOW / 4;
+/// What came is kept in pieces of this length, so that it takes no more memory than its bytes and a piece.
+const KEPT: usize = 2 * MOST;
 /// How often a socket from which no more will come is asked whether somebody still reads it.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -24,15 +26,17 @@ pub(crate) struct Ends {
     pub(crate) out: Sender<(u64, Frame)>,
     /// Bytes that may still be sent.
     pub(crate) credit: Arc<Semaphore>,
-    /// Bytes that were sent and that the other end has not said it took.
-    pub(crate) sent: Arc<AtomicUsize>,
-    /// Bytes that came and that the other end was not told are taken.
-    pub(crate) owed: Arc<AtomicUsize>,
+    /// The same bytes, with those that are only held.
+    pub(crate) unsent: Arc<AtomicUsize>,
+    /// How much may come.
+    pub(crate) window: Arc<Window>,
     /// What came.
     pub(crate) came: Arc<Came>,
+    /// Closed when the connection is over.
+    pub(crate) alive: Arc<Semaphore>,
 }
 
-/// What came for a stream and was not taken yet, in one piece: many short frames cost no more than a long one.
+/// What came for a stream and was not taken yet: many short frames cost no more than a long one.
 #[derive(Debug, Default)]
 pub(crate) struct Came {
     so_far: Mutex<SoFar>,
@@ -41,11 +45,26 @@ pub(crate) struct Came {
 
 #[derive(Debug, Default)]
 struct SoFar {
-    bytes: Vec<u8>,
+    pieces: VecDeque<Vec<u8>>,
     /// No more of them: the other end has said so.
     ended: bool,
     /// Nothing more at all: the stream is broken, or over.
     never_more: bool,
+}
+
+impl SoFar {
+    fn keep(&mut self, mut bytes: &[u8]) {
+        if let Some(last) = self.pieces.back_mut() {
+            let (fits, rest) = bytes.split_at(bytes.len().min(KEPT - last.len()));
+            last.extend_from_slice(fits);
+            bytes = rest;
+        }
+        for piece in bytes.chunks(KEPT) {
+            let mut kept = Vec::with_capacity(KEPT);
+            kept.extend_from_slice(piece);
+            self.pieces.push_back(kept);
+        }
+    }
 }
 
 impl Came {
@@ -59,7 +78,7 @@ impl Came {
         if so_far.ended {
             return Err("bytes behind the end");
         }
-        so_far.bytes.extend_from_slice(bytes);
+        so_far.keep(bytes);
         drop(so_far);
         self.news.notify_one();
         Ok(())
@@ -80,13 +99,13 @@ impl Came {
         self.news.notify_one();
     }
 
-    /// What came; `None` at the end.
+    /// A piece of what came; `None` at the end.
     async fn take(&self) -> Result<Option<Vec<u8>>, Broken> {
         loop {
             {
                 let mut so_far = self.so_far();
-                if !so_far.bytes.is_empty() {
-                    return Ok(Some(std::mem::take(&mut so_far.bytes)));
+                if let Some(piece) = so_far.pieces.pop_front() {
+                    return Ok(Some(piece));
                 }
                 if so_far.ended {
                     return Ok(None);
@@ -110,20 +129,14 @@ impl Came {
 /// The stream ended before both its directions had.
 struct Broken;
 
-/// Goes on until both directions have ended, or the stream is broken, of which the other end is told.
+/// Goes on until both directions have ended, or the stream is broken, of which the other end is told. When the
+/// connection is over, what the socket has not taken by then is dropped: whoever does not read keeps no memory.
 pub(crate) async fn run(socket: impl AsyncRead + AsyncWrite, ends: Ends) {
-    let Ends {
-        number,
-        out,
-        credit,
-        sent,
-        owed,
-        came,
-    } = ends;
     let (read, write) = split(socket);
     let silent = Semaphore::new(0);
-    let mut up = pin!(up(read, number, &out, &credit, &sent));
-    let mut down = pin!(down(write, number, &out, &owed, &came, &silent));
+    let mut up = pin!(up(read, &ends));
+    let mut down = pin!(down(write, &ends, &silent));
+    let came = &ends.came;
     let both = async {
         tokio::select! {
             ended = &mut up => {
@@ -141,20 +154,26 @@ pub(crate) async fn run(socket: impl AsyncRead + AsyncWrite, ends: Ends) {
             }
         }
     };
-    if both.await.is_err() {
-        // When the connection is over there is nobody to tell.
-        let _ = out.send((number, Frame::Reset)).await;
+    let ended = tokio::select! {
+        biased;
+        ended = both => ended,
+        // It never gives a permit. There is nobody to tell.
+        _ = ends.alive.acquire() => return,
+    };
+    if ended.is_err() {
+        let _ = ends.out.send((ends.number, Frame::Reset)).await;
     }
 }
 
 /// From the socket to the other end, as far as it has room.
-async fn up(
-    mut socket: impl AsyncRead + Unpin,
-    number: u64,
-    out: &Sender<(u64, Frame)>,
-    credit: &Semaphore,
-    sent: &AtomicUsize,
-) -> Result<(), Broken> {
+async fn up(mut socket: impl AsyncRead + Unpin, ends: &Ends) -> Result<(), Broken> {
+    let Ends {
+        number,
+        out,
+        credit,
+        unsent,
+        ..
+    } = ends;
     let mut room = vec![0; MOST];
     loop {
         let first = credit.acquire().await.map_err(|_| Broken)?;
@@ -172,11 +191,10 @@ async fn up(
             if let Some(mut more) = more {
                 more.split(read - 1).ok_or(Broken)?.forget();
             }
-            // What is only held is not sent.
-            sent.fetch_add(read, Relaxed);
+            unsent.fetch_sub(read, Relaxed);
             Frame::Data(room[..read].to_vec())
         };
-        out.send((number, frame)).await.map_err(|_| Broken)?;
+        out.send((*number, frame)).await.map_err(|_| Broken)?;
         if read == 0 {
             return Ok(());
         }
@@ -187,31 +205,21 @@ async fn up(
 /// no more.
 async fn down(
     mut socket: impl AsyncWrite + Unpin,
-    number: u64,
-    out: &Sender<(u64, Frame)>,
-    owed: &AtomicUsize,
-    came: &Came,
+    ends: &Ends,
     silent: &Semaphore,
 ) -> Result<(), Broken> {
-    let mut taken = 0;
     loop {
-        let bytes = tokio::select! {
-            bytes = came.take() => bytes?,
+        let piece = tokio::select! {
+            piece = ends.came.take() => piece?,
             () = unread(&mut socket, silent) => return Err(Broken),
         };
-        let Some(bytes) = bytes else {
+        let Some(piece) = piece else {
             return socket.shutdown().await.map_err(|_| Broken);
         };
-        for piece in bytes.chunks(MOST) {
-            socket.write_all(piece).await.map_err(|_| Broken)?;
-            taken += piece.len();
-            if taken >= PORTION {
-                owed.fetch_sub(taken, Relaxed);
-                // A window fits.
-                let credit = Frame::Credit(taken as u32);
-                out.send((number, credit)).await.map_err(|_| Broken)?;
-                taken = 0;
-            }
+        socket.write_all(&piece).await.map_err(|_| Broken)?;
+        if let Some(more) = ends.window.took(piece.len()) {
+            let credit = (ends.number, Frame::Credit(more));
+            ends.out.send(credit).await.map_err(|_| Broken)?;
         }
     }
 }

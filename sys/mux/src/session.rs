@@ -11,9 +11,10 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use warder_wire::link::Refusal;
 
 use crate::MuxError;
-use crate::frame::{Frame, Hello, WINDOW};
+use crate::frame::{FIRST, Frame, Hello, WINDOW};
 use crate::line::{self, Decoder};
 use crate::pump::{self, Came, Ends};
+use crate::window::{Budget, Window};
 
 /// Frames that wait to be written. What a terminal says waits behind no more than these.
 const WAITING: usize = 8;
@@ -26,9 +27,9 @@ const READ: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Entry {
     came: Arc<Came>,
+    window: Arc<Window>,
     credit: Arc<Semaphore>,
-    sent: Arc<AtomicUsize>,
-    owed: Arc<AtomicUsize>,
+    unsent: Arc<AtomicUsize>,
     /// Who waits for it to be opened.
     asker: Option<oneshot::Sender<Result<(), Refusal>>>,
 }
@@ -66,6 +67,10 @@ pub(crate) struct Session {
     asked_again: AtomicBool,
     /// There is something to say that waits for no room.
     due: Notify,
+    /// What may come of all streams.
+    budget: Arc<Budget>,
+    /// It has no permits, and is closed at the end: every pump sees that, also one whose stream is no longer listed.
+    alive: Arc<Semaphore>,
 }
 
 impl Session {
@@ -87,6 +92,8 @@ impl Session {
             portion: room / 3,
             asked_again: AtomicBool::new(false),
             due: Notify::new(),
+            budget: Arc::default(),
+            alive: Arc::new(Semaphore::new(0)),
         };
         (Arc::new(session), waiting)
     }
@@ -108,6 +115,7 @@ impl Session {
         streams.open.clear();
         drop(streams);
         self.room.close();
+        self.alive.close();
         self.over.notify_waiters();
         // Whoever comes to wait afterwards.
         self.over.notify_one();
@@ -126,22 +134,23 @@ impl Session {
         asker: Option<oneshot::Sender<Result<(), Refusal>>>,
     ) -> Ends {
         let came = Arc::<Came>::default();
-        let credit = Arc::new(Semaphore::new(WINDOW));
-        let sent = Arc::<AtomicUsize>::default();
-        let owed = Arc::<AtomicUsize>::default();
+        let window = Arc::new(Window::new(&self.budget));
+        let credit = Arc::new(Semaphore::new(FIRST));
+        let unsent = Arc::new(AtomicUsize::new(FIRST));
         let ends = Ends {
             number,
             out: self.out.clone(),
             credit: Arc::clone(&credit),
-            sent: Arc::clone(&sent),
-            owed: Arc::clone(&owed),
+            unsent: Arc::clone(&unsent),
+            window: Arc::clone(&window),
             came: Arc::clone(&came),
+            alive: Arc::clone(&self.alive),
         };
         let entry = Entry {
             came,
+            window,
             credit,
-            sent,
-            owed,
+            unsent,
             asker,
         };
         streams.next = number.saturating_add(1);
@@ -199,8 +208,7 @@ impl Session {
         }
         match frame {
             Frame::Data(bytes) => {
-                let owed = entry.owed.fetch_add(bytes.len(), Relaxed) + bytes.len();
-                if owed > WINDOW {
+                if !entry.window.came(bytes.len()) {
                     return Err(MuxError::Violation("more than the window"));
                 }
                 entry.came.put(&bytes).map_err(MuxError::Violation)?;
@@ -208,11 +216,11 @@ impl Session {
             Frame::End => entry.came.end().map_err(MuxError::Violation)?,
             Frame::Credit(bytes) => {
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                let left = |sent: usize| sent.checked_sub(bytes);
+                let more = |unsent: usize| unsent.checked_add(bytes).filter(|all| *all <= WINDOW);
                 entry
-                    .sent
-                    .fetch_update(Relaxed, Relaxed, left)
-                    .map_err(|_| MuxError::Violation("took more than it was sent"))?;
+                    .unsent
+                    .fetch_update(Relaxed, Relaxed, more)
+                    .map_err(|_| MuxError::Violation("gave more than a window"))?;
                 entry.credit.add_permits(bytes);
             }
             Frame::Reset => {

@@ -1,111 +1,18 @@
 //! Each end against another one that breaks the rules, went away, or comes back.
 
-use std::collections::VecDeque;
+mod by;
+
 use std::os::unix::net::UnixStream as Plain;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use warder_mux::frame::{
-    CONSOLE_ROOM, Frame, Hello, LEAST_ROOM, MOST, PIECE, Target, VERSION, WINDOW,
-};
-use warder_mux::line::{Decoder, encode};
+use warder_mux::frame::{CONSOLE_ROOM, Frame, LEAST_ROOM, MOST, PIECE, Target, VERSION, WINDOW};
+use warder_mux::line::encode;
 use warder_mux::{Guest, Host, Incoming, MuxError};
 use warder_wire::link::{Refusal, Role};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const NONCE: [u8; 16] = [1; 16];
-
-async fn soon<T>(done: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, done).await.expect("in time")
-}
-
-fn hello(nonce: [u8; 16], room: u32) -> Hello {
-    Hello {
-        version: VERSION,
-        nonce,
-        room,
-    }
-}
-
-/// An end that says what it is told to.
-struct By {
-    stream: UnixStream,
-    decoder: Decoder,
-    came: VecDeque<(u64, Frame)>,
-    /// What the frames that came cost.
-    cost: usize,
-}
-
-impl By {
-    fn hand(stream: UnixStream) -> Self {
-        Self {
-            stream,
-            decoder: Decoder::default(),
-            came: VecDeque::new(),
-            cost: 0,
-        }
-    }
-
-    /// A gateway, and the agent's end of its stream.
-    fn guest() -> (Host, Self) {
-        let (ours, theirs) = UnixStream::pair().expect("room");
-        (Host::start(ours, NONCE), Self::hand(theirs))
-    }
-
-    /// The same behind the hello.
-    async fn greeted(room: u32) -> (Host, Self) {
-        let (host, mut guest) = Self::guest();
-        let Some((0, Frame::Hello(theirs))) = guest.hear().await else {
-            panic!("no hello");
-        };
-        assert_eq!((theirs.version, theirs.nonce), (VERSION, NONCE));
-        guest.say(0, Frame::Welcome(hello(NONCE, room))).await;
-        soon(host.ready()).await.expect("greeted");
-        // The hello cost nothing.
-        guest.cost = 0;
-        (host, guest)
-    }
-
-    async fn say(&mut self, stream: u64, frame: Frame) {
-        // Whether anybody reads it is another matter.
-        let _ = self.stream.write_all(&encode(stream, &frame)).await;
-    }
-
-    /// The next frame; `None` at the end.
-    async fn hear(&mut self) -> Option<(u64, Frame)> {
-        while self.came.is_empty() {
-            let mut bytes = [0; 4096];
-            let read = soon(self.stream.read(&mut bytes)).await.unwrap_or(0);
-            if read == 0 {
-                return None;
-            }
-            let mut bytes = &bytes[..read];
-            while !bytes.is_empty() {
-                let (used, came) = self.decoder.take(bytes);
-                bytes = &bytes[used..];
-                if let Some(came) = came {
-                    let (stream, frame, cost) = came.expect("sound");
-                    if stream > 0 {
-                        self.cost += cost;
-                    }
-                    self.came.push_back((stream, frame));
-                }
-            }
-        }
-        self.came.pop_front()
-    }
-
-    /// The next frame of a stream.
-    async fn hear_of_a_stream(&mut self) -> Option<(u64, Frame)> {
-        loop {
-            match self.hear().await {
-                Some((0, _)) => {}
-                other => return other,
-            }
-        }
-    }
-}
+use by::{By, NONCE, hello, socket, soon};
 
 /// What becomes of a gateway whose guest says this after one stream was opened, and then refuses the next one.
 async fn said(frames: &[(u64, Frame)]) -> (Host, Result<Plain, MuxError>) {
@@ -304,7 +211,7 @@ async fn no_more_is_sent_than_there_is_room_for() {
     let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
     let (open, ()) = tokio::join!(host.port(80), async {
         guest.hear_of_a_stream().await;
-        guest.say(1, Frame::Opened).await;
+        guest.take_in(1).await;
     });
     let open = open.expect("open");
     open.set_nonblocking(true).expect("own");
@@ -356,7 +263,7 @@ async fn waiting_for_room() -> (Host, By, UnixStream) {
     let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
     let (open, ()) = tokio::join!(host.port(80), async {
         guest.hear_of_a_stream().await;
-        guest.say(1, Frame::Opened).await;
+        guest.take_in(1).await;
     });
     let open = open.expect("open");
     open.set_nonblocking(true).expect("own");
@@ -396,6 +303,7 @@ async fn a_writer_that_is_interrupted_while_it_waits_for_room_keeps_the_count() 
             match guest.hear().await {
                 Some((1, Frame::Data(bytes))) => came += bytes.len(),
                 Some((0, Frame::Took(_))) => told += 1,
+                Some((1, Frame::Credit(_))) => {}
                 other => panic!("{other:?}"),
             }
             assert!(guest.cost <= room, "{}", guest.cost);
@@ -423,16 +331,19 @@ async fn a_guest_that_took_more_than_it_was_sent_loses_the_connection() {
 }
 
 #[tokio::test]
-async fn a_guest_that_took_more_of_a_stream_than_it_was_sent_loses_the_connection() {
+async fn a_guest_that_gives_more_than_a_window_loses_the_connection() {
     let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
     let (open, ()) = tokio::join!(host.port(80), async {
         guest.hear_of_a_stream().await;
-        guest.say(1, Frame::Opened).await;
+        guest.take_in(1).await;
     });
-    let _open = open.expect("open");
+    let mut stream = socket(open.expect("open"));
     // The pump holds credit while it waits for something to send.
     tokio::time::sleep(Duration::from_millis(20)).await;
-    guest.say(1, Frame::Credit(1)).await;
+    stream.write_all(b"x").await.expect("taken");
+    let came = guest.hear_of_a_stream().await;
+    assert_eq!(came, Some((1, Frame::Data(b"x".to_vec()))));
+    guest.say(1, Frame::Credit(2)).await;
     assert_eq!(guest.hear().await, None);
     assert!(host.is_over());
 }
