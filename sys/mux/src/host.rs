@@ -1,9 +1,11 @@
 //! The gateway's end: it opens streams.
 
+use std::io;
 use std::os::unix::net::UnixStream as Plain;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -23,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(100);
 /// See [`AGAIN`].
 const SELDOM: Duration = Duration::from_secs(2);
+/// What the kernel keeps of a stream in each direction: memory of this process, which clients and guests fill as they
+/// do windows. Linux takes twice as much, and counts its own.
+const IN_SOCKET: usize = 16 * 1024;
 /// Most bytes of an earlier connection, or rubbish (what a machine says while it starts), before the agent's answer.
 const RUBBISH: usize = 4 * 1024 * 1024;
 
@@ -119,9 +124,7 @@ impl Host {
     /// The process's limit of descriptors; [`MuxError::TooMany`].
     pub fn agent(&self, role: Role) -> Result<Plain, MuxError> {
         let place = self.place()?;
-        let (ours, theirs) = Plain::pair()?;
-        theirs.set_nonblocking(true)?;
-        let theirs = UnixStream::from_std(theirs)?;
+        let (ours, theirs) = pair()?;
         let host = self.clone();
         tokio::spawn(async move {
             // Refused, or not answered: the socket's other end is closed, as that of an agent that went away.
@@ -146,9 +149,7 @@ impl Host {
     pub async fn port(&self, port: u16) -> Result<Plain, MuxError> {
         let place = self.place()?;
         // Before it is asked for: what fails later would leave the stream open with nobody at it.
-        let (ours, theirs) = Plain::pair()?;
-        theirs.set_nonblocking(true)?;
-        let theirs = UnixStream::from_std(theirs)?;
+        let (ours, theirs) = pair()?;
         let (ends, place) = self.open(Target::Port(port), place).await?;
         let session = Arc::clone(&self.session);
         tokio::spawn(async move {
@@ -195,6 +196,18 @@ impl Host {
             Err(_) => Err(MuxError::Over),
         }
     }
+}
+
+/// Where a stream ends in this process, and what joins it there.
+fn pair() -> io::Result<(Plain, UnixStream)> {
+    let (ours, theirs) = Plain::pair()?;
+    for end in [&ours, &theirs] {
+        // Systems differ in which of the two bounds what is on its way.
+        sockopt::set_socket_send_buffer_size(end, IN_SOCKET)?;
+        sockopt::set_socket_recv_buffer_size(end, IN_SOCKET)?;
+    }
+    theirs.set_nonblocking(true)?;
+    Ok((ours, UnixStream::from_std(theirs)?))
 }
 
 /// A stream that was asked for. Whoever stops waiting says so, and keeps his place until it is said.

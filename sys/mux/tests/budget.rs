@@ -191,3 +191,25 @@ async fn what_clients_did_not_take_goes_with_the_connection() {
         assert!(all.len() < sent - FIRST, "{} of {sent}", all.len());
     }
 }
+
+/// What clients send and a guest does not take stays with them, but for the stream's first bytes, two frames, and what
+/// the kernel keeps.
+#[tokio::test]
+async fn a_guest_that_does_not_read_costs_two_frames_of_each_stream() {
+    let mut attack = Attack::begin().await;
+    for _ in 0..20 {
+        attack.open().await;
+    }
+    for client in &mut attack.clients {
+        let mut accepted = 0;
+        let fill = async {
+            loop {
+                accepted += client.write(&[7; 4096]).await.expect("open");
+            }
+        };
+        let sent = tokio::time::timeout(SILENCE, fill).await;
+        assert!(sent.is_err(), "as much as the client likes");
+        let kept = accepted.saturating_sub(FIRST);
+        assert!(kept <= 2 * MOST + 32 * 1024, "{accepted}");
+    }
+}

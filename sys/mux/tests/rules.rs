@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
 use warder_mux::frame::{CONSOLE_ROOM, Frame, LEAST_ROOM, MOST, PIECE, Target, VERSION, WINDOW};
 use warder_mux::line::encode;
 use warder_mux::{Guest, Host, Incoming, MuxError};
@@ -259,18 +260,17 @@ async fn no_more_is_sent_than_there_is_room_for() {
 }
 
 /// A gateway whose writer waits for room, with a part of it already: the third frame does not fit.
-async fn waiting_for_room() -> (Host, By, UnixStream) {
+async fn waiting_for_room() -> (Host, By, OwnedReadHalf) {
     let (host, mut guest) = By::greeted(CONSOLE_ROOM).await;
     let (open, ()) = tokio::join!(host.port(80), async {
         guest.hear_of_a_stream().await;
         guest.take_in(1).await;
     });
-    let open = open.expect("open");
-    open.set_nonblocking(true).expect("own");
-    let mut stream = UnixStream::from_std(open).expect("in a runtime");
-    soon(stream.write_all(&[7; 16 * MOST]))
-        .await
-        .expect("taken");
+    let (stream, mut write) = socket(open.expect("open")).into_split();
+    tokio::spawn(async move {
+        let _ = write.write_all(&[7; 16 * MOST]).await;
+        std::future::pending::<()>().await;
+    });
     let room = usize::try_from(CONSOLE_ROOM).expect("fits");
     while guest.cost + MOST + PIECE <= room {
         let came = guest.hear_of_a_stream().await;
