@@ -137,7 +137,7 @@ impl Config {
     pub(crate) fn for_purge(self) -> Self {
         Self {
             purge: true,
-            keep_on_stop: true,
+            keep_on_stop: false,
             listen: Vec::new(),
             listen_fds: Vec::new(),
             tls_listen: Vec::new(),
@@ -437,7 +437,11 @@ mod tests {
         let config = Config::parse(GOOD).expect("good");
         assert_eq!(config.listen.len(), 2);
         // A host's service is stopped and started again, and its sandboxes go on.
-        for (instead, keeps) in [("on_stop keep", true), ("", true), ("on_stop remove", false)] {
+        for (instead, keeps) in [
+            ("on_stop keep", true),
+            ("", true),
+            ("on_stop remove", false),
+        ] {
             let text = GOOD.replace("on_stop keep", instead);
             assert_eq!(Config::parse(&text).expect("good").keep_on_stop, keeps);
         }

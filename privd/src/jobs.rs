@@ -439,7 +439,7 @@ impl Privd {
         self.end_jobs(|job| !matches!(job.work, Work::Trash | Work::Sync));
     }
 
-    fn end_jobs(&mut self, which: impl Fn(&Job) -> bool) {
+    pub(crate) fn end_jobs(&mut self, which: impl Fn(&Job) -> bool) {
         for job in self.jobs.iter().filter(|job| which(job)) {
             if let Err(e) = job.process.signal(Signal::Kill) {
                 self.log

@@ -7,7 +7,7 @@ use warder_wire::{SandboxId, priv_net};
 use crate::leases::Timer;
 use crate::net::Pending;
 use crate::privd::Privd;
-use crate::supervise::Role;
+use crate::supervise::{Post, Role, chain};
 
 /// How long a process may take to go after its channel was closed.
 const GO_MS: u64 = 2_000;
@@ -94,14 +94,11 @@ impl Privd {
         if self.now.mono >= stop.begun + GO_MS {
             self.kill_lingering();
         }
-        let net_gone = self
-            .posts
-            .get(&Role::Net)
-            .is_none_or(|post| post.running.is_none());
-        let others_gone = self
-            .posts
-            .iter()
-            .all(|(role, post)| *role == Role::Net || post.running.is_none());
+        let gone = |post: &Post| post.running.is_none();
+        let net_gone = self.posts.get(&Role::Net).is_none_or(gone);
+        let mut posts = self.posts.iter();
+        let others_gone = posts.all(|(role, post)| *role == Role::Net || gone(post));
+        let empty = self.jobs.is_empty() && self.trash_is_empty();
         let next = match stop.stage {
             Stage::Ending if stop.keep && others_gone && net_gone => Stage::Done,
             Stage::Ending
@@ -115,14 +112,17 @@ impl Privd {
             }
             // Without netd nothing can be purged; the claim stays and the next start cleans up.
             Stage::Purging if net_gone => Stage::Leaving,
-            Stage::Leaving if net_gone && self.jobs.is_empty() && self.trash_is_empty() => {
+            Stage::Leaving if net_gone && empty => Stage::Done,
+            Stage::Leaving if net_gone && overdue => {
+                self.log
+                    .own("what was removed takes long to go from the disk: the next start goes on");
+                self.end_jobs(|_| true);
                 Stage::Done
             }
             _ if overdue => {
-                self.log.own(format_args!(
-                    "stopping took too long at stage {:?}",
-                    stop.stage
-                ));
+                let stage = stop.stage;
+                self.log
+                    .own(format_args!("stopping took too long at stage {stage:?}"));
                 self.fatal = Some("the next start removes what is left".to_owned());
                 return;
             }
@@ -172,15 +172,14 @@ impl Privd {
             Ok(true) => {}
             Ok(false) => clean = false,
             Err(e) => {
-                self.log.own(format_args!(
-                    "removing the instance's groups: {}",
-                    crate::supervise::chain(&e)
-                ));
+                let why = chain(&e);
+                self.log
+                    .own(format_args!("removing the instance's groups: {why}"));
                 clean = false;
             }
         }
         if let Err(e) = self.store.close() {
-            let why = crate::supervise::chain(&e);
+            let why = chain(&e);
             self.log.own(format_args!("leaving the store: {why}"));
             clean = false;
         }
@@ -192,7 +191,7 @@ impl Privd {
         if clean {
             let released = crate::setup::claims(self.tag, &self.state_dir).release();
             if let Err(e) = released {
-                self.log.own(crate::supervise::chain(&e));
+                self.log.own(chain(&e));
                 clean = false;
             }
         }
@@ -219,10 +218,8 @@ impl Privd {
                 .filter(|running| running.channel.is_none())
                 && let Err(e) = running.process.signal(Signal::Kill)
             {
-                self.log.own(format_args!(
-                    "cannot end {role}: {}",
-                    crate::supervise::chain(&e)
-                ));
+                let why = chain(&e);
+                self.log.own(format_args!("cannot end {role}: {why}"));
             }
         }
     }

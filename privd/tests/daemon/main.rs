@@ -44,7 +44,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 36] = [
+    let tests: [(&str, fn()); 37] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -130,6 +130,10 @@ fn main() {
         (
             "a_snapshot_is_whole_or_absent",
             stored::a_snapshot_is_whole_or_absent,
+        ),
+        (
+            "what_does_not_go_from_the_disk_is_left_to_the_next_start",
+            stored::what_does_not_go_from_the_disk_is_left_to_the_next_start,
         ),
         (
             "egressd_is_joined_to_netd_and_the_gateway",

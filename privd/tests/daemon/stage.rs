@@ -596,7 +596,7 @@ impl Instance {
         names(&self.dir.path().join("state/cells"))
     }
 
-    fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         let tag = self.socket.display().to_string();
         let tag = tag
             .trim_start_matches("/tmp/warder-privd-test-")

@@ -1,6 +1,7 @@
 //! Volumes, snapshots and the templates they are: what outlives sandboxes.
 
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use warder_wire::gateway_priv::{Answer, Ask, VolumeMount};
 use warder_wire::plugin_priv::Ask as P;
@@ -406,5 +407,31 @@ pub(crate) fn a_snapshot_is_whole_or_absent() {
     }
     gateway(&mut stage, Ask::LeaseEnd { sandbox: a }).expect("ends");
     stage.until("nothing is left of them", |stage| layers(stage) == before);
+    stage.stop_clean();
+}
+
+/// What was removed and does not go from the disk holds up no stop, and is gone when it can go.
+pub(crate) fn what_does_not_go_from_the_disk_is_left_to_the_next_start() {
+    let mut stage = Instance::prepare("on_stop remove", None);
+    let stuck = stage.state().join("trash/stuck");
+    std::fs::create_dir_all(&stuck).expect("own");
+    std::fs::write(stuck.join("file"), "x").expect("own");
+    let immutable = |flag: &str| {
+        let mut chattr = Command::new("chattr");
+        let done = chattr.arg(flag).arg(stuck.join("file")).status();
+        assert!(done.expect("chattr(1)").success());
+    };
+    immutable("+i");
+    stage.start_privd();
+    let code = stage.terminate();
+    immutable("-i");
+    assert_eq!(code, 0, "{}", stage.log());
+    assert!(
+        stage.log().contains("the next start goes on"),
+        "{}",
+        stage.log()
+    );
+    assert!(stuck.exists() && !stage.run_dir().exists());
+    stage.start_privd();
     stage.stop_clean();
 }
