@@ -94,11 +94,13 @@ pub(crate) struct Stats {
     operations: Mutex<Outcomes>,
     network: Arc<AtomicUsize>,
     operator: Arc<AtomicUsize>,
+    /// Channels from egressd, and how many there have been.
+    egress: (Arc<AtomicUsize>, AtomicU64),
     /// The kernel's words on this process, opened before it was confined.
     pub(crate) process: OnceLock<File>,
 }
 
-/// A connection that is open.
+/// A connection, or channel, that is open.
 #[derive(Debug)]
 pub(crate) struct Connected(Arc<AtomicUsize>);
 
@@ -113,6 +115,22 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stats {
+    /// egressd was started: its channel is open for as long as the answer lives.
+    pub(crate) fn egress_came(&self) -> Connected {
+        self.egress.1.fetch_add(1, Ordering::Relaxed);
+        self.egress.0.fetch_add(1, Ordering::Relaxed);
+        Connected(Arc::clone(&self.egress.0))
+    }
+
+    /// Whether egressd has a channel now, and how often it came.
+    pub(crate) fn egress(&self) -> (bool, u64) {
+        let (open, starts) = &self.egress;
+        (
+            open.load(Ordering::Relaxed) > 0,
+            starts.load(Ordering::Relaxed),
+        )
+    }
+
     /// A connection is open for as long as the answer lives.
     pub(crate) fn connected(&self, operator: bool) -> Connected {
         let count = if operator {

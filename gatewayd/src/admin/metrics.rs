@@ -105,18 +105,30 @@ fn daemons(text: &mut Text, gateway: &Gateway) {
     }
     let (net, plugin) = gateway.peers.present();
     let starts = gateway.peers.starts();
+    let egress = gateway.stats.egress();
+    let daemons = [
+        ("netd", net, starts.0),
+        ("pluginhost", plugin, starts.1),
+        ("egressd", egress.0, egress.1),
+    ];
     let name = "warder_daemon_up";
-    text.family(name, "gauge", "Whether gatewayd can ask the daemon now.");
-    text.sample(name, &[("daemon", &"netd")], u8::from(net));
-    text.sample(name, &[("daemon", &"pluginhost")], u8::from(plugin));
+    text.family(
+        name,
+        "gauge",
+        "Whether the daemon has a channel to gatewayd now.",
+    );
+    for (daemon, up, _) in &daemons {
+        text.sample(name, &[("daemon", daemon)], u8::from(*up));
+    }
     let name = "warder_daemon_starts_total";
     text.family(
         name,
         "counter",
         "How often the daemon came since gatewayd began.",
     );
-    text.sample(name, &[("daemon", &"netd")], starts.0);
-    text.sample(name, &[("daemon", &"pluginhost")], starts.1);
+    for (daemon, _, starts) in &daemons {
+        text.sample(name, &[("daemon", daemon)], starts);
+    }
 }
 
 fn pools(text: &mut Text, gateway: &Gateway) {

@@ -28,7 +28,9 @@ pub(crate) use log::{Cause, Entry, RefusalLog, View};
 pub(crate) fn listen(gateway: &Arc<Gateway>, fd: OwnedFd) -> Result<(), IpcError> {
     let channel = AsyncChannel::new(Channel::from_fd(fd)?)?;
     let gateway = Arc::clone(gateway);
+    let open = gateway.stats.egress_came();
     tokio::spawn(async move {
+        let _open = open;
         loop {
             match channel.recv::<Event>().await {
                 Ok((event, fds)) => {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fake::Fake;
+use super::ingress::until;
 
 #[test]
 fn keys_come_and_go() {
@@ -171,6 +172,28 @@ fn numbers_for_whoever_watches() {
     assert!((value(&memory) - 3072.0).abs() < 1e-9);
     // Not over TCP, with whatever key.
     fake.api("GET", "/admin/metrics", Value::Null).is_error(404);
+}
+
+#[test]
+fn metrics_say_which_daemons_are_there() {
+    let fake = Fake::start();
+    let egressd = || {
+        let text = fake.operator("GET", "/admin/metrics", b"").text();
+        let value = |name: &str| {
+            let name = format!("warder_daemon_{name}{{daemon=\"egressd\"}} ");
+            let found = text.lines().find_map(|line| line.strip_prefix(&name));
+            found.expect("shown").to_owned()
+        };
+        [value("up"), value("starts_total")]
+    };
+    let until = |expected: [&str; 2]| until("it is told", || egressd() == expected);
+    assert_eq!(egressd(), ["0", "0"]);
+    let first = fake.egress();
+    until(["1", "1"]);
+    drop(first);
+    until(["0", "1"]);
+    let _second = fake.egress();
+    until(["1", "2"]);
 }
 
 #[test]
