@@ -24,18 +24,26 @@ pub use crate::{LISTEN_TCP, LISTEN_UDP};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks before giving up; a packet already past the rules can make a state behind the first.
 const ROUNDS: u32 = 8;
-/// `PFNL_FAMILY_NAME`, `PFNL_CMD_GETSTATES`, `PFNL_CMD_KILLSTATES`, `PF_CS_CMP_ID`, `PF_CS_CMP_CREATORID`
-/// (netpfil/pf/pf_nl.h).
+/// `PFNL_FAMILY_NAME` (netpfil/pf/pf_nl.h).
 const FAMILY: &str = "pfctl";
-const GET_STATES: u8 = 1;
-/// `PFNL_CMD_GETRULES` with `PF_GR_ANCHOR` and `PF_GR_ACTION`, `PFNL_CMD_GET_STATUS`.
-const GET_RULES: u8 = 6;
-const ANCHOR: u16 = 1;
-const ACTION: u16 = 2;
-const GET_STATUS: u8 = 11;
-const KILL_STATES: u8 = 9;
-const KILL_ID: u16 = 1;
-const KILL_CREATOR: u16 = 2;
+/// `PFNL_CMD_GETSTATES`.
+pub const GET_STATES: u8 = 1;
+/// `PFNL_CMD_GETRULES`.
+pub const GET_RULES: u8 = 6;
+/// `PF_GR_ANCHOR`.
+pub const ANCHOR: u16 = 1;
+/// `PF_GR_ACTION`.
+pub const ACTION: u16 = 2;
+/// `PFNL_CMD_GET_STATUS`.
+pub const GET_STATUS: u8 = 11;
+/// `PFNL_CMD_KILLSTATES`.
+pub const KILL_STATES: u8 = 9;
+/// `PF_CS_CMP_ID`.
+pub const KILL_ID: u16 = 1;
+/// `PF_CS_CMP_CREATORID`.
+pub const KILL_CREATOR: u16 = 2;
+/// `PF_CS_LABEL`.
+pub const KILL_LABEL: u16 = 10;
 
 /// There while pf is loaded (pf(4)).
 const DEVICE: &str = "/dev/pf";
@@ -502,10 +510,9 @@ impl Filter {
     }
 
     fn end_label(&mut self, label: &str) -> Result<(), FilterError> {
-        // PF_CS_LABEL.
         Ok(self
             .states
-            .ask(KILL_STATES, |m| m.text(10, label), |_| ())?)
+            .ask(KILL_STATES, |m| m.text(KILL_LABEL, label), |_| ())?)
     }
 
     /// Removes all rules, states and pipes of the instance. No state may outlive its interface: one of that name may

@@ -9,11 +9,14 @@ use warder_netlink::attrs_after;
 /// `PF_PASS`, `PF_NAT` and `PF_RDR` (netpfil/pf/pf.h): by an action of its the kernel knows a list of rules.
 pub const KINDS: [u8; 3] = [0, 4, 8];
 
-/// enum pf_getstatus_type_t and enum pf_getrules_type_t (netpfil/pf/pf_nl.h).
-const RUNNING: u16 = 2;
-const SINCE: u16 = 3;
-const COUNT: u16 = 3;
-const TICKET: u16 = 4;
+/// `PF_GS_RUNNING` (netpfil/pf/pf_nl.h).
+pub const RUNNING: u16 = 2;
+/// `PF_GS_SINCE`.
+pub const SINCE: u16 = 3;
+/// `PF_GR_NR`.
+pub const COUNT: u16 = 3;
+/// `PF_GR_TICKET`.
+pub const TICKET: u16 = 4;
 /// Length of a `struct genlmsghdr`.
 const GENERIC: usize = 4;
 /// Seconds by which two readings of the same moment can differ: it is told by the wall clock.

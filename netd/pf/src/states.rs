@@ -46,23 +46,34 @@ pub struct State {
     pub pipe: u16,
 }
 
-// enum pfstate_type_t and enum pfstate_key_type_t (netpfil/pf/pf_nl.h).
-const ID: u16 = 1;
-const CREATOR: u16 = 2;
-const INTERFACE: u16 = 3;
-const ORIGIN: u16 = 4;
-const WIRE: u16 = 5;
-const STACK: u16 = 6;
-const PROTOCOL: u16 = 21;
-const DIRECTION: u16 = 22;
-const PIPE: u16 = 34;
-const ADDRESS: [u16; 2] = [1, 2];
-const PORT: [u16; 2] = [3, 4];
+/// `PF_ST_ID` (netpfil/pf/pf_nl.h).
+pub const ID: u16 = 1;
+/// `PF_ST_CREATORID`.
+pub const CREATOR: u16 = 2;
+/// `PF_ST_IFNAME`.
+pub const INTERFACE: u16 = 3;
+/// `PF_ST_ORIG_IFNAME`.
+pub const ORIGIN: u16 = 4;
+/// `PF_ST_KEY_WIRE`.
+pub const WIRE: u16 = 5;
+/// `PF_ST_KEY_STACK`.
+pub const STACK: u16 = 6;
+/// `PF_ST_PROTO`.
+pub const PROTOCOL: u16 = 21;
+/// `PF_ST_DIRECTION`.
+pub const DIRECTION: u16 = 22;
+/// `PF_ST_DNPIPE`.
+pub const PIPE: u16 = 34;
+/// `PF_STK_ADDR0`, `PF_STK_ADDR1`.
+pub const ADDRESS: [u16; 2] = [1, 2];
+/// `PF_STK_PORT0`, `PF_STK_PORT1`.
+pub const PORT: [u16; 2] = [3, 4];
 /// Length of a `struct genlmsghdr`.
 const GENERIC: usize = 4;
-/// `PF_IN` and `PF_OUT` (netpfil/pf/pf.h).
-const IN: u8 = 1;
-const OUT: u8 = 2;
+/// `PF_IN` (netpfil/pf/pf.h).
+pub const IN: u8 = 1;
+/// `PF_OUT`.
+pub const OUT: u8 = 2;
 
 /// Reads one message of a listing of states (pf_nl.c, `dump_state`); `None` when it cannot be read. Whoever meets that
 /// knows nothing of the states and must take the worst.

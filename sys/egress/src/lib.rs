@@ -17,10 +17,13 @@ mod origins;
     path = "packet_log_unsupported.rs"
 )]
 mod packet_log;
+pub mod pflog;
 
 pub use datagrams::{Datagrams, Received};
 pub use ending::is_on_its_way;
 pub use origins::Origins;
+#[cfg(any(target_os = "freebsd", test))]
+pub use origins::natlook;
 pub use packet_log::PacketLog;
 
 /// How the pieces of a [`PacketLog`] are to be read.

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 
 #[cfg(any(target_os = "freebsd", test))]
-mod natlook;
+pub mod natlook;
 
 /// Of the internet protocols.
 #[cfg(not(target_os = "linux"))]

@@ -9,9 +9,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::LogFormat;
+use crate::pflog::DLT_PFLOG;
 
-/// `DLT_PFLOG` (net/dlt.h).
-const DLT_PFLOG: libc::c_uint = 117;
 /// No buffer of the kernel's is larger (`net.bpf.maxbufsize`).
 const LARGEST: usize = 1 << 20;
 

@@ -61,7 +61,7 @@ impl AsFd for Inotify {
 mod linux;
 
 #[cfg(not(target_os = "linux"))]
-mod freebsd;
+pub mod freebsd;
 
 #[cfg(test)]
 mod tests {

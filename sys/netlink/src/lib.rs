@@ -9,4 +9,4 @@
 
 mod message;
 
-pub use message::{Attrs, Message, attrs, attrs_after, messages};
+pub use message::{Attrs, HEADER, Message, NESTED, attrs, attrs_after, messages};

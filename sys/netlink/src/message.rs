@@ -1,9 +1,9 @@
 //! Netlink messages and attributes as bytes (attributes are padded to four bytes).
 
 /// Length of `struct nlmsghdr`.
-const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 /// `NLA_F_NESTED`.
-const NESTED: u16 = 0x8000;
+pub const NESTED: u16 = 0x8000;
 /// Bits of an attribute's type that are the type.
 const TYPE_MASK: u16 = 0x3fff;
 

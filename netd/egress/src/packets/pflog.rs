@@ -2,21 +2,11 @@
 //! (net/if_pflog.h) and the beginning of the packet. The frame around is the kernel's, of a system whose words have 64
 //! bits; the packet is whatever a sandbox has sent.
 
-use super::packet::{Packet, Word, four, ipv4, two};
+use warder_egress_sys::pflog::{
+    ACTION, BEFORE, DROP, KEPT, MAX_STATES, REASON, RULE, SOURCE_LIMIT, WORD,
+};
 
-/// Where the `bpf_hdr` has the length of what was kept of the packet, and its own.
-const KEPT: usize = 16;
-const BEFORE: usize = 24;
-/// `BPF_ALIGNMENT`.
-const WORD: usize = 8;
-/// Where the `pfloghdr` has what was done and why, and the rule's own number.
-const ACTION: usize = 2;
-const REASON: usize = 3;
-const RULE: usize = 64;
-/// `PF_DROP`, `PFRES_MAXSTATES` and `PFRES_SRCLIMIT` (netpfil/pf/pf.h).
-const DROP: u8 = 1;
-const MAX_STATES: u8 = 12;
-const SOURCE_LIMIT: u8 = 13;
+use super::packet::{Packet, Word, four, ipv4, two};
 
 /// The word by the rule's number (pf.conf(5), `ridentifier`), as netd's rules have them.
 fn word(rule: u32, reason: u8) -> Option<Word> {

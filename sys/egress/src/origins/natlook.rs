@@ -11,20 +11,29 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Length of the structure, with the byte that pads it.
-const LENGTH: usize = 76;
-/// Where its parts are.
-const SOURCE: usize = 0;
-const DESTINATION: usize = 16;
-const REAL_DESTINATION: usize = 48;
-const SOURCE_PORT: usize = 64;
-const DESTINATION_PORT: usize = 66;
-const REAL_DESTINATION_PORT: usize = 70;
-const FAMILY: usize = 72;
-const PROTOCOL: usize = 73;
-const DIRECTION: usize = 74;
-/// `AF_INET`, and `PF_OUT` (netpfil/pf/pf.h).
-const INET: u8 = 2;
-const OUT: u8 = 2;
+pub const LENGTH: usize = 76;
+/// Where its parts are: `saddr`.
+pub const SOURCE: usize = 0;
+/// `daddr`.
+pub const DESTINATION: usize = 16;
+/// `rdaddr`.
+pub const REAL_DESTINATION: usize = 48;
+/// `sport`.
+pub const SOURCE_PORT: usize = 64;
+/// `dport`.
+pub const DESTINATION_PORT: usize = 66;
+/// `rdport`.
+pub const REAL_DESTINATION_PORT: usize = 70;
+/// `af`.
+pub const FAMILY: usize = 72;
+/// `proto`.
+pub const PROTOCOL: usize = 73;
+/// `direction`.
+pub const DIRECTION: usize = 74;
+/// `AF_INET`.
+pub const INET: u8 = 2;
+/// `PF_OUT` (netpfil/pf/pf.h).
+pub const OUT: u8 = 2;
 
 /// The structure, aligned as it is.
 #[repr(C, align(4))]
@@ -33,7 +42,7 @@ struct Look([u8; LENGTH]);
 
 /// _IOWR('D', 23, struct pfioc_natlook) (sys/ioccom.h).
 #[cfg(target_os = "freebsd")]
-const DIOCNATLOOK: libc::c_ulong = 0xc000_0000 | (LENGTH as libc::c_ulong) << 16 | 0x4400 | 23;
+pub const DIOCNATLOOK: libc::c_ulong = 0xc000_0000 | (LENGTH as libc::c_ulong) << 16 | 0x4400 | 23;
 
 impl Look {
     fn of(protocol: u8, from: SocketAddrV4, at: SocketAddrV4) -> Self {

@@ -4,12 +4,25 @@ use crate::program::{Item, What};
 
 mod base;
 mod cells;
+mod guest;
+mod netlink;
+mod network;
+mod pf;
 mod sockets;
 
 /// Every item.
 #[must_use]
 pub fn all() -> Vec<Item> {
-    [base::ITEMS, cells::ITEMS, sockets::ITEMS].concat()
+    [
+        base::ITEMS,
+        cells::ITEMS,
+        sockets::ITEMS,
+        network::ITEMS,
+        netlink::ITEMS,
+        pf::ITEMS,
+        guest::ITEMS,
+    ]
+    .concat()
 }
 
 /// An item's number is what this was compiled with.
@@ -20,8 +33,31 @@ macro_rules! meant {
     };
 }
 
-/// A constant of a crate, under the header's name.
+/// A constant of a crate, under the header's name; or what the header calls it, and what stands for it here: nothing
+/// where the number is in the code itself.
 macro_rules! constant {
+    ($header:literal, $c:literal = $value:expr) => {
+        $crate::items::constant!(@ $header, $c, $value, 0)
+    };
+    ($header:literal, $c:literal, $here:path = $value:expr) => {
+        $crate::items::constant!($header, $c, $here = $value, 0)
+    };
+    ($header:literal, $c:literal, $here:path = $value:expr, $since:expr) => {{
+        $crate::items::meant!($here, $value);
+        $crate::items::constant!(@ $header, $c, $value, $since)
+    }};
+    ($header:literal, $c:literal, $here:path [$n:literal] = $value:expr) => {{
+        $crate::items::meant!($here[$n], $value);
+        $crate::items::constant!(@ $header, $c, $value, 0)
+    }};
+    (@ $header:literal, $c:literal, $value:expr, $since:expr) => {
+        $crate::program::Item {
+            header: $header,
+            what: $crate::program::What::Constant($c),
+            value: $value,
+            since: $since,
+        }
+    };
     ($header:literal, $($path:ident)::+ = $value:expr) => {
         $crate::items::constant!($header, $($path)::+ = $value, 0)
     };
@@ -36,8 +72,20 @@ macro_rules! constant {
     }};
 }
 
-/// The size of a type, which C calls otherwise.
+/// The size of a type, which C calls otherwise; of one that has no type in Rust, what stands for it, or nothing.
 macro_rules! size {
+    ($header:literal, $c:literal = $value:expr) => {
+        $crate::program::Item {
+            header: $header,
+            what: $crate::program::What::Size($c),
+            value: $value,
+            since: 0,
+        }
+    };
+    ($header:literal, $c:literal, const $here:path = $value:expr) => {{
+        $crate::items::meant!($here, $value);
+        $crate::items::size!($header, $c = $value)
+    }};
     ($header:literal, $c:literal, $type:ty = $value:expr) => {{
         $crate::items::meant!(size_of::<$type>(), $value);
         $crate::program::Item {
@@ -49,16 +97,23 @@ macro_rules! size {
     }};
 }
 
-/// The offset of a field; of one that has no type in Rust, what stands for it.
+/// The offset of a field; of one that has no type in Rust, or another name, what stands for it, or nothing.
 macro_rules! offset {
-    ($header:literal, $c:literal, $field:literal, $here:path = $value:expr) => {{
-        $crate::items::meant!($here, $value);
+    ($header:literal, $c:literal, $field:literal = $value:expr) => {
         $crate::program::Item {
             header: $header,
             what: $crate::program::What::Offset($c, $field),
             value: $value,
             since: 0,
         }
+    };
+    ($header:literal, $c:literal, $field:literal, $type:ident.$here:ident = $value:expr) => {{
+        $crate::items::meant!(std::mem::offset_of!($type, $here), $value);
+        $crate::items::offset!($header, $c, $field = $value)
+    }};
+    ($header:literal, $c:literal, $field:literal, $here:path = $value:expr) => {{
+        $crate::items::meant!($here, $value);
+        $crate::items::offset!($header, $c, $field = $value)
     }};
     ($header:literal, $c:literal, $type:ty, $field:ident = $value:expr) => {{
         $crate::items::meant!(std::mem::offset_of!($type, $field), $value);

@@ -53,16 +53,19 @@ pub fn program(items: &[Item]) -> String {
     }
     for item in items {
         if headers.insert(item.header) {
-            push(&mut text, format_args!("#include <{}>", item.header));
+            // A header that all items are newer in is new itself.
+            let all = items.iter().filter(|other| other.header == item.header);
+            let since = all.map(|other| other.since).min().unwrap_or(0);
+            guarded(&mut text, since, &format!("#include <{}>", item.header));
         }
     }
     text.push_str(START);
     for item in items.iter().filter(|item| is_function(item)) {
-        guarded(&mut text, item, declaration);
+        guarded(&mut text, item.since, &declaration(item));
     }
     text.push_str(MAIN);
     for item in items {
-        guarded(&mut text, item, comparison);
+        guarded(&mut text, item.since, &comparison(item));
     }
     text.push_str(END);
     text
@@ -112,15 +115,12 @@ fn is_function(item: &Item) -> bool {
     matches!(item.what, What::Function(..))
 }
 
-fn guarded(text: &mut String, item: &Item, line: fn(&Item) -> String) {
-    if item.since > 0 {
-        push(
-            text,
-            format_args!("#if __FreeBSD_version >= {}", item.since),
-        );
+fn guarded(text: &mut String, since: u32, line: &str) {
+    if since > 0 {
+        push(text, format_args!("#if __FreeBSD_version >= {since}"));
     }
-    push(text, format_args!("{}", line(item)));
-    if item.since > 0 {
+    push(text, format_args!("{line}"));
+    if since > 0 {
         push(text, format_args!("#endif"));
     }
 }

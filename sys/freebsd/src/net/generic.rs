@@ -11,22 +11,30 @@ use warder_netlink::{Message, attrs_after, messages};
 
 use super::request::last;
 
-/// `AF_NETLINK` (sys/socket.h), `NETLINK_GENERIC`, `NLMSG_ERROR`, `NLMSG_DONE` (netlink/netlink.h).
-const FAMILY: u8 = 38;
-const GENERIC: u32 = 16;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`.
-pub(super) const REQUEST: u16 = 0x01;
-pub(super) const ACK: u16 = 0x04;
-pub(super) const DUMP: u16 = 0x300;
-/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME` (netlink/netlink_generic.h).
-const CONTROL: u16 = 16;
-const GET_FAMILY: u8 = 3;
-const FAMILY_ID: u16 = 1;
-const FAMILY_NAME: u16 = 2;
+/// `AF_NETLINK` (sys/socket.h).
+pub const FAMILY: u8 = 38;
+/// `NETLINK_GENERIC` (netlink/netlink.h).
+pub const GENERIC: u32 = 16;
+/// `NLMSG_ERROR`.
+pub const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+pub const DONE: u16 = 3;
+/// `NLM_F_REQUEST`.
+pub const REQUEST: u16 = 0x01;
+/// `NLM_F_ACK`.
+pub const ACK: u16 = 0x04;
+/// `NLM_F_DUMP`.
+pub const DUMP: u16 = 0x300;
+/// `GENL_ID_CTRL` (netlink/netlink_generic.h).
+pub const CONTROL: u16 = 16;
+/// `CTRL_CMD_GETFAMILY`.
+pub const GET_FAMILY: u8 = 3;
+/// `CTRL_ATTR_FAMILY_ID`.
+pub const FAMILY_ID: u16 = 1;
+/// `CTRL_ATTR_FAMILY_NAME`.
+pub const FAMILY_NAME: u16 = 2;
 /// Length of a `struct genlmsghdr`.
-const HEADER: usize = 4;
+pub const HEADER: usize = 4;
 /// The kernel answers within milliseconds; this only ends a wait that a bug of its would make endless.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CHUNK: usize = 256 * 1024;
@@ -52,12 +60,15 @@ pub enum GenericError {
 
 /// `struct sockaddr_nl`.
 #[repr(C)]
-struct Address {
+pub struct Address {
     length: u8,
-    family: u8,
+    /// `nl_family`.
+    pub family: u8,
     pad: u16,
-    port: u32,
-    groups: u32,
+    /// `nl_pid`.
+    pub port: u32,
+    /// `nl_groups`.
+    pub groups: u32,
 }
 
 /// A socket of netlink(4).

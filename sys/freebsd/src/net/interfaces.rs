@@ -23,36 +23,44 @@ struct Renamed {
 }
 /// `struct in_aliasreq`.
 #[repr(C)]
-struct Alias {
+pub struct Alias {
     name: [u8; NAME],
-    address: [u8; 16],
-    broadcast: [u8; 16],
-    mask: [u8; 16],
-    vhid: i32,
+    /// `ifra_addr`.
+    pub address: [u8; 16],
+    /// `ifra_broadaddr`.
+    pub broadcast: [u8; 16],
+    /// `ifra_mask`.
+    pub mask: [u8; 16],
+    /// `ifra_vhid`.
+    pub vhid: i32,
 }
 /// `struct ifgroupreq`: the union is a name of a group or a pointer.
 #[repr(C)]
-struct Group {
+pub struct Group {
     name: [u8; NAME],
     length: u32,
     pad: u32,
-    group: [u8; NAME],
+    /// `ifgr_group`.
+    pub group: [u8; NAME],
 }
 /// The same, its union a pointer to names.
 #[repr(C)]
-struct Members {
+pub struct Members {
     name: [u8; NAME],
-    length: u32,
+    /// `ifgr_len`.
+    pub length: u32,
     pad: u32,
-    list: *mut [u8; NAME],
+    /// `ifgr_groups`.
+    pub list: *mut [u8; NAME],
     rest: u64,
 }
 /// `struct in6_ndireq`: a name and a `struct nd_ifinfo`.
 #[repr(C)]
-struct Neighbours {
+pub struct Neighbours {
     name: [u8; NAME],
     numbers: [u32; 5],
-    flags: u32,
+    /// `ndi.flags`.
+    pub flags: u32,
     rest: [u32; 8],
 }
 
@@ -70,30 +78,48 @@ unsafe impl Plain for Members {}
 unsafe impl Plain for Neighbours {}
 
 const SIZE: usize = size_of::<Request>();
-const SET_FLAGS: libc::c_ulong = reads(b'i', 16, SIZE);
-const GET_FLAGS: libc::c_ulong = changes(b'i', 17, SIZE);
-const RENAME: libc::c_ulong = reads(b'i', 40, SIZE);
-const ADD_ADDRESS: libc::c_ulong = reads(b'i', 43, size_of::<Alias>());
-const SET_CAPABILITIES: libc::c_ulong = reads(b'i', 30, SIZE);
-const GET_CAPABILITIES: libc::c_ulong = changes(b'i', 31, SIZE);
-const GET_MTU: libc::c_ulong = changes(b'i', 51, SIZE);
-const SET_MTU: libc::c_ulong = reads(b'i', 52, SIZE);
-const GET_INDEX: libc::c_ulong = changes(b'i', 32, SIZE);
-const SET_MAC: libc::c_ulong = reads(b'i', 60, SIZE);
-const GET_IN6: libc::c_ulong = changes(b'i', 108, size_of::<Neighbours>());
-const SET_IN6: libc::c_ulong = changes(b'i', 87, size_of::<Neighbours>());
-const MOVE: libc::c_ulong = changes(b'i', 90, SIZE);
-const CREATE: libc::c_ulong = changes(b'i', 124, SIZE);
-const DESTROY: libc::c_ulong = reads(b'i', 121, SIZE);
-const ADD_GROUP: libc::c_ulong = reads(b'i', 135, size_of::<Group>());
-const GET_MEMBERS: libc::c_ulong = changes(b'i', 138, size_of::<Members>());
+/// `SIOCSIFFLAGS`.
+pub const SET_FLAGS: libc::c_ulong = reads(b'i', 16, SIZE);
+/// `SIOCGIFFLAGS`.
+pub const GET_FLAGS: libc::c_ulong = changes(b'i', 17, SIZE);
+/// `SIOCSIFNAME`.
+pub const RENAME: libc::c_ulong = reads(b'i', 40, SIZE);
+/// `SIOCAIFADDR`.
+pub const ADD_ADDRESS: libc::c_ulong = reads(b'i', 43, size_of::<Alias>());
+/// `SIOCSIFCAP`.
+pub const SET_CAPABILITIES: libc::c_ulong = reads(b'i', 30, SIZE);
+/// `SIOCGIFCAP`.
+pub const GET_CAPABILITIES: libc::c_ulong = changes(b'i', 31, SIZE);
+/// `SIOCGIFMTU`.
+pub const GET_MTU: libc::c_ulong = changes(b'i', 51, SIZE);
+/// `SIOCSIFMTU`.
+pub const SET_MTU: libc::c_ulong = reads(b'i', 52, SIZE);
+/// `SIOCGIFINDEX`.
+pub const GET_INDEX: libc::c_ulong = changes(b'i', 32, SIZE);
+/// `SIOCSIFLLADDR`.
+pub const SET_MAC: libc::c_ulong = reads(b'i', 60, SIZE);
+/// `SIOCGIFINFO_IN6`.
+pub const GET_IN6: libc::c_ulong = changes(b'i', 108, size_of::<Neighbours>());
+/// `SIOCSIFINFO_FLAGS`.
+pub const SET_IN6: libc::c_ulong = changes(b'i', 87, size_of::<Neighbours>());
+/// `SIOCSIFVNET`.
+pub const MOVE: libc::c_ulong = changes(b'i', 90, SIZE);
+/// `SIOCIFCREATE2`.
+pub const CREATE: libc::c_ulong = changes(b'i', 124, SIZE);
+/// `SIOCIFDESTROY`.
+pub const DESTROY: libc::c_ulong = reads(b'i', 121, SIZE);
+/// `SIOCAIFGROUP`.
+pub const ADD_GROUP: libc::c_ulong = reads(b'i', 135, size_of::<Group>());
+/// `SIOCGIFGMEMB`.
+pub const GET_MEMBERS: libc::c_ulong = changes(b'i', 138, size_of::<Members>());
 
 /// `IFCAP_TXCSUM`, `IFCAP_TXCSUM_IPV6` (net/if.h).
-const LATE_CHECKSUMS: u32 = 1 << 1 | 1 << 22;
+pub const LATE_CHECKSUMS: u32 = 1 << 1 | 1 << 22;
 
-/// `ND6_IFF_IFDISABLED`, `ND6_IFF_AUTO_LINKLOCAL` (netinet6/nd6.h).
-const NO_INET6: u32 = 0x8;
-const LINK_LOCAL: u32 = 0x20;
+/// `ND6_IFF_IFDISABLED` (netinet6/nd6.h).
+pub const NO_INET6: u32 = 0x8;
+/// `ND6_IFF_AUTO_LINKLOCAL`.
+pub const LINK_LOCAL: u32 = 0x20;
 
 /// An interface of the calling process's stack.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,22 +7,28 @@ use warder_netlink::{Message, attrs, attrs_after};
 use super::generic::{ACK, DUMP, GenericError, Netlink, REQUEST};
 use super::request::text;
 
-/// `NETLINK_ROUTE`, `NL_RTM_NEWLINK`, `NL_RTM_GETLINK`, `NLM_F_CREATE` with `NLM_F_EXCL` (netlink/netlink.h,
-/// netlink/netlink_route.h).
-const ROUTE: u32 = 0;
-const NEW: u16 = 16;
-const GET: u16 = 18;
-const CREATE: u16 = 0x600;
-/// `IFLA_IFNAME`, `IFLA_LINKINFO` with `IFLA_INFO_KIND`, `IFLA_IFALIAS` (netlink/route/interface.h).
-const NAME: u16 = 3;
-const INFO: u16 = 18;
-const KIND: u16 = 1;
-const DESCRIPTION: u16 = 20;
+/// `NETLINK_ROUTE` (netlink/netlink.h).
+pub const ROUTE: u32 = 0;
+/// `NL_RTM_NEWLINK` (netlink/route/common.h).
+pub const NEW: u16 = 16;
+/// `NL_RTM_GETLINK`.
+pub const GET: u16 = 18;
+/// `NLM_F_CREATE` with `NLM_F_EXCL` (netlink/netlink.h).
+pub const CREATE: u16 = 0x600;
+/// `IFLA_IFNAME` (netlink/route/interface.h).
+pub const NAME: u16 = 3;
+/// `IFLA_LINKINFO`.
+pub const INFO: u16 = 18;
+/// `IFLA_INFO_KIND`, within that.
+pub const KIND: u16 = 1;
+/// `IFLA_IFALIAS`.
+pub const DESCRIPTION: u16 = 20;
 /// Length of a `struct ifinfomsg`, all zero here: to be down.
 const HEADER: [u8; 16] = [0; 16];
-/// Behind a `struct nlmsgerr` (netlink/netlink.h) without the message that it is about: `NLMSGERR_ATTR_COOKIE`.
-const ACKNOWLEDGED: usize = 20;
-const COOKIE: u16 = 3;
+/// Length of a `struct nlmsgerr` (netlink/netlink.h) without the message that it is about.
+pub const ACKNOWLEDGED: usize = 20;
+/// Behind it: `NLMSGERR_ATTR_COOKIE`.
+pub const COOKIE: u16 = 3;
 
 /// The interfaces of the calling process's stack.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::io::{Errno, Result};
 
 /// `IFNAMSIZ` (net/if.h), the final zero byte included.
-pub(super) const NAME: usize = 16;
+pub const NAME: usize = 16;
 
 /// A request that the kernel reads (sys/ioccom.h, `_IOW`).
 pub(super) const fn reads(group: u8, number: u8, size: usize) -> libc::c_ulong {

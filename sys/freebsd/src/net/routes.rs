@@ -11,27 +11,35 @@ use super::interfaces::sockaddr;
 use super::request::last;
 use super::stack::Stack;
 
-/// `RTM_VERSION`, `RTM_ADD`, `RTM_GET`.
-const VERSION: u8 = 5;
-const ADD: u8 = 1;
-const GET: u8 = 4;
-/// `RTA_DST`, `RTA_GATEWAY`, `RTA_NETMASK`.
-const DESTINATION: i32 = 1;
-const GATEWAY: i32 = 2;
-const NETMASK: i32 = 4;
-/// `RTF_UP`, `RTF_GATEWAY`, `RTF_HOST`, `RTF_LLDATA`, `RTF_STATIC`.
-const UP: i32 = 0x1;
-const VIA: i32 = 0x2;
-const HOST: i32 = 0x4;
-const NEIGHBOUR: i32 = 0x400;
-const STATIC: i32 = 0x800;
+/// `RTM_VERSION`.
+pub const VERSION: u8 = 5;
+/// `RTM_ADD`.
+pub const ADD: u8 = 1;
+/// `RTM_GET`.
+pub const GET: u8 = 4;
+/// `RTA_DST`.
+pub const DESTINATION: i32 = 1;
+/// `RTA_GATEWAY`.
+pub const GATEWAY: i32 = 2;
+/// `RTA_NETMASK`.
+pub const NETMASK: i32 = 4;
+/// `RTF_UP`.
+pub const UP: i32 = 0x1;
+/// `RTF_GATEWAY`.
+pub const VIA: i32 = 0x2;
+/// `RTF_HOST`.
+pub const HOST: i32 = 0x4;
+/// `RTF_LLDATA`.
+pub const NEIGHBOUR: i32 = 0x400;
+/// `RTF_STATIC`.
+pub const STATIC: i32 = 0x800;
 /// `struct rt_msghdr`: from the third byte on version, type and, with a byte between, the interface's index; then flags,
 /// addresses, process, sequence number, error; then metrics. A zero `rmx_expire` is for ever.
-const HEADER: usize = 152;
+pub const HEADER: usize = 152;
 /// Answers that are no answers, before giving up: everything that happens to routes is told.
 const ROUNDS: usize = 64;
 /// `IFT_ETHER` (net/if_types.h).
-const ETHERNET: u8 = 6;
+pub const ETHERNET: u8 = 6;
 
 /// A routing socket of the calling process's stack.
 pub(super) fn socket() -> Result<OwnedFd> {

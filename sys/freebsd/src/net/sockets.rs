@@ -16,12 +16,12 @@ use crate::sys::rights;
 const BACKLOG: i32 = 4096;
 /// Bytes of datagrams of all guests that may wait; half of what `kern.ipc.maxsockbuf` is by itself.
 const BUFFER: usize = 1 << 20;
-/// Bytes that the log may collect before it is read, and of each packet: `struct pfloghdr` (64), the longest IPv4 header
+/// Bytes that the log may collect before it is read, and of each packet: `struct pfloghdr` (72), the longest IPv4 header
 /// and what follows it.
 const LOG_BUFFER: u32 = 65_536;
 const LOG_BYTES: u32 = 192;
 /// `DIOCNATLOOK` (net/pfvar.h), of 76 bytes.
-const NATLOOK: libc::c_ulong = changes(b'D', 23, 76);
+pub const NATLOOK: libc::c_ulong = changes(b'D', 23, 76);
 
 /// A number that a request sets.
 #[repr(C)]
@@ -31,16 +31,21 @@ struct Number(u32);
 struct Named([u8; NAME], [u8; 16]);
 /// `struct bpf_insn`.
 #[repr(C)]
-struct Instruction {
-    code: u16,
-    jump: u16,
-    value: u32,
+pub struct Instruction {
+    /// `code`.
+    pub code: u16,
+    /// `jt`, `jf`.
+    pub jump: u16,
+    /// `k`.
+    pub value: u32,
 }
 /// `struct bpf_program`.
 #[repr(C)]
-struct Program {
-    length: u32,
-    instructions: *const Instruction,
+pub struct Program {
+    /// `bf_len`.
+    pub length: u32,
+    /// `bf_insns`.
+    pub instructions: *const Instruction,
 }
 
 // SAFETY: a number.
@@ -50,16 +55,22 @@ unsafe impl Plain for Named {}
 // SAFETY: a number, and a pointer that leads to as many instructions where it is used.
 unsafe impl Plain for Program {}
 
-const GET_BUFFER: libc::c_ulong = writes(b'B', 102, 4);
-const SET_BUFFER: libc::c_ulong = changes(b'B', 102, 4);
-const SET_FILTER: libc::c_ulong = reads(b'B', 103, size_of::<Program>());
-const GET_KIND: libc::c_ulong = writes(b'B', 106, 4);
-const SET_INTERFACE: libc::c_ulong = reads(b'B', 108, size_of::<Named>());
+/// `BIOCGBLEN` (net/bpf.h).
+pub const GET_BUFFER: libc::c_ulong = writes(b'B', 102, 4);
+/// `BIOCSBLEN`.
+pub const SET_BUFFER: libc::c_ulong = changes(b'B', 102, 4);
+/// `BIOCSETF`.
+pub const SET_FILTER: libc::c_ulong = reads(b'B', 103, size_of::<Program>());
+/// `BIOCGDLT`.
+pub const GET_KIND: libc::c_ulong = writes(b'B', 106, 4);
+/// `BIOCSETIF`.
+pub const SET_INTERFACE: libc::c_ulong = reads(b'B', 108, size_of::<Named>());
 /// `BIOCIMMEDIATE`.
-const AT_ONCE: libc::c_ulong = reads(b'B', 112, 4);
-const GET_COUNTS: libc::c_ulong = writes(b'B', 111, 8);
-/// `_IO('B', 122)`.
-const LOCK: libc::c_ulong = 0x2000_427a;
+pub const AT_ONCE: libc::c_ulong = reads(b'B', 112, 4);
+/// `BIOCGSTATS`.
+pub const GET_COUNTS: libc::c_ulong = writes(b'B', 111, 8);
+/// `BIOCLOCK`.
+pub const LOCK: libc::c_ulong = 0x2000_427a;
 
 fn inet(kind: SocketType) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -7,33 +7,41 @@ use rustix::io::{Errno, Result};
 
 use super::request::{Plain, changes, request};
 
-/// `MAXPATHLEN`, and `PF_TABLE_NAME_SIZE` with what follows it in a `struct pfr_table` (net/pfvar.h).
-const PATH: usize = 1024;
+/// `MAXPATHLEN` (sys/param.h).
+pub const PATH: usize = 1024;
+/// `PF_TABLE_NAME_SIZE` with what follows it in a `struct pfr_table` (net/pfvar.h).
 const REST: usize = 40;
-/// A `struct pfr_tstats`, and where in it the table's flags and the number of its addresses are.
-const ENTRY: usize = 1200;
-const FLAGS: usize = 1056;
-const COUNT: usize = 1184;
+/// Length of a `struct pfr_tstats`.
+pub const ENTRY: usize = 1200;
+/// Where in it the table's flags are.
+pub const FLAGS: usize = 1056;
+/// And the number of its addresses.
+pub const COUNT: usize = 1184;
 /// `PFR_TFLAG_ACTIVE`.
-const ACTIVE: u32 = 4;
+pub const ACTIVE: u32 = 4;
 /// Tables of one anchor that are asked for.
 const MOST: usize = 8;
 
 /// `struct pfioc_table`.
 #[repr(C)]
-struct Tables {
+pub struct Tables {
     anchor: [u8; PATH],
-    table: [u8; REST],
-    buffer: *mut u8,
-    entry: i32,
-    size: i32,
+    /// `pfrio_table.pfrt_name`.
+    pub table: [u8; REST],
+    /// `pfrio_buffer`.
+    pub buffer: *mut u8,
+    /// `pfrio_esize`.
+    pub entry: i32,
+    /// `pfrio_size`.
+    pub size: i32,
     rest: [u32; 6],
 }
 
 // SAFETY: bytes and numbers, and a pointer that leads to `size` entries of `entry` bytes where it is used.
 unsafe impl Plain for Tables {}
 
-const GET: libc::c_ulong = changes(b'D', 64, size_of::<Tables>());
+/// `DIOCRGETTSTATS`.
+pub const GET: libc::c_ulong = changes(b'D', 64, size_of::<Tables>());
 
 /// pf's device, to look at tables.
 #[derive(Debug)]

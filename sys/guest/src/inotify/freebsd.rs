@@ -12,22 +12,26 @@ use rustix::io::Errno;
 use super::{Change, Inotify, OsString, Path, What, io};
 
 /// Of sys/inotify.h.
-mod number {
-    pub(super) const NONBLOCK: i32 = 0x4;
-    pub(super) const CLOEXEC: i32 = 0x0010_0000;
-    pub(super) const MODIFY: u32 = 0x2;
-    pub(super) const ATTRIB: u32 = 0x4;
-    pub(super) const MOVED_FROM: u32 = 0x40;
-    pub(super) const MOVED_TO: u32 = 0x80;
-    pub(super) const CREATE: u32 = 0x100;
-    pub(super) const DELETE: u32 = 0x200;
-    pub(super) const DELETE_SELF: u32 = 0x400;
-    pub(super) const MOVE_SELF: u32 = 0x800;
-    pub(super) const UNMOUNT: u32 = 0x2000;
-    pub(super) const Q_OVERFLOW: u32 = 0x4000;
-    pub(super) const IGNORED: u32 = 0x8000;
-    pub(super) const ONLYDIR: u32 = 0x0100_0000;
-    pub(super) const ISDIR: u32 = 0x4000_0000;
+#[allow(
+    missing_docs,
+    reason = "the names are those of the header, without `IN_`"
+)]
+pub mod number {
+    pub const NONBLOCK: i32 = 0x4;
+    pub const CLOEXEC: i32 = 0x0010_0000;
+    pub const MODIFY: u32 = 0x2;
+    pub const ATTRIB: u32 = 0x4;
+    pub const MOVED_FROM: u32 = 0x40;
+    pub const MOVED_TO: u32 = 0x80;
+    pub const CREATE: u32 = 0x100;
+    pub const DELETE: u32 = 0x200;
+    pub const DELETE_SELF: u32 = 0x400;
+    pub const MOVE_SELF: u32 = 0x800;
+    pub const UNMOUNT: u32 = 0x2000;
+    pub const Q_OVERFLOW: u32 = 0x4000;
+    pub const IGNORED: u32 = 0x8000;
+    pub const ONLYDIR: u32 = 0x0100_0000;
+    pub const ISDIR: u32 = 0x4000_0000;
 }
 use number::{
     ATTRIB, CLOEXEC, CREATE, DELETE, DELETE_SELF, IGNORED, ISDIR, MODIFY, MOVE_SELF, MOVED_FROM,
