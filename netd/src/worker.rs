@@ -324,7 +324,7 @@ fn end(
 pub fn fault(error: &LinksError) -> Fault {
     let code = match error {
         LinksError::Missing { .. } => FaultCode::Unsupported,
-        LinksError::Exhausted(_) => FaultCode::Exhausted,
+        LinksError::Exhausted(_) | LinksError::Dying(_) => FaultCode::Exhausted,
         LinksError::Instance(_) | LinksError::Collision { .. } | LinksError::Taken(_) => {
             FaultCode::Refused
         }

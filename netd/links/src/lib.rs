@@ -23,6 +23,12 @@ mod system;
 #[path = "linux/mod.rs"]
 mod system;
 
+// Pure: its tests run everywhere.
+#[cfg(test)]
+#[cfg(not(target_os = "freebsd"))]
+#[path = "freebsd/refused.rs"]
+mod refused;
+
 pub use site::Site;
 pub use system::{
     LINGER, Maker, Router, Space, Worker, boot_id, confine, fork_worker, port_counter, port_name,
@@ -66,6 +72,9 @@ pub enum LinksError {
     /// Somebody else has what should be the instance's own by its name.
     #[error("{0} is there already and not of this instance")]
     Taken(String),
+    /// A slot's jail was removed; a closed connection may hold what is left of it for a minute.
+    #[error("jail {0} is gone, or dying (`jls -d`): what is to run in it must be made anew")]
+    Dying(String),
     /// There are as many of a thing as there can be.
     #[error("no {0} is left")]
     Exhausted(&'static str),

@@ -103,10 +103,8 @@ fn make(result: Result<(), Errno>) -> Result<(), LinksError> {
 fn trusted(dir: BorrowedFd<'_>, name: &str) -> Result<(), LinksError> {
     let stat = rustix::fs::fstat(dir).map_err(|e| LinksError::io("fstat", e))?;
     if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        return Err(LinksError::io(
-            format!("{name} is not root's alone"),
-            Errno::PERM,
-        ));
+        let what = format!("{name} is not root's alone");
+        return Err(LinksError::io(what, Errno::PERM));
     }
     Ok(())
 }

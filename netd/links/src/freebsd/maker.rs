@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 
 use rustix::io::Errno;
 use warder_freebsd::net::{Links, Stack};
-use warder_freebsd::sys::{Params, Said, jail};
+use warder_freebsd::sys::{Params, jail};
 use warder_wire::InstanceTag;
 use warder_wire::priv_net::slot_jail;
 
+use super::refused::{PAIR, Step, failed};
 use super::{Router, Space, port_counter, port_name};
 use crate::LinksError;
 use crate::plan::{INSIDE, PORTS, Pair, SlotSpec, description, port_group};
@@ -77,25 +78,13 @@ impl Maker {
             .int("sysvmsg", NEW)
             .int("sysvsem", NEW)
             .int("sysvshm", NEW);
-        jail::create(&params).map_err(|said| match said.errno {
-            Errno::EXIST => LinksError::Taken(format!("jail {name}")),
-            Errno::AGAIN => LinksError::Exhausted("jail"),
-            _ => failed(&format!("make jail {name}"), said),
-        })
+        jail::create(&params).map_err(|said| Step::Jail(&name).refused(said))
     }
 
     /// The pair, its end `b` in the jail. Whatever fails, no end of it is left.
     fn pair(&mut self, port: &str, spec: &SlotSpec, jid: i32) -> Result<(), LinksError> {
         let made = self.links.create("epair", "epair", &description(self.tag));
-        let made = made.map_err(|errno| match errno {
-            // ifc_alloc_unit, if_clone_create: no number is free.
-            Errno::NOSPC | Errno::EXIST => LinksError::Exhausted("epair"),
-            Errno::INVAL => LinksError::Missing {
-                what: "the module if_epair",
-                remedy: "`kldload if_epair`, and if_epair_load=\"YES\" in /boot/loader.conf",
-            },
-            _ => LinksError::io("make a pair", errno),
-        })?;
+        let made = made.map_err(|errno| PAIR.refused(errno))?;
         let inner = match made.strip_suffix('a') {
             Some(base) => format!("{base}b"),
             None => {
@@ -108,10 +97,8 @@ impl Maker {
         let mut name = made.as_str();
         let joined = (|| {
             let host = &self.host;
-            host.rename(name, port).map_err(|errno| match errno {
-                Errno::EXIST => LinksError::Taken(format!("interface {port}")),
-                _ => LinksError::io(format!("name {port}"), errno),
-            })?;
+            host.rename(name, port)
+                .map_err(|errno| Step::Name(port).refused(errno))?;
             name = port;
             let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
             // Long before it is up: the rules for the group hold from its first packet.
@@ -219,13 +206,4 @@ pub(super) fn open(host: &Stack, port: &str, pair: &Pair) -> Result<(), LinksErr
 /// A living jail by its name.
 pub(super) fn find(name: &str) -> Result<Option<i32>, LinksError> {
     jail::find(name).map_err(|said| failed(&format!("look for jail {name}"), said))
-}
-
-pub(super) fn failed(what: &str, said: Said) -> LinksError {
-    let text = if said.text.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", said.text)
-    };
-    LinksError::io(format!("{what}{text}"), said.errno)
 }

@@ -2,6 +2,7 @@
 
 mod maker;
 mod needs;
+mod refused;
 mod router;
 mod space;
 

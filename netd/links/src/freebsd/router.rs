@@ -9,7 +9,8 @@ use warder_freebsd::sys::{jail, kld};
 use warder_wire::priv_net::slot_jail;
 use warder_wire::{InstanceTag, SandboxId};
 
-use super::maker::{Maker, failed, find, open};
+use super::maker::{Maker, find, open};
+use super::refused::failed;
 use super::{Space, needs, port_counter, port_name};
 use crate::plan::{LOGS, Pair, Uplink, description, log_group};
 use crate::site::Site;

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use warder_freebsd::sys::{Params, jail};
 use warder_wire::priv_net::slot_jail;
 
-use super::{Maker, failed, find, port_name};
+use super::super::refused::{Step, TAP};
+use super::{Maker, find, port_name};
 use crate::LinksError;
 use crate::plan::{PORTS, SlotSpec, description, port_group};
 
@@ -17,7 +18,8 @@ impl Maker {
     /// whether it may be up. One that is there already stays.
     ///
     /// # Errors
-    /// [`LinksError::Missing`]; [`LinksError::System`]. Then the slot has no port, and nothing passes.
+    /// [`LinksError::Missing`]; [`LinksError::Exhausted`]; [`LinksError::Dying`] when the slot is gone;
+    /// [`LinksError::Taken`]; [`LinksError::System`]. Then the slot has no port, and nothing passes.
     pub fn tap(&mut self, spec: &SlotSpec) -> Result<u32, LinksError> {
         let port = port_name(self.tag, spec.counter);
         let port = port.as_str();
@@ -25,32 +27,19 @@ impl Maker {
             return Ok(unit);
         }
         let slot = slot_jail(self.tag, spec.counter);
-        let jid = find(&slot)?
-            .ok_or_else(|| LinksError::io(format!("look for jail {slot}"), Errno::NOENT))?;
+        let jid = find(&slot)?.ok_or_else(|| LinksError::Dying(slot.clone()))?;
         // No jail has what the one around it lacks (jail(8), `allow.*`): the machine's is below this one.
         let allowed = Params::new().int("jid", jid).flag("allow.vmm");
-        jail::update(&allowed).map_err(|said| match said.errno {
-            Errno::INVAL | Errno::NOENT => LinksError::Missing {
-                what: "vmm(4)",
-                remedy: "vmm_load=\"YES\" in /boot/loader.conf",
-            },
-            _ => failed(&format!("let jail {slot} have a machine"), said),
-        })?;
+        jail::update(&allowed).map_err(|said| Step::Machine(&slot).refused(said))?;
         let at = |what: &'static str| move |e| LinksError::io(format!("{port}: {what}"), e);
         self.host.destroy(port).map_err(at("remove the pair"))?;
         let made = self.links.create("vmnet", "vmnet", &description(self.tag));
-        let made = made.map_err(|errno| match errno {
-            Errno::NOSPC | Errno::EXIST => LinksError::Exhausted("tap"),
-            Errno::INVAL => LinksError::Missing {
-                what: "the module if_tuntap",
-                remedy: "`kldload if_tuntap`, and if_tuntap_load=\"YES\" in /boot/loader.conf",
-            },
-            _ => LinksError::io("make a tap", errno),
-        })?;
+        let made = made.map_err(|errno| TAP.refused(errno))?;
         let mut name = made.as_str();
         let joined = (|| {
             let host = &self.host;
-            host.rename(name, port).map_err(at("name it"))?;
+            host.rename(name, port)
+                .map_err(|errno| Step::Name(port).refused(errno))?;
             name = port;
             for group in [PORTS, &port_group(self.tag)] {
                 host.join(name, group).map_err(at("join a group"))?;
