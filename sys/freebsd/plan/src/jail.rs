@@ -21,6 +21,14 @@ pub fn parse(tag: InstanceTag, name: &str) -> Option<(u32, SandboxId)> {
     (slot == slot_jail(tag, counter)).then_some((counter, sandbox))
 }
 
+/// Whether the kernel's words, when it refuses to make a cell's jail, mean one that is dying: removed, and held by a
+/// connection or a mount (kern_jail.c, `kern_jail_set`). A slot's that is takes no other; a cell's that is counts as the
+/// one that a slot has room for. Of the name itself any number may be dying.
+#[must_use]
+pub fn is_held_up(words: &str) -> bool {
+    words.ends_with(" is dying") || words == "prison limit exceeded"
+}
+
 /// Value of a parameter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Value<'a> {
@@ -129,6 +137,23 @@ mod tests {
             String::new(),
         ] {
             assert_eq!(parse(tag(), &foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_dying_jail_is_told_from_other_refusals() {
+        for (words, dying) in [
+            ("jail \"we40c292c-17\" is dying", true),
+            ("prison limit exceeded", true),
+            ("jail \"we40c292c-17\" not found", false),
+            (
+                "jail \"we40c292c-17.iabcdefghij0123456789\" already exists",
+                false,
+            ),
+            ("no available jail IDs", false),
+            ("", false),
+        ] {
+            assert_eq!(is_held_up(words), dying, "{words}");
         }
     }
 

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit};
 use warder_common::report::Reporter;
-use warder_common::{At, HostError, Result, fds, signals};
-use warder_freebsd_plan::jail::{Value, parameters};
+use warder_common::{At, HostError, Result, Said, fds, signals};
+use warder_freebsd_plan::jail::{Value, is_held_up, parameters};
 use warder_freebsd_plan::mounts::{of_cell, of_volume};
 
 use super::{CellSpec, mounts};
@@ -88,21 +89,25 @@ pub(super) fn enter_jail(spec: &CellSpec<'_>, parameters: &[(&str, Value<'_>)]) 
             Value::Path(path) => params.push_text(name, path),
         }
     }
-    match spec
-        .walls
-        .controllers
-        .processors(spec.walls.limits, spec.network.counter)
-    {
-        None => sys::jail::create_and_attach(&params)
-            .at("make the cell's jail")
-            .map(drop),
-        Some(processors) => {
-            // It must be there before anything is in it; what is left of it is removed by its name.
-            let jid = sys::jail::create(&params.flag("persist")).at("make the cell's jail")?;
-            sys::cpuset::confine_jail(jid, &processors).at("confine a jail to processors")?;
-            sys::jail::attach(jid).at("enter the cell's jail")
-        }
+    let (walls, slot) = (&spec.walls, spec.network.counter);
+    let Some(processors) = walls.controllers.processors(walls.limits, slot) else {
+        let made = sys::jail::create_and_attach(&params).map_err(later);
+        return made.at("make the cell's jail").map(drop);
+    };
+    // It must be there before anything is in it; what is left of it is removed by its name.
+    let made = sys::jail::create(&params.flag("persist")).map_err(later);
+    let jid = made.at("make the cell's jail")?;
+    sys::cpuset::confine_jail(jid, &processors).at("confine a jail to processors")?;
+    sys::jail::attach(jid).at("enter the cell's jail")
+}
+
+/// In the kernel's words, what a dying jail holds up; its number becomes the one of what another try may cure, as only
+/// that and the words reach privd.
+fn later(mut said: Said) -> Said {
+    if is_held_up(&said.text) {
+        said.errno = Errno::AGAIN;
     }
+    said
 }
 
 /// Limits of each process, which root in a jail can raise: those of the jail as a whole are rctl(4)'s. None that

@@ -45,7 +45,7 @@ fn get(params: &mut Params, flags: libc::c_int) -> std::result::Result<i32, Said
 /// Makes a jail; its number. Without parameter `persist` it ends with its last process.
 ///
 /// # Errors
-/// What jail_set(2) says: `EEXIST` when the name is taken, by a dying jail too on some releases.
+/// What jail_set(2) says: `EEXIST` when a living jail has the name.
 pub fn create(params: &Params) -> std::result::Result<i32, Said> {
     set(params, libc::JAIL_CREATE)
 }
@@ -213,16 +213,6 @@ pub fn descriptor(jid: i32) -> std::result::Result<Option<OwnedFd>, Said> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
     Ok(Some(descriptor))
-}
-
-/// As [`attach`], to a jail by its descriptor.
-///
-/// # Errors
-/// `ENOSYS` where the C library has no such call.
-pub fn attach_descriptor(jail: BorrowedFd<'_>) -> Result<()> {
-    let call = weak::of_descriptor(c"jail_attach_jd").ok_or(Errno::NOSYS)?;
-    // SAFETY: takes an integer.
-    checked(unsafe { call(jail.as_raw_fd()) }).map(drop)
 }
 
 /// As [`remove`], of a jail by its descriptor.
