@@ -13,6 +13,7 @@ use warder_netlink::Message;
 use warder_tool::{Call, Host, Run, ToolError};
 use warder_wire::FaultCode;
 
+use crate::host::Wrong;
 use crate::plan::{self, Load};
 use crate::pulse::{self, Beat, KINDS, Print, Pulse, Rules};
 use crate::states::{self, State};
@@ -60,19 +61,9 @@ pub enum FilterError {
     /// It judges no packet.
     #[error("pf is not enabled: pf_enable=\"YES\" in /etc/rc.conf, then `service pf start`")]
     Off,
-    /// The host's own rules do not call the instance's.
-    #[error("/etc/pf.conf lacks {}; then `service pf reload`", .0.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", "))]
-    Hooks(Vec<&'static str>),
-    /// They let packets pass before the instance's rules see them.
-    #[error(
-        "/etc/pf.conf has `{0}` in front of `anchor \"warder/*\"`: move it behind, or have it `on` an interface that is none of Warder's; then `service pf reload`"
-    )]
-    Before(String),
-    /// They leave sandboxes' interfaces out.
-    #[error(
-        "/etc/pf.conf has `set skip on {0}`, by which sandboxes would pass unfiltered: remove it; then `service pf reload`"
-    )]
-    Skipped(String),
+    /// The host's own rules let packets of sandboxes by.
+    #[error(transparent)]
+    Host(#[from] Wrong),
     /// The host's rules call the instance's now, and for a moment may not have.
     #[error(
         "somebody switched pf off and on, or loaded its rules more than once; for a moment nothing may have been filtered"
@@ -103,9 +94,7 @@ impl FilterError {
     #[must_use]
     pub fn code(&self) -> FaultCode {
         match self {
-            Self::NotLoaded | Self::Off | Self::Hooks(_) | Self::Before(_) | Self::Skipped(_) => {
-                FaultCode::Unsupported
-            }
+            Self::NotLoaded | Self::Off | Self::Host(_) => FaultCode::Unsupported,
             Self::Touched | Self::Flushed(_) => FaultCode::Unavailable,
             // Whether it took place nobody knows.
             Self::Tool(ToolError::TimedOut { .. }) => FaultCode::TimedOut,
@@ -208,8 +197,7 @@ impl Filter {
     /// Looks whether pf judges packets and the host's own rules call the instance's, by some programs.
     ///
     /// # Errors
-    /// [`FilterError::NotLoaded`], [`FilterError::Off`], [`FilterError::Hooks`], [`FilterError::Before`],
-    /// [`FilterError::Skipped`]; others say nothing of it.
+    /// [`FilterError::NotLoaded`], [`FilterError::Off`], [`FilterError::Host`]; others say nothing of it.
     pub fn inspect(&mut self) -> Result<(), FilterError> {
         if !Path::new(DEVICE).exists() {
             return Err(FilterError::NotLoaded);
@@ -223,11 +211,11 @@ impl Filter {
         }
         let missing = host::missing(&listing);
         if !missing.is_empty() {
-            return Err(FilterError::Hooks(missing));
+            return Err(Wrong::Hooks(missing).into());
         }
         let (uplink, group) = (self.site.uplink.as_str(), self.site.group());
         if let Some(rule) = host::before(&listing, &[&group, "warder"]) {
-            return Err(FilterError::Before(rule.to_owned()));
+            return Err(Wrong::Before(rule.to_owned()).into());
         }
         let interfaces = run(&host::interfaces())?;
         // On a host without a way out it is the instance's own loopback interface.
@@ -237,7 +225,7 @@ impl Filter {
             .chain([group.as_str(), "warder"])
             .collect();
         match host::skipped(&interfaces, &own) {
-            Some(name) => Err(FilterError::Skipped(name.to_owned())),
+            Some(name) => Err(Wrong::Skipped(name.to_owned()).into()),
             None => Ok(()),
         }
     }

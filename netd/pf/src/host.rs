@@ -15,6 +15,24 @@ anchor \"warder/*\"
 block drop quick on warder all
 ";
 
+/// What is wrong with the host's own ruleset, with what to do.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Wrong {
+    /// It does not call the instance's.
+    #[error("/etc/pf.conf lacks {}; then `service pf reload`", .0.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", "))]
+    Hooks(Vec<&'static str>),
+    /// It lets packets pass before the instance's rules see them.
+    #[error(
+        "/etc/pf.conf has `{0}` in front of `anchor \"warder/*\"`: move it behind, or have it `on` an interface that is none of Warder's; then `service pf reload`"
+    )]
+    Before(String),
+    /// It leaves sandboxes' interfaces out.
+    #[error(
+        "/etc/pf.conf has `set skip on {0}`, by which sandboxes would pass unfiltered: remove it; then `service pf reload`"
+    )]
+    Skipped(String),
+}
+
 /// Says whether pf judges packets.
 #[must_use]
 pub fn info() -> Call {

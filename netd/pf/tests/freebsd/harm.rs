@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use warder_desired::Change;
 use warder_freebsd::sys::process;
 use warder_pf::filter::FilterError;
+use warder_pf::host::Wrong;
 use warder_wire::{Bounds, Policy};
 
 use crate::guests::{Ended, chatter, inside, now, tcp};
@@ -74,7 +75,10 @@ pub(crate) fn harm_is_noticed(world: &mut World) {
         sh(harm);
         let found = look(world);
         assert!(
-            matches!(found, Err(FilterError::Off | FilterError::Hooks(_))),
+            matches!(
+                found,
+                Err(FilterError::Off | FilterError::Host(Wrong::Hooks(_)))
+            ),
             "{harm}: {found:?}"
         );
         let found = found.map_err(|e| e.to_string());
@@ -100,7 +104,7 @@ pub(crate) fn harm_is_noticed(world: &mut World) {
         host.load(&(rest.collect::<Vec<_>>().join("\n") + "\n"));
         let found = look(world);
         assert!(
-            matches!(&found, Err(FilterError::Hooks(all)) if all.len() == 1),
+            matches!(&found, Err(FilterError::Host(Wrong::Hooks(all))) if all.len() == 1),
             "{found:?}"
         );
         host.restore();
@@ -131,7 +135,10 @@ pub(crate) fn harm_is_noticed(world: &mut World) {
     assert!(world.filter.inspect().is_ok());
     sh("echo 'set skip on epair' | pfctl -q -m -O -f -");
     let found = world.filter.inspect();
-    assert!(matches!(found, Err(FilterError::Skipped(_))), "{found:?}");
+    assert!(
+        matches!(found, Err(FilterError::Host(Wrong::Skipped(_)))),
+        "{found:?}"
+    );
     world.filter.doubt();
     assert!(look(world).is_err(), "and then by every look");
     host.restore();
@@ -169,7 +176,10 @@ pub(crate) fn switched_off_and_on(world: &mut World) {
     // Rules of somebody else, that let everything pass.
     host.load("pass all no state\n");
     sh("pfctl -q -e");
-    assert!(matches!(world.filter.look(), Err(FilterError::Hooks(_))));
+    assert!(matches!(
+        world.filter.look(),
+        Err(FilterError::Host(Wrong::Hooks(_)))
+    ));
     for to in [SERVER, OTHER, INSIDE, HOST] {
         assert!(!reaches(slot.jid, to), "{to} under other rules");
     }
