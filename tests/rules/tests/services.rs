@@ -94,22 +94,3 @@ fn the_service_script_defines_what_it_offers() {
         );
     }
 }
-
-/// The host's own packet filter rules must call Warder's: netd writes them, the doctor looks for them.
-#[test]
-fn the_doctor_looks_for_the_hooks_that_netd_needs() {
-    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("there");
-    let (filter, doctor) = (
-        read("netd/pf/src/host.rs"),
-        read("gatewayd/ctl/src/doctor/freebsd.rs"),
-    );
-    let (_, after) = filter
-        .split_once("pub const ROOT: &str = \"\\\n")
-        .expect("the rules");
-    let (rules, _) = after.split_once("\n\";").expect("their end");
-    let hooks: Vec<&str> = rules.lines().filter(|l| l.contains("anchor")).collect();
-    assert!(hooks.len() >= 4, "{rules}");
-    for hook in hooks {
-        assert!(doctor.contains(hook), "{hook}");
-    }
-}

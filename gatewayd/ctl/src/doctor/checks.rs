@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{freebsd, linux, reserve};
+use super::{filter, freebsd, linux, reserve};
 use crate::place::Place;
 
 /// Whether Warder works without it.
@@ -63,6 +63,7 @@ pub(crate) fn all(place: &Place) -> Vec<Check> {
         "Linux" => checks.extend(linux::all(&release)),
         "FreeBSD" => {
             checks.extend(freebsd::all(&release, &freebsd::asked));
+            checks.extend(filter::all(place.tag(), &freebsd::asked));
             checks.push(reserve::look(
                 place.state_dir(),
                 nearest(place),

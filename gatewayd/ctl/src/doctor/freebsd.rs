@@ -1,5 +1,4 @@
-//! What Warder needs of a FreeBSD host, each with the line that gets it: loader.conf(5), sysctl.conf(5), rc.conf(5),
-//! pf.conf(5).
+//! What Warder needs of a FreeBSD host, each with the line that gets it: loader.conf(5), sysctl.conf(5), rc.conf(5).
 
 use std::process::{Command, Stdio};
 
@@ -35,9 +34,6 @@ pub(super) fn all(release: &str, ask: Ask<'_>) -> Vec<Check> {
     checks.push(pipes(ask));
     checks.push(watches(ask));
     checks.push(queues(ask));
-    checks.push(filter(ask));
-    checks.extend(HOOKS.map(|hook| hook.look(ask)));
-    checks.extend(anchors(ask));
     checks
 }
 
@@ -234,123 +230,6 @@ fn queues(ask: Ask<'_>) -> Check {
     }
 }
 
-fn filter(ask: Ask<'_>) -> Check {
-    let status = ask("/sbin/pfctl", &["-s", "info"]);
-    let present = status
-        .as_ref()
-        .is_some_and(|text| text.starts_with("Status: Enabled"));
-    Check {
-        name: "packet filter enabled",
-        need: Need::Required,
-        present,
-        finding: match (present, status) {
-            (true, _) => String::new(),
-            (false, Some(text)) => text.lines().next().unwrap_or_default().to_owned(),
-            (false, None) => "cannot be asked (needs root, and the module)".to_owned(),
-        },
-        fix: "rc.conf: pf_enable=\"YES\"; now: service pf start".into(),
-    }
-}
-
-/// A line of the host's own rules by which Warder's are reached.
-struct Hook {
-    name: &'static str,
-    /// What pfctl(8) lists for it, and under which heading.
-    listing: &'static str,
-    listed: &'static str,
-    fix: &'static str,
-}
-
-/// The lines are those of netd's packet filter; a test holds them together.
-const HOOKS: [Hook; 5] = [
-    Hook {
-        name: "hook for frames",
-        listing: "ether",
-        listed: "ether anchor \"warder/*\"",
-        fix: "pf.conf, before other ether rules: ether anchor \"warder/*\"",
-    },
-    Hook {
-        name: "hook for translation",
-        listing: "nat",
-        listed: "nat-anchor \"warder/*\"",
-        fix: "pf.conf, before other nat rules: nat-anchor \"warder/*\"",
-    },
-    Hook {
-        name: "hook for redirection",
-        listing: "nat",
-        listed: "rdr-anchor \"warder/*\"",
-        fix: "pf.conf, before other rdr rules: rdr-anchor \"warder/*\"",
-    },
-    Hook {
-        name: "hook for packets",
-        listing: "rules",
-        listed: "anchor \"warder/*\" all",
-        fix: "pf.conf, before other pass and block rules, without quick: anchor \"warder/*\"",
-    },
-    Hook {
-        name: "block behind the hook",
-        listing: "rules",
-        listed: "block drop quick on warder all",
-        fix: "pf.conf, right behind that: block drop quick on warder all",
-    },
-];
-
-impl Hook {
-    fn look(self, ask: Ask<'_>) -> Check {
-        let rules = ask("/sbin/pfctl", &["-s", self.listing]);
-        let lists = |text: &String| text.lines().any(|line| line.starts_with(self.listed));
-        let present = rules.as_ref().is_some_and(lists);
-        Check {
-            name: self.name,
-            need: Need::Required,
-            present,
-            finding: match (present, rules) {
-                (true, _) => String::new(),
-                (false, Some(_)) => "not among the host's rules".to_owned(),
-                (false, None) => "the rules cannot be listed (needs root)".to_owned(),
-            },
-            fix: self.fix.into(),
-        }
-    }
-}
-
-/// Anchors that fit: each sandbox takes one of both kinds, each instance some more. 0 stands for no limit.
-fn anchors(ask: Ask<'_>) -> [Check; 2] {
-    let limits = ask("/sbin/pfctl", &["-s", "memory"]).unwrap_or_default();
-    let fit = |name: &'static str, listed: &str, fix: &'static str| {
-        let most = limits.lines().find_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words[..] {
-                [kind, "hard", "limit", most] if kind == listed => most.parse::<u32>().ok(),
-                _ => None,
-            }
-        });
-        Check {
-            name,
-            need: Need::Useful,
-            present: most.is_some_and(|most| most == 0 || most >= 1536),
-            finding: match most {
-                None => "how many fit is not known".to_owned(),
-                Some(0) => String::new(),
-                Some(most) => format!("at most {most}, each sandbox needs one"),
-            },
-            fix: fix.into(),
-        }
-    };
-    [
-        fit(
-            "anchors",
-            "anchors",
-            "pf.conf, at its top: set limit anchors 4096",
-        ),
-        fit(
-            "anchors for frames",
-            "eth-anchors",
-            "pf.conf, at its top: set limit eth-anchors 4096",
-        ),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,19 +252,6 @@ mod tests {
                 ("/sbin/sysctl", ["-n", _]) => "1\n",
                 ("/sbin/kldstat", ["-q", "-m", _])
                 | ("/sbin/dnctl", ["-n", "pipe", "1", "config"]) => "",
-                ("/sbin/pfctl", ["-s", "info"]) => {
-                    "Status: Enabled for 0 days 00:10:00           Debug: Urgent\n"
-                }
-                ("/sbin/pfctl", ["-s", "ether"]) => "ether anchor \"warder/*\" all\n",
-                ("/sbin/pfctl", ["-s", "nat"]) => {
-                    "nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\n"
-                }
-                ("/sbin/pfctl", ["-s", "rules"]) => {
-                    "scrub all fragment reassemble\nanchor \"warder/*\" all\nblock drop quick on warder all\n"
-                }
-                ("/sbin/pfctl", ["-s", "memory"]) => {
-                    "states        hard limit   100000\nanchors       hard limit     4096\neth-anchors   hard limit        0\n"
-                }
                 _ => return None,
             };
             Some(said.to_owned())
@@ -451,32 +317,10 @@ mod tests {
                 None,
                 "sysctl.conf: kern.ipc.soacceptqueue=4096",
             ),
-            (
-                "/sbin/pfctl -s info",
-                Some("Status: Disabled\n"),
-                "rc.conf: pf_enable=\"YES\"",
-            ),
-            (
-                "/sbin/pfctl -s rules",
-                Some("pass all\nblock drop quick on warder all\n"),
-                "anchor \"warder/*\"",
-            ),
-            (
-                "/sbin/pfctl -s ether",
-                Some(""),
-                "ether anchor \"warder/*\"",
-            ),
-            (
-                "/sbin/pfctl -s memory",
-                Some("anchors       hard limit      512\neth-anchors   hard limit     4096\n"),
-                "set limit anchors 4096",
-            ),
         ] {
             let lacking = lacking((asked, said));
             assert_eq!(lacking.len(), 1, "{asked}: {lacking:?}");
             assert!(lacking[0].contains(line), "{asked}: {lacking:?}");
         }
-        // Two of them are listed together.
-        assert_eq!(lacking(("/sbin/pfctl -s nat", Some("\n"))).len(), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! `doctor`: what this host offers, what it lacks, and the command that gets it.
 
 mod checks;
+mod filter;
 mod freebsd;
 mod linux;
 mod reserve;
