@@ -64,20 +64,7 @@ pub fn mount(kind: &str, params: &Params, flags: u64) -> std::result::Result<(),
 pub fn unmount(fsid: FsId, force: bool) -> Result<()> {
     let FsId([first, second]) = fsid;
     let name = CString::new(format!("FSID:{first}:{second}")).map_err(|_| Errno::INVAL)?;
-    unmount_named(&name, raw::MNT_BYFSID, force)
-}
-
-/// Unmounts what is mounted last on a path.
-///
-/// # Errors
-/// As [`unmount`]; `EINVAL` when nothing is mounted there.
-pub fn unmount_path(path: &Path, force: bool) -> Result<()> {
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
-    unmount_named(&name, 0, force)
-}
-
-fn unmount_named(name: &CString, flags: u64, force: bool) -> Result<()> {
-    let flags = flags | if force { raw::MNT_FORCE } else { 0 };
+    let flags = raw::MNT_BYFSID | if force { raw::MNT_FORCE } else { 0 };
     let flags = libc::c_int::try_from(flags).map_err(|_| Errno::INVAL)?;
     // SAFETY: the name ends with a null and outlives the call.
     checked(unsafe { libc::unmount(name.as_ptr(), flags) }).map(drop)

@@ -51,15 +51,6 @@ pub fn kill_descendants(signal: libc::c_int) -> Result<u32> {
     Ok(kill.rk_killed)
 }
 
-/// Has a refusal of capability mode raise SIGTRAP, in this process and its descendants: for tests.
-///
-/// # Errors
-/// Those of procctl(2).
-pub fn trap_capability_violations() -> Result<()> {
-    let mut enable: libc::c_int = libc::PROC_TRAPCAP_CTL_ENABLE;
-    own(libc::PROC_TRAPCAP_CTL, &mut enable)
-}
-
 /// Keeps this process, not its descendants, from being killed when memory runs out.
 ///
 /// # Errors
