@@ -16,7 +16,7 @@ pub enum ZfsError {
     /// The state directory is on another file system, and no dataset is named.
     #[error(
         "{} is not on ZFS (but on {kind}) and `zfs_dataset` names no dataset: `zfs create -o mountpoint=none POOL/warder`, then \
-         `zfs_dataset POOL/warder` in privd.conf; on a host without a pool, first `truncate -s 20g /var/db/warder.img` and \
+         `zfs_dataset POOL/warder` in warder.conf; on a host without a pool, first `truncate -s 20g /var/db/warder.img` and \
          `zpool create -O mountpoint=none POOL /var/db/warder.img`, with zfs_enable=\"YES\" in /etc/rc.conf",
         state_dir.display()
     )]
