@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{filter, freebsd, linux, reserve};
+use super::{filter, freebsd, linux, reserve, storage};
 use crate::place::Place;
 
 /// Whether Warder works without it.
@@ -64,6 +64,12 @@ pub(crate) fn all(place: &Place) -> Vec<Check> {
         "FreeBSD" => {
             checks.extend(freebsd::all(&release, &freebsd::asked));
             checks.extend(filter::all(place.tag(), &freebsd::asked));
+            checks.push(storage::look(
+                place.state_dir(),
+                nearest(place),
+                &storage::Configured::find(place, &freebsd::asked),
+                &freebsd::asked,
+            ));
             checks.push(reserve::look(
                 place.state_dir(),
                 nearest(place),

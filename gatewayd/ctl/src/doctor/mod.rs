@@ -5,6 +5,7 @@ mod filter;
 mod freebsd;
 mod linux;
 mod reserve;
+mod storage;
 
 use http::Method;
 use serde_json::{Value, json};

@@ -22,7 +22,7 @@ pub(super) fn look(state_dir: &Path, there: &Path, ask: Ask<'_>) -> Check {
     let (present, finding, fix) = match holder {
         None => (
             true,
-            "not on ZFS: sandboxes fill another place".to_owned(),
+            "not on ZFS: no sandbox takes room from it".to_owned(),
             String::new(),
         ),
         Some(None) => (
