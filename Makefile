@@ -38,7 +38,7 @@ test-crash:
 	@scripts/build
 	@CRASH_ROUNDS=$${CRASH_ROUNDS:-200} scripts/test crash
 
-# BENCH_FULL=1 goes up to 1,000 sandboxes.
+# BENCH_FULL=1 goes up to 1,000 sandboxes and to 10 GiB up and down, instead of 200 and 1 GiB.
 bench:
 	@scripts/prepare run test bench
 	@scripts/build

@@ -398,7 +398,7 @@ pub(crate) enum Template {
     },
     /// Make a template for virtual machines from the raw image of a disk.
     ImportRaw { name: String, file: PathBuf },
-    /// Remove a template that no sandbox uses.
+    /// Remove a template; sandboxes and snapshots made from it live on.
     Remove { name: String },
 }
 
