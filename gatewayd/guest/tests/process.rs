@@ -421,6 +421,7 @@ fn a_time_limit_kills_the_command_even_when_nobody_listens() {
 #[test]
 fn quiet_streams_show_signs_of_life() {
     let envd = Envd::start();
+    let begun = Instant::now();
     let ran = envd
         .events(
             "process.Process/Start",
@@ -428,7 +429,10 @@ fn quiet_streams_show_signs_of_life() {
             &[("keepalive-ping-interval", "1")],
         )
         .ran();
-    assert_eq!((ran.keepalives, ran.stdout.as_str()), (2, "x\n"));
+    assert_eq!(ran.stdout, "x\n");
+    // One a second, for as long as it took here.
+    let most = usize::try_from(begun.elapsed().as_secs()).expect("short");
+    assert!((2..=most).contains(&ran.keepalives), "{}", ran.keepalives);
 }
 
 #[test]
