@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,6 +51,9 @@ pub fn exec(
         ("Connect-Timeout-Ms", &timeout_ms.to_string()),
     ];
     let mut stream = http::tcp(address)?;
+    // Nothing comes while the command says nothing; what is too long for it the agent says.
+    let most = Duration::from_millis(timeout_ms.into());
+    stream.set_read_timeout(Some(http::PATIENCE + most))?;
     let answer = http::request(
         &mut stream,
         "POST",
