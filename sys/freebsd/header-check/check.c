@@ -81,6 +81,7 @@ static int (*const is_nmount)(struct iovec *, unsigned int, int) = nmount;
 static int (*const is_unmount)(const char *, int) = unmount;
 static int (*const is_getfsstat)(struct statfs *, long, int) = getfsstat;
 static pid_t (*const is_pdfork)(int *, int) = pdfork;
+static int (*const is_pdgetpid)(int, pid_t *) = pdgetpid;
 static int (*const is_pdkill)(int, int) = pdkill;
 static int (*const is_procctl)(idtype_t, id_t, int, void *) = procctl;
 static int (*const is_rctl_add_rule)(const char *, size_t, char *, size_t) = rctl_add_rule;
@@ -152,6 +153,7 @@ main(void)
 	same("sys/procdesc.h", "PD_DAEMON", (long long)(PD_DAEMON), 1LL);
 	same("sys/procdesc.h", "PD_CLOEXEC", (long long)(PD_CLOEXEC), 2LL);
 	same("sys/procdesc.h", "pdfork()", is_pdfork != NULL, 1LL);
+	same("sys/procdesc.h", "pdgetpid()", is_pdgetpid != NULL, 1LL);
 	same("sys/procdesc.h", "pdkill()", is_pdkill != NULL, 1LL);
 	same("sys/procctl.h", "PROC_SPROTECT", (long long)(PROC_SPROTECT), 1LL);
 	same("sys/procctl.h", "PPROT_SET", (long long)(PPROT_SET), 1LL);

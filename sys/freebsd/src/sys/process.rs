@@ -1,4 +1,4 @@
-//! Processes by descriptor (pdfork(2)), and what becomes of one (fexecve(2), wait4(2)).
+//! Processes by descriptor (pdfork(2), pdgetpid(2)), and what becomes of one (fexecve(2), wait4(2)).
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -59,6 +59,17 @@ pub fn be_plain_root() -> Result<()> {
     checked(unsafe { libc::setlogin(c"root".as_ptr()) })?;
     // SAFETY: takes integers.
     checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) }).map(drop)
+}
+
+/// The pid of the process of a descriptor, also once it has ended (pdgetpid(2)).
+///
+/// # Errors
+/// `EBADF` for a descriptor of something else.
+pub fn pid(process: BorrowedFd<'_>) -> Result<u32> {
+    let mut pid = 0;
+    // SAFETY: the pid's place is valid.
+    checked(unsafe { libc::pdgetpid(process.as_raw_fd(), &raw mut pid) })?;
+    u32::try_from(pid).map_err(|_| Errno::SRCH)
 }
 
 /// Sends a signal to the process of a descriptor.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use warder_freebsd::HostError;
 use warder_freebsd::dirs::{Access, detached};
 use warder_freebsd::process::{Exit, Process, Program, Signal, Urgency};
@@ -73,10 +74,12 @@ pub(crate) fn processes_are_found_again() {
     let null = File::open("/dev/null").expect("null");
     let process = shell("while :; do sleep 1; done", &[], null.as_fd());
     let (pid, started) = (process.pid(), process.start_time().expect("start time"));
+    assert_eq!(sys::process::pid(process.as_fd()), Ok(pid));
     assert!(Process::reopen(pid, started + 1).expect("asked").is_none());
     assert!(Process::reopen(pid, started - 1).expect("asked").is_none());
     let again = Process::reopen(pid, started).expect("asked").expect("same");
     assert_eq!(again.start_time().expect("start time"), started);
+    assert_eq!(sys::process::pid(again.as_fd()), Err(Errno::BADF));
     assert_eq!(process.try_wait().expect("wait"), None);
     assert_eq!(again.try_wait().expect("wait"), None);
     again.signal(Signal::Terminate).expect("signal");

@@ -82,6 +82,7 @@ pub(super) const ITEMS: &[Item] = &[
     constant!("sys/procdesc.h", libc::PD_DAEMON = 0x1),
     constant!("sys/procdesc.h", libc::PD_CLOEXEC = 0x2),
     function("sys/procdesc.h", "pdfork", "pid_t (*@)(int *, int)"),
+    function("sys/procdesc.h", "pdgetpid", "int (*@)(int, pid_t *)"),
     function("sys/procdesc.h", "pdkill", "int (*@)(int, int)"),
     constant!("sys/procctl.h", libc::PROC_SPROTECT = 1),
     constant!("sys/procctl.h", libc::PPROT_SET = 1),
