@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{filter, freebsd, linux, reserve, storage};
+use super::{filter, freebsd, leftovers, linux, reserve, storage};
 use crate::place::Place;
 
 /// Whether Warder works without it.
@@ -75,6 +75,7 @@ pub(crate) fn all(place: &Place) -> Vec<Check> {
                 nearest(place),
                 &freebsd::asked,
             ));
+            checks.extend(leftovers::all(place.state_dir(), &freebsd::asked));
         }
         _ => checks.push(Check {
             name: "system",

@@ -3,6 +3,7 @@
 mod checks;
 mod filter;
 mod freebsd;
+mod leftovers;
 mod linux;
 mod reserve;
 mod storage;
