@@ -8,7 +8,7 @@ const MOST_CRATES: usize = 30;
 /// Lines of our own code that the root processes are meant to have at most, for each system.
 const BUDGET: usize = 6_000;
 /// What they have. The budget is missed; until it is met this may only be lowered.
-const MOST_LINES: [(&str, usize); 2] = [("linux", 19_636), ("freebsd", 21_569)];
+const MOST_LINES: [(&str, usize); 2] = [("linux", 20_471), ("freebsd", 22_198)];
 
 /// Never in a process that runs as root.
 const NOT_AS_ROOT: [&str; 22] = [
@@ -235,11 +235,17 @@ mod modules {
         let folder = first.parent().unwrap_or(Path::new("")).to_owned();
         waiting.push((first, folder));
         while let Some((file, children)) = waiting.pop() {
-            let Ok(text) = fs::read_to_string(&file) else {
-                continue;
-            };
+            // One that is not found would be passed over in silence.
+            let text =
+                fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             total += code::count(&text);
-            for name in declared(&text, other) {
+            for (name, path) in declared(&text, other) {
+                if let Some(path) = path {
+                    let found = file.parent().unwrap_or(Path::new("")).join(path);
+                    let children = found.parent().unwrap_or(Path::new("")).to_owned();
+                    waiting.push((found, children));
+                    continue;
+                }
                 let flat = children.join(format!("{name}.rs"));
                 let nested = children.join(&name).join("mod.rs");
                 let found = if flat.exists() { flat } else { nested };
@@ -249,15 +255,22 @@ mod modules {
         total
     }
 
-    /// Modules declared in files of their own, unless an attribute leaves them out of a root daemon.
-    fn declared(text: &str, other: &str) -> Vec<String> {
+    /// Modules declared in files of their own, and where an attribute says that these are, unless another leaves them out
+    /// of a root daemon.
+    fn declared(text: &str, other: &str) -> Vec<(String, Option<String>)> {
         let mut names = Vec::new();
         let mut left_out = false;
+        let mut path = None;
         for line in text.lines().map(str::trim) {
             if line.starts_with("#[") {
                 let elsewhere =
                     line.contains("target_os") && line.contains(other) && !line.contains("not(");
-                left_out |= line.contains("cfg(test") || line.contains("feature =") || elsewhere;
+                let here = line.contains("not(target_os") && !line.contains(other);
+                left_out |=
+                    line.contains("cfg(test") || line.contains("feature =") || elsewhere || here;
+                if let Some(quoted) = line.strip_prefix("#[path = \"") {
+                    path = quoted.strip_suffix("\"]").map(str::to_owned);
+                }
                 continue;
             }
             if line.starts_with("//") || line.is_empty() {
@@ -270,9 +283,10 @@ mod modules {
             if let Some(name) = words.strip_prefix("mod ").and_then(|w| w.strip_suffix(';'))
                 && !left_out
             {
-                names.push(name.to_owned());
+                names.push((name.to_owned(), path.take()));
             }
             left_out = false;
+            path = None;
         }
         names
     }
