@@ -1,6 +1,6 @@
 //! What is run, whole and in order. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use warder_desired::{Port, Sandbox};
@@ -41,9 +41,10 @@ pub fn anchors(site: &Site) -> Call {
     Call::new(Tool::Pfctl, ["-v", "-a", &site.anchor(), "-s", "Anchors"])
 }
 
-/// The sandboxes' anchors in what [`anchors`] printed.
+/// The sandboxes' anchors in what [`anchors`] printed: first those of rules, then those of Ethernet rules, so that one with
+/// both is listed twice.
 #[must_use]
-pub fn sandbox_anchors(site: &Site, listing: &str) -> Vec<String> {
+pub fn sandbox_anchors(site: &Site, listing: &str) -> BTreeSet<String> {
     let own = format!("{}/", site.anchor());
     let anchor = |line: &str| {
         let path = line.trim();

@@ -152,9 +152,43 @@ fn anchors_of_sandboxes_are_told_from_others() {
     let own = site().anchor();
     let listing =
         format!("  {own}\n  {own}/0\n  {own}/0/s7\n  {own}/1/s40\n  warder/ffffffff/0/s1\n");
+    let found = plan::sandbox_anchors(&site(), &listing);
+    let found: Vec<String> = found.into_iter().collect();
+    assert_eq!(found, [format!("{own}/0/s7"), format!("{own}/1/s40")]);
+}
+
+#[test]
+fn what_freebsd_prints_is_read() {
+    // pfctl(8) of FreeBSD 15.1 prints, asked with `-v -a warder/e40c292c -s Anchors`:
+    let listing = "  warder/e40c292c/0
+  warder/e40c292c/0/se40c292c0
+  warder/e40c292c/0/se40c292c1
+  warder/e40c292c/1
+  warder/e40c292c/10
+  warder/e40c292c/0
+  warder/e40c292c/0/se40c292c0
+  warder/e40c292c/0/se40c292c1
+  warder/e40c292c/1
+  warder/e40c292c/10
+";
+    let found = plan::sandbox_anchors(&site(), listing);
+    let found: Vec<String> = found.into_iter().collect();
+    let own = |n| format!("warder/e40c292c/0/se40c292c{n}");
+    assert_eq!(found, [own(0), own(1)], "each once");
+
+    // And with `-s memory`, after a file that names no limit but that of table entries:
+    let memory = "states        hard limit   100000
+src-nodes     hard limit    10000
+frags         hard limit     5000
+table-entries hard limit   200000
+anchors       hard limit        0
+eth-anchors   hard limit        0
+";
+    assert_eq!(plan::limits(memory, 1000), None);
+    let raised = plan::limits(memory, 2000).expect("too few entries");
     assert_eq!(
-        plan::sandbox_anchors(&site(), &listing),
-        [format!("{own}/0/s7"), format!("{own}/1/s40")]
+        raised.standard_input(),
+        Some(&b"set limit table-entries 400000\n"[..])
     );
 }
 
