@@ -127,6 +127,32 @@ mod tests {
         assert_eq!(missing(ROOT), Vec::<&str>::new());
     }
 
+    // pfctl(8) of FreeBSD 15.1 prints, asked with `-s ether`, `-s nat` and `-s rules`:
+    const PRINTED: &str = "ether anchor \"warder/*\" l3 all
+nat-anchor \"warder/*\" all
+rdr-anchor \"warder/*\" all
+anchor \"warder/*\" all
+block drop quick on warder all
+pass quick on em0 all flags S/SA keep state
+";
+
+    #[test]
+    fn what_freebsd_prints_is_read() {
+        assert_eq!(missing(PRINTED), Vec::<&str>::new());
+        let own = ["em0", "we40c292cs"];
+        assert_eq!(before(PRINTED, &["we40c292cs", "warder"]), None);
+        // Asked with `-v -s Interfaces`, and `-s info`:
+        let interfaces =
+            "all\nem0\nepair0a\nlo\nlo0\nlo1\npflog\npflog101\nse40c292c0\nwarder\nwe40c292cs\n";
+        assert_eq!(skipped(interfaces, &own), None);
+        let info = "\
+Status: Enabled for 0 days 00:13:05           Debug: Urgent
+
+State Table                          Total             Rate
+  current entries                        0               \n";
+        assert!(enabled(info));
+    }
+
     #[test]
     fn what_is_missing_is_named_as_it_should_be_written() {
         assert_eq!(missing("").len(), 5);
