@@ -283,12 +283,16 @@ mod tests {
                 "{words}"
             );
         }
-        let missing = of(
-            &["list", "x"],
-            1,
+        // zfs(8) of FreeBSD 15.1 prints, of a dataset, of a snapshot and of a pool, and zpool(8).
+        for words in [
             "cannot open 'tank/w/x': dataset does not exist",
-        );
-        assert!(matches!(missing, ZfsError::Missing { .. }));
+            "cannot open 'tank/w@x': dataset does not exist",
+            "cannot open 'tank': dataset does not exist",
+            "cannot open 'tank': no such pool",
+        ] {
+            let missing = of(&["list", "x"], 1, words);
+            assert!(matches!(missing, ZfsError::Missing { .. }), "{words}");
+        }
         assert!(
             of(
                 &clone,

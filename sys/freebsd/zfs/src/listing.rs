@@ -152,6 +152,45 @@ tank/warder-e40c292c/disk\tvolume\t1073741824\t57344\t-\t1763769900\te40c292c\tv
         assert_eq!(rows[5].kind, None, "a volume of ZFS is none of ours");
     }
 
+    /// zfs(8) of FreeBSD 15.1 prints, asked as `calls::list` does.
+    const PRINTED: &str = "\
+tank/warder-e40c292c\tfilesystem\t716800\t98304\t-\t1795358362\te40c292c\t-\t-\t-\t-\t-
+tank/warder-e40c292c/sandboxes\tfilesystem\t98304\t98304\t-\t1795358363\te40c292c\t-\t-\t-\t-\t-
+tank/warder-e40c292c/sandboxes/i8jo0vwo8o5dxqg8vixha\tfilesystem\t73728\t225280\ttank/warder-e40c292c/templates/base.1795358965443737326@1795358965443737326\t1795358968\te40c292c\tsandbox\t1795358967922868006\t-\t-\t-
+tank/warder-e40c292c/templates/base.1795358965443737326\tfilesystem\t225280\t225280\t-\t1795358966\te40c292c\ttemplate\t1795358965443737326\tbase\tyes\t1-929028d00be82571
+tank/warder-e40c292c/templates/base.1795358965443737326@1795358965443737326\tsnapshot\t0\t225280\t-\t1795358966\te40c292c\ttemplate\t1795358965443737326\tbase\tyes\t1-929028d00be82571
+";
+
+    #[test]
+    fn what_freebsd_prints_is_read() {
+        let rows = parse(PRINTED).expect("good");
+        let kinds: Vec<Option<Kind>> = rows.iter().map(|row| row.kind).collect();
+        let template = Some(Kind::Template);
+        assert_eq!(kinds, [None, None, Some(Kind::Sandbox), template, template]);
+        let (sandbox, template, snapshot) = (&rows[2], &rows[3], &rows[4]);
+        assert_eq!(sandbox.origin.as_deref(), Some(snapshot.name.as_str()));
+        assert_eq!(sandbox.stamp, Some(1_795_358_967_922_868_006));
+        assert_eq!(
+            (sandbox.lineage.as_deref(), sandbox.host_base),
+            (None, false)
+        );
+        assert_eq!((sandbox.used, sandbox.referenced), (73_728, 225_280));
+        assert_eq!(
+            (template.lineage.as_deref(), template.host_base),
+            (Some("base"), true)
+        );
+        assert_eq!(template.made_of.as_deref(), Some("1-929028d00be82571"));
+        assert_eq!(snapshot.used, 0);
+        assert!(
+            rows.iter()
+                .all(|row| row.tag.as_deref() == Some("e40c292c"))
+        );
+        // And as `calls::usage` does.
+        let used = "tank/warder-e40c292c\t716800\ntank/warder-e40c292c/sandboxes\t98304\n";
+        let used = usage(used).expect("good");
+        assert_eq!(used[1], ("tank/warder-e40c292c/sandboxes", 98_304));
+    }
+
     #[test]
     fn what_is_not_understood_is_an_error() {
         for bad in [
