@@ -177,6 +177,51 @@ mod tests {
     }
 
     #[test]
+    fn what_freebsd_answers_is_read() {
+        // rctl(8) of FreeBSD 15.1 prints the rules of two cells so, a line for what rctl_get_rules(2) puts a comma behind.
+        let rules = "jail:we40c292c-3.iw7imegnaxe39z7bbftjc:nthr:deny=1024
+jail:we40c292c-3.iw7imegnaxe39z7bbftjc:maxproc:deny=1024
+jail:we40c292c-3.iw7imegnaxe39z7bbftjc:swapuse:deny=805306368
+jail:we40c292c-2.i8jo0vwo8o5dxqg8vixha:nmsgq:deny=8
+";
+        let rules = rules.trim_end().replace('\n', ",");
+        let found = jails_with_rules(InstanceTag::of_state_dir(b"a"), &rules);
+        let id = |text| SandboxId::new(text).expect("an id");
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [
+                (2, id("i8jo0vwo8o5dxqg8vixha")),
+                (3, id("iw7imegnaxe39z7bbftjc"))
+            ]
+        );
+        // And what one of them uses, asked with `-u jail:NAME`:
+        let used = "cputime=0
+datasize=8192
+stacksize=0
+coredumpsize=0
+memoryuse=5906432
+memorylocked=0
+maxproc=1
+openfiles=40
+vmemoryuse=48001024
+pseudoterminals=0
+swapuse=67899392
+nthr=8
+wallclock=2
+pcpu=0
+writeiops=0
+";
+        let counted = Counted {
+            cpu_us: 310_000,
+            memory: 1,
+            threads: 1,
+        };
+        let used = usage(Some(&used.trim_end().replace('\n', ",")), counted);
+        assert_eq!(used.cpu_us, Some(310_000));
+        assert_eq!((used.memory, used.pids), (Some(5_906_432), Some(8)));
+    }
+
+    #[test]
     fn a_host_without_racct_says_so() {
         let without = in_force(false, true);
         assert_eq!(without.memory, LimitState::Absent);
