@@ -307,6 +307,60 @@ mod tests {
     }
 
     #[test]
+    fn what_freebsd_prints_is_read() {
+        // pfctl(8) and route(8) of FreeBSD 15.1 print:
+        let info = "Status: Enabled for 0 days 00:40:57           Debug: Urgent
+
+Hostid:   0x8c85453f
+Checksum: 0x3c5d0ecf9b5a9347e9fb65114ff7550b
+
+State Table                          Total             Rate
+  current entries                        0               \nSyncookies
+  mode                      never
+  active                    inactive
+Reassemble                      yes \n";
+        let rules = "anchor \"warder/*\" all
+block drop quick on warder all
+pass quick on em0 all flags S/SA keep state
+";
+        let interfaces = "all\nem0\nepair0a\nlo\nlo0\npflog\npflog0\nwarder\nwe40c292cs\n";
+        let memory = "states        hard limit   100000
+src-nodes     hard limit    10000
+frags         hard limit     5000
+table-entries hard limit   200000
+anchors       hard limit        0
+eth-anchors   hard limit        0
+";
+        let route = "   route to: 0.0.0.0
+destination: 0.0.0.0
+       mask: 0.0.0.0
+    gateway: 192.0.2.1
+        fib: 0
+  interface: em0
+      flags: <UP,GATEWAY,DONE,STATIC>
+ recvpipe  sendpipe  ssthresh  rtt,msec    mtu        weight    expire
+       0         0         0         0      1500         1         0 \n";
+        let ask = |program: &str, arguments: &[&str]| {
+            let said = match format!("{program} {}", arguments.join(" ")).as_str() {
+                "/sbin/pfctl -v -s info" => info,
+                "/sbin/pfctl -s ether" => "ether anchor \"warder/*\" l3 all\n",
+                "/sbin/pfctl -s nat" => {
+                    "nat-anchor \"warder/*\" all\nrdr-anchor \"warder/*\" all\n"
+                }
+                "/sbin/pfctl -s rules" => rules,
+                "/sbin/pfctl -v -s Interfaces" => interfaces,
+                "/sbin/route -n get -inet default" => route,
+                "/sbin/pfctl -s memory" => memory,
+                _ => return None,
+            };
+            Some(said.to_owned())
+        };
+        for check in all(InstanceTag::of_state_dir(b"a"), &ask) {
+            assert!(check.present, "{check:?}");
+        }
+    }
+
+    #[test]
     fn what_lacks_is_named_with_its_line() {
         let front = format!(
             "pass in quick proto tcp from any to any port = ssh flags S/SA keep state\n{RULES}"

@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn what_freebsd_prints_is_read() {
+        // sysctl(8) of FreeBSD 15.1 prints, the last two as they are without any setting:
+        let racct = ("/sbin/sysctl -n kern.racct.enable", Some("1\n"));
+        assert_eq!(lacking(racct), [""; 0]);
+        for asked in [
+            ("/sbin/sysctl -n kern.ipc.soacceptqueue", Some("128\n")),
+            (
+                "/sbin/sysctl -n vfs.inotify.max_user_instances",
+                Some("256\n"),
+            ),
+        ] {
+            assert_eq!(lacking(asked).len(), 1, "{asked:?}");
+        }
+    }
+
+    #[test]
     fn what_lacks_is_named_with_its_line() {
         for (asked, said, line) in [
             (

@@ -217,6 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn what_freebsd_prints_is_read() {
+        // zfs(8) of FreeBSD 15.1 prints of a dataset, and df(1) of a directory on UFS and of one on ZFS:
+        let said = Some("tank/w\t20276006912\n");
+        let check = doctor(&named("tank/w"), ("tank/w", said));
+        assert_eq!(check.finding, "19336 MiB free in tank/w");
+        let ufs = "Filesystem       Type  1K-blocks   Used   Avail Capacity  Mounted on
+/dev/gpt/rootfs  ufs    10143484 541728 8790280     6%    /
+";
+        let zfs = "Filesystem Type 1K-blocks Used    Avail Capacity  Mounted on
+tank/db    zfs   19805192 4404 19800788     0%    /var/db
+";
+        for (said, is) in [(ufs, "ufs"), (zfs, "zfs")] {
+            let found = kind(Path::new("/var/db"), &|_, _| Some(said.to_owned()));
+            assert_eq!(found, is);
+        }
+    }
+
+    #[test]
     fn a_configuration_that_may_not_be_read_is_said() {
         let unread = configured(Err(io::ErrorKind::PermissionDenied.into()));
         let check = doctor(&unread, ("/var/db/warder", None));
