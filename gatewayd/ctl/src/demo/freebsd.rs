@@ -258,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn what_freebsd_prints_is_read() {
+        // ps(1) of FreeBSD 15.1 prints, asked as `processes` does:
+        let listing = "    0     0         0   0 DLs Sun Nov 22 13:42:21 2026 kernel
+    1     0         0   0 ILs Sun Nov 22 13:42:21 2026 init
+48167 48092         0   0 R<  Sun Nov 22 15:03:05 2026 privd
+48245 48167         0   0 S<s Sun Nov 22 15:03:11 2026 netd
+48306 48245         0   0 S<  Sun Nov 22 15:03:14 2026 netd
+48312 48167 536870914   0 SCs Sun Nov 22 15:03:14 2026 egressd
+48353 48167 536870913   0 SCs Sun Nov 22 15:03:16 2026 gatewayd
+";
+        let all = parse(listing);
+        assert_eq!(all.len(), 7);
+        let names: Vec<_> = below(&all, 48167).into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["privd", "netd", "egressd", "gatewayd", "netd"]);
+        assert_eq!(all[5].uid, 536_870_914);
+        assert_eq!(all[5].start, "Sun Nov 22 15:03:14 2026");
+    }
+
+    #[test]
     fn what_bears_the_tag_is_left_but_for_templates() {
         let left = |kind, entry| is_left(kind, entry, "0a1b2c3d", "/tmp/demo/state");
         assert!(left("jail", "w0a1b2c3d-5.i123"));
