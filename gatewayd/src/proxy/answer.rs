@@ -118,11 +118,13 @@ fn say(request: &HeaderMap, status: StatusCode, said: Said<'_>) -> Answer {
         let what = port
             .map(|port| format!("<p>Port {port}</p>"))
             .unwrap_or_default();
+        let closed;
         let title = match (status, port) {
             (StatusCode::FORBIDDEN, _) if client.is_some() => "Access denied",
             (StatusCode::BAD_GATEWAY, None) => "Sandbox not found",
-            (StatusCode::BAD_GATEWAY, _) if message == CLOSED => {
-                "The sandbox runs, but no service is listening on port"
+            (StatusCode::BAD_GATEWAY, Some(port)) if message == CLOSED => {
+                closed = format!("No service is listening on port {port} of the sandbox");
+                &closed
             }
             (StatusCode::FORBIDDEN, _) if message == NOT_WOKEN => "Unable to resume sandbox",
             (StatusCode::FORBIDDEN, _) if message == MISSING => "Missing traffic access token",
@@ -313,7 +315,11 @@ mod tests {
         let body = answer.into_body().collect().await.expect("own").to_bytes();
         let page = String::from_utf8_lossy(&body);
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
-        for word in ["iabc", "8000", "no service is listening on port"] {
+        for word in [
+            "<code>iabc</code>",
+            "<title>No service is listening on port 8000 of the sandbox</title>",
+            "<h1>No service is listening on port 8000 of the sandbox</h1>",
+        ] {
             assert!(page.contains(word), "{page}");
         }
     }
