@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -74,15 +74,7 @@ pub(super) async fn create(
     version: Version,
     request: Request,
 ) -> Result<Answer, ApiError> {
-    let key = match request
-        .headers()
-        .get("idempotency-key")
-        .map(|value| value.to_str())
-    {
-        None => None,
-        Some(Ok(key)) => Some(key.to_owned()),
-        Some(Err(_)) => return Err(ApiError::bad("Idempotency-Key is not ASCII")),
-    };
+    let key = idempotency_key(request.headers())?;
     let bytes = http_io::read_body(request.into_body()).await?;
     let mut body: Body = parse(&bytes)?;
     let asked: Vec<(String, String)> = body
@@ -127,6 +119,18 @@ pub(super) async fn create(
         StatusCode::CREATED,
         &view::sandbox(gateway, &sandbox.record()),
     ))
+}
+
+/// Of two it cannot be known which is meant.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut lines = headers.get_all("idempotency-key").iter();
+    let first = lines.next();
+    if lines.next().is_some() {
+        return Err(ApiError::bad("Idempotency-Key was sent twice"));
+    }
+    let text = first.map(|value| value.to_str().map(str::to_owned));
+    text.transpose()
+        .map_err(|_| ApiError::bad("Idempotency-Key is not ASCII"))
 }
 
 fn check(version: Version, mut body: Body, source: Source) -> Result<NewSandbox, ApiError> {

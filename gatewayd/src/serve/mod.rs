@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
@@ -255,7 +255,7 @@ async fn connection<S>(
         let (gateway, state, sender) = (Arc::clone(&gateway), state.clone(), sender.clone());
         async move {
             state.begun.store(true, Ordering::Release);
-            let refusal = state.begin();
+            let refusal = state.begin().or_else(|| without_host(&request));
             let half = Half::begin(&state.halves);
             let answer = match refusal {
                 Some(error) => {
@@ -281,6 +281,13 @@ async fn connection<S>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
+}
+
+/// Since HTTP/1.1 every request names its host, also where its target does (RFC 9112, 3.2).
+fn without_host(request: &Request) -> Option<ApiError> {
+    let missing =
+        request.version() >= Version::HTTP_11 && !request.headers().contains_key(header::HOST);
+    missing.then(|| ApiError::bad("a request of HTTP/1.1 must have a Host"))
 }
 
 async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {

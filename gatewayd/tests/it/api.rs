@@ -490,6 +490,18 @@ fn a_key_makes_a_create_happen_once() {
     assert_eq!(first.json(), second.json());
     create("a-1", r#"{"templateID":"base","timeout":9}"#).is_error(422);
     create("A_1", body).is_error(400);
+    // Of two keys none is meant, not even if they are the same.
+    for second in ["a-1", "a-2"] {
+        let headers = [
+            ("X-API-KEY", fake.key.as_str()),
+            ("Idempotency-Key", "a-1"),
+            ("Idempotency-Key", second),
+        ];
+        let mut client = fake.client();
+        client
+            .ask("POST", "/v2/sandboxes", &headers, body.as_bytes())
+            .is_error(400);
+    }
     assert_eq!(fake.world().held.len(), 1);
 }
 

@@ -87,6 +87,46 @@ fn a_guest_that_never_answers_holds_only_its_own_requests() {
 }
 
 #[test]
+fn a_request_without_a_host_is_refused() {
+    let mut fake = Fake::start();
+    let made = fake.create(json!({}));
+    let port = fake.guest(&made).open();
+    let lines = format!(
+        "X-API-KEY: {}\r\nE2b-Sandbox-Id: {}\r\nE2b-Sandbox-Port: {port}\r\n",
+        fake.key,
+        id(&made)
+    );
+    for line in [
+        "GET /x HTTP/1.1\r\n",
+        "GET http://localhost/x HTTP/1.1\r\n",
+        "POST /x HTTP/1.1\r\nContent-Length: 3\r\n",
+    ] {
+        let mut client = fake.client();
+        client.raw(format!("{line}{lines}\r\n").as_bytes());
+        let answer = client.answer();
+        answer.is_error(400);
+        assert!(answer.text().contains("Host"), "{}", answer.text());
+        assert!(client.closed(), "{line:?}: the connection goes on");
+    }
+    let mut client = fake.operator_client();
+    client.raw(b"GET /admin/instance HTTP/1.1\r\n\r\n");
+    client.answer().is_error(400);
+    // It can be empty, and HTTP/1.0 knew none.
+    for line in [
+        "GET /x HTTP/1.1\r\nHost:\r\n",
+        "GET /x HTTP/1.0\r\n",
+    ] {
+        let mut client = fake.client();
+        client.raw(format!("{line}{lines}\r\n").as_bytes());
+        assert_eq!(client.answer().status, 200, "{line:?}");
+    }
+    let of_x = |line: &str| line.contains("/x ");
+    let seen = fake.guest(&made).seen();
+    assert_eq!(seen.iter().filter(|seen| of_x(&seen.line)).count(), 2);
+    others_are_served(&mut fake, &made);
+}
+
+#[test]
 fn smuggled_requests_are_not_served() {
     let mut fake = Fake::start();
     let made = fake.create(json!({}));
