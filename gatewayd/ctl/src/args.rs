@@ -312,7 +312,7 @@ pub(crate) struct Kill {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Events {
-    /// Go on with new ones until Ctrl-C.
+    /// Go on with new ones until Ctrl-C, also after a restart of the server.
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only of this sandbox.

@@ -28,6 +28,15 @@ impl Output {
         }
     }
 
+    /// Writes what is no result and no error.
+    pub(crate) fn note(self, text: &str) {
+        if self.json {
+            eprintln!("{}", json!({ "note": text }));
+        } else {
+            eprintln!("warder: {text}");
+        }
+    }
+
     /// Writes an error with its causes.
     pub(crate) fn error(self, error: &Error) {
         let mut text = error.to_string();

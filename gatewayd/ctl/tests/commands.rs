@@ -140,6 +140,39 @@ fn what_happened_can_be_read_and_followed() {
 }
 
 #[test]
+fn who_follows_the_events_goes_on_after_a_restart() {
+    let mut instance = Instance::builder().start();
+    let id = create(&instance);
+    let mut following = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .env("WARDER_STATE_DIR", instance.state_dir())
+        .args(["events", "--follow"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("warder starts");
+    let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
+    let mut notes = BufReader::new(following.stderr.take().expect("piped")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert!(next().contains("created"));
+    instance.replace_privd();
+    let note = notes.next().expect("a line").expect("text");
+    assert!(note.contains("waiting"), "{note}");
+    good(&instance, &["kill", &id]);
+    let told = next();
+    assert!(
+        told.contains("killed") && told.contains(&id),
+        "nothing told twice, nothing left out: {told}"
+    );
+    following.kill().expect("ours");
+    following.wait().expect("ours");
+    assert!(lines.next().is_none(), "no more than that");
+    // What is refused is not tried again.
+    let refused = ["events", "--follow", "--sandbox", "no id"];
+    assert_eq!(code(&instance, &refused), Some(4));
+    instance.stop();
+}
+
+#[test]
 fn sandboxes_are_paused_copied_and_resumed() {
     let mut instance = Instance::builder().start();
     let id = create(&instance);

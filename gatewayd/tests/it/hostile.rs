@@ -112,10 +112,7 @@ fn a_request_without_a_host_is_refused() {
     client.raw(b"GET /admin/instance HTTP/1.1\r\n\r\n");
     client.answer().is_error(400);
     // It can be empty, and HTTP/1.0 knew none.
-    for line in [
-        "GET /x HTTP/1.1\r\nHost:\r\n",
-        "GET /x HTTP/1.0\r\n",
-    ] {
+    for line in ["GET /x HTTP/1.1\r\nHost:\r\n", "GET /x HTTP/1.0\r\n"] {
         let mut client = fake.client();
         client.raw(format!("{line}{lines}\r\n").as_bytes());
         assert_eq!(client.answer().status, 200, "{line:?}");
