@@ -378,7 +378,7 @@ pub(crate) enum Key {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pool {
-    /// Keep so many sandboxes of a template ready; 0 ends its pool.
+    /// Keep so many sandboxes of a template or snapshot, as `create` takes it, ready; 0 ends its pool.
     Set { template: String, size: u32 },
     /// List pools.
     List,

@@ -9,7 +9,7 @@
 //! | `PUT` or `POST /admin/templates/{name}` tar stream | 201 `{name}` |
 //! | `DELETE /admin/templates/{name}` | 204 |
 //! | `GET /admin/pools` | `[{template, size, ready, making, error}]` |
-//! | `PUT /admin/pools/{template}` `{size}` | `{template, size}`; so many sandboxes are kept ready |
+//! | `PUT /admin/pools/{template}` `{size}` | `{template, size}`; so many sandboxes are kept ready; `template` as a create names it, in the answer its id |
 //! | `GET /admin/host` | what this host offers |
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
 //! | `GET /admin/events?after=&sandbox=&follow=&network=` | lifecycle events and what network policies refused as JSON lines, oldest first; goes on when following |

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::templates::name_of;
+use crate::api::template::source;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, Request, json, read_body};
@@ -38,10 +38,15 @@ pub(super) async fn set(
     template: &str,
     request: Request,
 ) -> Result<Answer, ApiError> {
-    let template = name_of(template)?;
     let bytes = read_body(request.into_body()).await?;
     let asked: Size = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad(format!("Error when parsing request: {error}")))?;
+    let listed = gateway.warm.list().into_iter().map(|pool| pool.template);
+    // A pool may be of what is gone by now: it goes by the id that the list has.
+    let template = match listed.into_iter().find(|one| one.as_str() == template) {
+        Some(pool) => pool,
+        None => source(gateway, template)?.template,
+    };
     warm::resize(gateway, template.clone(), asked.size).await?;
     Ok(json(
         StatusCode::OK,

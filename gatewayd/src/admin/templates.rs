@@ -28,7 +28,7 @@ pub(super) async fn list(gateway: &Gateway) -> Result<Answer, ApiError> {
     Ok(json(StatusCode::OK, &shown))
 }
 
-pub(super) fn name_of(text: &str) -> Result<TemplateName, ApiError> {
+fn name_of(text: &str) -> Result<TemplateName, ApiError> {
     TemplateName::new(text).map_err(|_| {
         ApiError::bad("a template's name has 1 to 63 of a-z, 0-9, '-' and '_' and begins with a letter or digit")
     })

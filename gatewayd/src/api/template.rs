@@ -51,9 +51,9 @@ pub(crate) fn view(template: &Template) -> Value {
 
 /// What a sandbox is made from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// privd's template.
-    pub(super) template: TemplateName,
+    pub(crate) template: TemplateName,
     /// Its name for people, where it has another.
     pub(super) alias: Option<String>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Source {
 ///
 /// # Errors
 /// 404: what is no name of ours names no template.
-pub(super) fn source(gateway: &Gateway, asked: &str) -> Result<Source, ApiError> {
+pub(crate) fn source(gateway: &Gateway, asked: &str) -> Result<Source, ApiError> {
     let unknown = || ApiError::no_template(asked);
     let parsed = Reference::parse(asked).ok_or_else(unknown)?;
     if let Some(found) = snapshot::newest(gateway, &parsed) {

@@ -238,6 +238,52 @@ fn a_pool_follows_its_template_and_makes_room() {
 }
 
 #[test]
+fn a_pool_is_set_by_what_a_create_takes() {
+    let fake = Fake::start();
+    let source = id_of(&fake.create(json!({})));
+    let path = format!("/sandboxes/{source}/snapshots");
+    let take = |body: Value| {
+        let made = fake.api("POST", &path, body).json();
+        made["snapshotID"].as_str().expect("an id").to_owned()
+    };
+    let put = |asked: &str, size: u32| {
+        let asked = asked.replace('/', "%2F").replace(':', "%3A");
+        let body = json!({ "size": size }).to_string();
+        fake.operator("PUT", &format!("/admin/pools/{asked}"), body.as_bytes())
+    };
+    let pools = || fake.operator("GET", "/admin/pools", b"").json();
+    assert_eq!(take(json!({"name": "work"})), "local/work:default");
+    let set = put("work", 1);
+    assert_eq!(set.status, 200, "{}", set.text());
+    let id = set.json()["template"].as_str().expect("its id").to_owned();
+    assert_eq!(pools()[0]["template"], id);
+    until("it is full", || ready(&fake) == json!(1));
+    let pool = held(&fake);
+    let made = fake.create(json!({"templateID": "local/work"}));
+    assert!(pool.contains(&id_of(&made)), "from the pool");
+    for asked in ["local/work:default", "WORK", &format!("{id}:default"), &id] {
+        let answer = put(asked, 2);
+        assert_eq!(answer.json(), json!({"template": id, "size": 2}), "{asked}");
+    }
+    assert_eq!(pools().as_array().map(Vec::len), Some(1));
+    for unknown in ["work:v2", "other/work", "nothing", "..%2Fx"] {
+        put(unknown, 1).is_error(404);
+    }
+    // The name means another now; the pool is what it was, and its id ends it, also when the snapshot has gone.
+    take(json!({"name": "work"}));
+    let newer = put("work", 1).json()["template"].clone();
+    assert!(newer != id && pools().as_array().map(Vec::len) == Some(2));
+    let gone = fake.api("DELETE", &format!("/templates/{id}"), Value::Null);
+    assert_eq!(gone.status, 204);
+    for left in [&id, newer.as_str().expect("an id")] {
+        assert_eq!(put(left, 0).status, 200);
+    }
+    assert_eq!(pools(), json!([]));
+    let text = put("base:default", 1).json();
+    assert_eq!(text["template"], "base");
+}
+
+#[test]
 fn kill_minus_nine_with_a_full_pool_leaks_nothing() {
     let mut fake = Fake::start();
     set(&fake, 3);
