@@ -185,6 +185,7 @@ fn check(version: Version, mut body: Body, source: Source) -> Result<NewSandbox,
             .filter(|value| !value.is_null())
             .map(|value| value.to_string()),
         volumes: Vec::new(),
+        fork_of: None,
     })
 }
 

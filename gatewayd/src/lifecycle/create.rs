@@ -57,6 +57,8 @@ pub(crate) struct NewSandbox {
     pub(crate) mcp: Option<String>,
     /// Where to mount which volumes.
     pub(crate) volumes: Vec<Mounted>,
+    /// The sandbox it is a fork of.
+    pub(crate) fork_of: Option<SandboxId>,
 }
 
 /// Makes the sandbox. It goes on to its end, or is undone, also when the caller stops waiting; as nobody
@@ -83,7 +85,7 @@ pub(crate) async fn create(
         let _permit = permit;
         let result = match warm::claim(&gateway, &caller, &new).await {
             Some(sandbox) => {
-                tell(&gateway, &caller, &sandbox);
+                tell(&gateway, &caller, &sandbox, None);
                 Ok(sandbox)
             }
             None => make(&gateway, &caller, new).await,
@@ -98,13 +100,15 @@ pub(crate) async fn create(
 }
 
 /// Says that it was made.
-fn tell(gateway: &Gateway, caller: &Caller, sandbox: &Sandbox) {
+fn tell(gateway: &Gateway, caller: &Caller, sandbox: &Sandbox, fork_of: Option<SandboxId>) {
     let record = sandbox.record();
-    gateway.events.write(
-        EventKind::Created,
-        &record,
-        serde_json::json!({ "end_at": Micros::from(record.end) }),
-    );
+    let mut data = serde_json::json!({ "end_at": Micros::from(record.end) });
+    if let Some(source) = fork_of {
+        // Whoever forks elsewhere has its processes too: that they are missing is not to be found out by chance.
+        data["fork_of"] = source.as_str().into();
+        data["memory"] = false.into();
+    }
+    gateway.events.write(EventKind::Created, &record, data);
     gateway.registry.audit(
         caller.name(),
         "sandbox.create",
@@ -190,7 +194,7 @@ pub(super) async fn make(
         );
         return Err(error);
     }
-    tell(gateway, caller, &sandbox);
+    tell(gateway, caller, &sandbox, new.fork_of);
     Ok(sandbox)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use warder_wire::FaultCode;
@@ -12,7 +13,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::registry::record::SandboxRecord;
+use crate::registry::record::{EventKind, SandboxRecord};
 use crate::sandbox::Sandbox;
 
 /// One fork: the sandbox, or why there is none.
@@ -52,6 +53,9 @@ async fn split(
 ) -> Result<Vec<Forked>, ApiError> {
     let carrier = take(gateway, source, None, caller, true).await?;
     let record = source.record();
+    // As for a snapshot that stays; what carries the forks over has no name for anybody.
+    let data = json!({ "forks": count, "memory": false });
+    gateway.events.write(EventKind::Checkpointed, &record, data);
     let room = Arc::new(Semaphore::new(limits::FORKS_AT_ONCE));
     let mut making = JoinSet::new();
     for _ in 0..count {
@@ -103,5 +107,6 @@ fn like(record: &SandboxRecord, from: warder_wire::TemplateName, seconds: u64) -
         airgap: record.standing.closed(),
         mcp: record.mcp.clone(),
         volumes: record.volumes.clone(),
+        fork_of: Some(record.id.clone()),
     }
 }

@@ -73,7 +73,10 @@ impl Line {
 fn of_event(event: &EventRecord) -> Line {
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
     let message = match (event.kind, data["reason"].as_str(), &data["set_timeout"]) {
-        (EventKind::Created, ..) => "sandbox created".to_owned(),
+        (EventKind::Created, ..) => match data["fork_of"].as_str() {
+            Some(source) => format!("sandbox created as a fork of {source}, without its processes"),
+            None => "sandbox created".to_owned(),
+        },
         (EventKind::Killed, reason, _) => format!(
             "sandbox ended ({}); lines of its agent ended with it",
             reason.unwrap_or("unknown")
@@ -87,7 +90,10 @@ fn of_event(event: &EventRecord) -> Line {
             None => "sandbox paused".to_owned(),
         },
         (EventKind::Resumed, ..) => "sandbox resumed".to_owned(),
-        (EventKind::Checkpointed, ..) => "snapshot taken".to_owned(),
+        (EventKind::Checkpointed, ..) => match data["forks"].as_u64() {
+            Some(count) => format!("forked {count} times"),
+            None => "snapshot taken".to_owned(),
+        },
     };
     let mut line = Line::new(event.at.into(), Level::Info, "sandbox", message);
     line.fields.insert("event", event.kind.name().to_owned());

@@ -288,6 +288,44 @@ fn forks_begin_where_the_source_is() {
 }
 
 #[test]
+fn a_fork_is_told_on_both_sides() {
+    let fake = Fake::start();
+    let source = id(&fake.create(json!({"metadata": {"k": "v"}})));
+    let events = |id: &str| {
+        let path = format!("/events/sandboxes/{id}?orderAsc=true");
+        fake.api("GET", &path, Value::Null).json()
+    };
+    let fork = |body: Value| fake.api("POST", &format!("/sandboxes/{source}/fork"), body);
+    // Nothing came of this one, so nothing is told.
+    fake.world().state_fault = Some(FaultCode::NoSpace);
+    fork(json!({})).is_error(507);
+    fake.world().state_fault = None;
+    let forks = fork(json!({"count": 2})).json();
+    let told = events(&source);
+    assert_eq!(told.as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(told[1]["type"], "sandbox.lifecycle.checkpointed");
+    let data = json!({"forks": 2, "memory": false, "sandbox_metadata": {"k": "v"}});
+    assert_eq!(told[1]["eventData"], data);
+    assert!(told[0]["eventData"]["memory"].is_null(), "no fork");
+    for made in forks.as_array().expect("a list") {
+        let fork = id(&made["sandbox"]);
+        let told = events(&fork);
+        assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+        assert_eq!(told[0]["type"], "sandbox.lifecycle.created");
+        let data = &told[0]["eventData"];
+        assert_eq!(
+            (&data["fork_of"], &data["memory"]),
+            (&json!(source), &json!(false))
+        );
+        assert!(data["end_at"].is_string());
+        let logs = fake.api("GET", &format!("/v2/sandboxes/{fork}/logs"), Value::Null);
+        assert!(logs.text().contains(&format!("a fork of {source}")));
+    }
+    let logs = fake.api("GET", &format!("/v2/sandboxes/{source}/logs"), Value::Null);
+    assert!(logs.text().contains("forked 2 times"), "{}", logs.text());
+}
+
+#[test]
 fn a_fork_that_fails_is_said_in_its_place() {
     let fake = Fake::start();
     let source = fake.create(json!({}));
