@@ -75,10 +75,16 @@ impl Machine {
             "no {}: run scripts/build",
             program.display()
         );
-        let child = Command::new(program)
-            .arg("--console")
+        // It ends with this process, however that does: it would go on with whichever terminal has this one's number next.
+        let child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "\"$0\" --console \"$1\" </dev/null & read -r _; kill -9 $!; wait",
+            ])
+            .arg(program)
             .arg(self.device())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         self.agent = Some(child.expect("starts"));
@@ -88,7 +94,7 @@ impl Machine {
     /// kill -9.
     pub(crate) fn kill_agent(&mut self) {
         if let Some(mut agent) = self.agent.take() {
-            let _ = agent.kill();
+            drop(agent.stdin.take());
             let _ = agent.wait();
         }
     }
