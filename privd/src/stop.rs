@@ -113,10 +113,15 @@ impl Privd {
             // Without netd nothing can be purged; the claim stays and the next start cleans up.
             Stage::Purging if net_gone => Stage::Leaving,
             Stage::Leaving if net_gone && empty => Stage::Done,
-            Stage::Leaving if net_gone && overdue => {
+            Stage::Leaving if net_gone && overdue && !self.config.purge => {
+                let end = stop.since + stop.stage.limit_ms() + GO_MS;
+                if !self.jobs.is_empty() && self.now.mono < end {
+                    self.end_jobs(|_| true);
+                    self.timers.set(end, Timer::Stop);
+                    return;
+                }
                 self.log
                     .own("what was removed takes long to go from the disk: the next start goes on");
-                self.end_jobs(|_| true);
                 Stage::Done
             }
             _ if overdue => {

@@ -57,14 +57,21 @@ fn feature(name: impl Into<String>, present: bool, note: impl Into<String>) -> F
 }
 
 fn kernel() -> Feature {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let present = version(&release).is_some_and(|version| version >= KERNEL);
     feature(
-        format!("kernel {release}"),
-        present,
+        format!("kernel {}", release()),
+        is_kernel(KERNEL),
         "6.1 or newer is needed",
     )
+}
+
+/// Whether the kernel is this one or newer.
+pub(crate) fn is_kernel(least: (u32, u32)) -> bool {
+    version(&release()).is_some_and(|version| version >= least)
+}
+
+fn release() -> String {
+    let uname = rustix::system::uname();
+    uname.release().to_string_lossy().into_owned()
 }
 
 /// Major and minor number in front of a release.
@@ -101,7 +108,7 @@ fn file_systems(state_dir: &Path) -> Vec<Feature> {
                     "each sandbox and volume is counted by the state directory's file system, with a limit"
                 }
                 false => {
-                    "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones. ext4 and XFS have quotas if mounted with `prjquota` (the directory itself in no project), btrfs after `btrfs quota enable`"
+                    "sandboxes and volumes share the state directory's file system; `storage_reserve_mib` of it stays free of new ones. ext4 and XFS have quotas if mounted with `prjquota` (the directory itself in no project), btrfs after `btrfs quota enable` (Linux 6.3; full quotas that have not lost count)"
                 }
             },
         ),

@@ -19,7 +19,7 @@ use warder_common::{At, HostError, Result};
 use warder_wire::{GuestPath, Limits, SandboxId};
 
 use super::UserNamespace;
-use crate::quota::bound;
+use crate::quota::{bound, is_one};
 use crate::storage::{DIRECTORY, Root, link_merged_usr, write_names};
 use crate::sys;
 
@@ -126,9 +126,11 @@ pub(crate) fn build<'a>(
         .map(|(content, at)| Ok((detach(CWD, &content, guarded, Some(users))?, at)))
         .collect::<Result<_>>()?;
     rustix::process::chdir("stage").at("enter the stage")?;
-    overlay("root", &(trees + "tree"), "up", "wk")?;
+    let apart = is_one(cell);
+    overlay("root", (trees + "tree", "lower"), ("up", "wk"), apart)?;
     if root.mask().is_some() {
-        overlay("root/usr", &(usrs + "mask:usr"), "usr-up", "usr-wk")?;
+        let lowers = (usrs + "mask:usr", "usr-lower");
+        overlay("root/usr", lowers, ("usr-up", "usr-wk"), apart)?;
     }
     mount_points_are_directories()?;
     // Modes below are meant as they stand.
@@ -284,8 +286,26 @@ fn detach(
     Ok(tree)
 }
 
-/// Mounts `lower` under this sandbox's `upper` at `target`.
-fn overlay(target: &str, lower: &str, upper: &str, work: &str) -> Result<()> {
+/// Mounts what is below under this sandbox's `upper` at `target`. Where the upper is `apart`, in a subvolume, its files have
+/// numbers that those below have as well, and overlayfs takes what is on one file system for numbered once: so what is
+/// below becomes a file system of its own first, at `place`, and the number of that is shown with each file's (`xino`).
+fn overlay(
+    target: &str,
+    (lower, place): (String, &str),
+    (upper, work): (&str, &str),
+    apart: bool,
+) -> Result<()> {
+    let (lower, numbers) = if apart {
+        let (flags, all) = (
+            MountFlags::NODEV | MountFlags::RDONLY,
+            format!("lowerdir={lower}:void"),
+        );
+        let options = text(all + ",redirect_dir=follow,metacopy=off,index=off")?;
+        mount("overlay", place, "overlay", flags, options.as_c_str()).at("mount what is below")?;
+        (place.to_owned(), ",xino=on")
+    } else {
+        (lower, "")
+    };
     // A volatile overlay leaves this mark, against mounting it again after the host crashed. What outlives a boot
     // was synced when its sandbox was paused, or is discarded by privd.
     let mark = format!("cell/{work}/work/incompat/volatile");
@@ -301,7 +321,7 @@ fn overlay(target: &str, lower: &str, upper: &str, work: &str) -> Result<()> {
     // volatile: nothing of a running sandbox must survive power loss, and unmounting does not wait for the disk.
     // redirect_dir: directories of the template can be renamed. Only host root can write what it trusts.
     let options = format!(
-        "lowerdir={lower},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off"
+        "lowerdir={lower},upperdir=cell/{upper},workdir=cell/{work},volatile,redirect_dir=on,metacopy=off,index=off{numbers}"
     );
     mount(
         "overlay",

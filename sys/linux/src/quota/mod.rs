@@ -59,13 +59,27 @@ fn project(directory: BorrowedFd<'_>) -> Result<Option<u32>> {
     }
 }
 
-/// ioctl(2) with a struct of plain integers.
-fn ioctl<T>(file: BorrowedFd<'_>, command: libc::Ioctl, data: &mut T) -> Result<()> {
+/// What the kernel may write any bytes to.
+///
+/// # Safety
+/// Any bytes are a value of it.
+unsafe trait Plain {}
+
+// SAFETY: integers.
+unsafe impl<const N: usize> Plain for [u64; N] {}
+// SAFETY: integers.
+unsafe impl<const N: usize> Plain for [u8; N] {}
+// SAFETY: integers.
+unsafe impl<const N: usize> Plain for [[u8; 16]; N] {}
+
+/// ioctl(2) of a command that says how large its struct is.
+fn ioctl<T: Plain>(file: BorrowedFd<'_>, command: libc::Ioctl, data: &mut T) -> Result<()> {
     // How much the kernel reads and writes is part of the command (asm-generic/ioctl.h).
-    if command as usize >> 16 & 0x3fff != size_of::<T>() {
+    let size = command as usize >> 16 & 0x3fff;
+    if size != size_of::<T>() || size == 0 {
         return Err(Errno::INVAL);
     }
-    // SAFETY: the kernel reads and writes as many bytes as data has, and any bytes are a value of it.
+    // SAFETY: the kernel reads and writes as many bytes as data has, and any are a value of it.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), command, std::ptr::from_mut(data)) };
     checked(answer.into())
 }

@@ -40,6 +40,9 @@ struct Attributes {
     padding: [u8; 8],
 }
 
+// SAFETY: integers.
+unsafe impl super::Plain for Attributes {}
+
 /// What a project uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Used {

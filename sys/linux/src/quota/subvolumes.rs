@@ -25,9 +25,17 @@ const REFERRED: u64 = 1;
 /// A limit that is taken away.
 const CLEAR: u64 = u64::MAX;
 
-/// Whether subvolumes of the file system of `file` are held to limits.
+/// Whether subvolumes of the file system of `file` are held to limits, and making one waits for no disk (Linux 6.3). Simple
+/// quotas hold nobody who has one volume copied to another and removed, and what has lost count holds nobody at all.
 pub(super) fn in_force(file: BorrowedFd<'_>) -> bool {
-    is_btrfs(file) && groups(file).is_ok_and(|groups| fs::metadata(groups).is_ok())
+    let Some(groups) = is_btrfs(file).then(|| groups(file).ok()).flatten() else {
+        return false;
+    };
+    let read = |name| fs::read_to_string(format!("{groups}/{name}"));
+    // `mode` is there since 6.7, where there are two.
+    let full = read("mode").map_or(true, |mode| mode == "qgroup\n");
+    let counts = read("inconsistent").is_ok_and(|lost| lost == "0\n");
+    full && counts && crate::features::is_kernel((6, 3))
 }
 
 /// Whether a directory is the first of a subvolume.

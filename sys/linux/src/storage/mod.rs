@@ -118,7 +118,16 @@ pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::RDONLY)
     .union(OFlags::CLOEXEC);
-const STAGE: [&str; 6] = ["tree", "usr", "mask", "cell", "root", "void"];
+const STAGE: [&str; 8] = [
+    "tree",
+    "usr",
+    "mask",
+    "cell",
+    "root",
+    "void",
+    "lower",
+    "usr-lower",
+];
 
 impl Store {
     /// Opens, and where needed makes, the storage in `state_dir`, which must exist.

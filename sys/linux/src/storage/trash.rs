@@ -32,11 +32,14 @@ impl Store {
         let mut lifted = 0;
         loop {
             let names = self.names("trash", named)?;
-            if names.is_empty() {
-                return Ok(());
-            }
-            for name in names {
-                remove(trash.as_fd(), &name, &mut lifted)?;
+            let all = names.len();
+            // What cannot be removed keeps nothing else there.
+            let results = names
+                .iter()
+                .map(|name| remove(trash.as_fd(), name, &mut lifted));
+            let failed: Vec<_> = results.filter_map(Result::err).collect();
+            if failed.len() == all {
+                return failed.into_iter().next().map_or(Ok(()), Err);
             }
         }
     }

@@ -105,6 +105,7 @@ fn main() {
             quotas::nobody_inside_leaves_its_project,
         ),
         ("quotas::volumes_have_a_size", quotas::volumes_have_a_size),
+        ("quotas::files_are_told_apart", quotas::files_are_told_apart),
         (
             "quotas::in_a_project_of_somebody_there_are_none",
             quotas::in_a_project_of_somebody_there_are_none,

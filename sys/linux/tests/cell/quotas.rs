@@ -38,6 +38,11 @@ fn with_quotas() -> Option<Instance> {
         return Some(instance);
     }
     let dir = std::env::temp_dir();
+    assert!(
+        std::env::var_os("WARDER_QUOTAS").is_none(),
+        "{} has quotas that are not found",
+        dir.display()
+    );
     println!(
         "skipped: the file system of {} has no quotas; set TMPDIR to a directory on ext4 or XFS mounted with prjquota, or on btrfs after `btrfs quota enable`",
         dir.display()
@@ -118,9 +123,9 @@ pub(crate) fn who_is_full_leaves_its_neighbour_room() {
     one.ok("rm -f /usr/local/file /root/* /tmp/file");
     assert_eq!(fill(&one, "/srv/a/b/again", 30).0, "whole");
     // Empty files take room as well.
-    let files = one.ok("mkdir /srv/f; python3 -c '\nn = 0\ntry:\n    while n < 30000: open(\"/srv/f/%d\" % n, \"x\").close(); n += 1\nexcept OSError as e: pass\nprint(n)'");
+    let files = one.ok("mkdir /srv/f; python3 -c '\nn = 0\ntry:\n    while n < 150000: open(\"/srv/f/%d\" % n, \"x\").close(); n += 1\nexcept OSError as e: pass\nprint(n)'");
     let files: u32 = files.parse().expect("a number");
-    let most = if on_btrfs(&instance) { 65_536 } else { 16_384 };
+    let most = if on_btrfs(&instance) { 140_000 } else { 16_384 };
     assert!((1000..=most).contains(&files), "{files} files");
     let number = number(&instance, &one.sandbox);
     assert_ne!(limit(&instance, number), 0);
@@ -381,6 +386,25 @@ pub(crate) fn volumes_have_a_size() {
     for volume in &volumes {
         instance.store.discard_volume(volume).expect("discard");
     }
+    instance.store.empty_trash().expect("trash");
+}
+
+/// No two files of a sandbox have one number, whatever file system each lies on: programs take such for the same file.
+pub(crate) fn files_are_told_apart() {
+    let Some(mut instance) = with_quotas() else {
+        return;
+    };
+    let running = instance.cell(&SMALL);
+    running.ok("mkdir /srv/d /usr/local/d; for n in $(seq 400); do echo $n > /srv/d/$n; echo $n > /usr/local/d/$n; done; echo x >> /etc/passwd");
+    let find = "find / /usr -xdev -links 1 ! -type d -printf '%D:%i\\n' | sort | uniq";
+    let all: u32 = running
+        .ok(&format!("{find} | wc -l"))
+        .parse()
+        .expect("a number");
+    assert!(all > 1000, "{all} files");
+    assert_eq!(running.ok(&format!("{find} -d | head")), "");
+    running.ok("for f in /etc/hosts /etc/group /usr/bin/env; do for n in /srv/d/* /usr/local/d/*; do ! [ $f -ef $n ] || exit 1; done; done");
+    instance.end(running);
     instance.store.empty_trash().expect("trash");
 }
 

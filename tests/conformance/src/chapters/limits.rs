@@ -197,7 +197,8 @@ fn disk(scene: &mut Scene) -> Outcome {
     let tried =
         "cd /var/tmp; fallocate -l 1G one 2>&1 && fallocate -l 11G more 2>&1; ls; rm -f one more";
     let said = stack.said(&sandbox, "root", tried)?;
-    that(said.contains("quota exceeded"), || {
+    let room = said.lines().any(|line| line == "one");
+    that(room && said.contains("quota exceeded"), || {
         format!("{kib} KiB; {said}")
     })?;
     Ok(format!("{kib} KiB are shown, 11 GiB are refused"))
