@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -136,6 +136,11 @@ pub(crate) struct Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.kill();
+        // Not by the last thread that has them, which may never come to it.
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let consoles = std::mem::take(&mut world.consoles);
+        drop(world);
+        drop(consoles);
     }
 }
 
