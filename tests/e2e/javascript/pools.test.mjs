@@ -114,3 +114,19 @@ test('none is handed out that was made before its template changed', { skip }, a
   t.after(() => sandbox.kill())
   assert.equal(await sandbox.files.read('/word'), 'newer', 'from the pool that was filled anew')
 })
+
+test('a pool is set by the name of a snapshot', { skip }, async (t) => {
+  const source = await make(t)
+  await source.files.write('/home/user/kept', 'yes')
+  const name = `pool-${randomUUID().slice(0, 8)}`
+  const { snapshotId } = await source.createSnapshot({ name })
+  t.after(() => Sandbox.deleteSnapshot(snapshotId))
+  const { template } = await warder('pool', 'set', name, '1')
+  t.after(() => warder('pool', 'set', template, '0'))
+  assert.notEqual(template, name, 'the answer says which one it is')
+  await full(template, 1)
+  const sandbox = await Sandbox.create(name, { timeoutMs: 60_000 })
+  t.after(() => sandbox.kill())
+  assert.equal(await sandbox.files.read('/home/user/kept'), 'yes')
+  await full(template, 1)
+})
