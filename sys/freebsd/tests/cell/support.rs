@@ -67,6 +67,7 @@ impl Pool {
     pub(crate) fn destroy(self) {
         run("/sbin/zpool", &["destroy", "-f", &self.name]);
         std::fs::remove_file(&self.file).expect("the pool's file");
+        std::fs::remove_dir(MOUNTED.get().expect("a pool")).expect("where it was mounted");
     }
 }
 
