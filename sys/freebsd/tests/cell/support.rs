@@ -21,8 +21,9 @@ use warder_wire::gateway_priv::VolumeMount;
 use warder_wire::priv_net::{Slot, slot_jail};
 use warder_wire::{InstanceTag, Limits, SandboxId, TemplateName};
 
+/// Memory for some twenty processes: malloc(3) of 15.x takes 10 MiB in every one, and in one that execs twice.
 pub(crate) const LIMITS: Limits = Limits {
-    memory_mib: 256,
+    memory_mib: 512,
     cpu_percent: 100,
     pids: 64,
     disk_mib: 64,

@@ -151,7 +151,7 @@ pub(crate) fn its_network_works_and_is_not_its_own() {
 
 pub(crate) fn limits_hold_or_are_absent() {
     let mut instance = Instance::new();
-    // So few that they are reached before the limit on memory: malloc(3) of 15.x takes 10 MiB in every process.
+    // So few that they are reached before the limit on memory.
     instance.limits.pids = 10;
     let in_force = instance.controllers.limits_in_force();
     let running = instance.cell();
