@@ -69,27 +69,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         "locking the state directory (is another privd running?)",
     ))?;
 
-    private(Path::new(RUN_DIR), 0o755)?;
-    let number_file = state_dir.join("privd/instance");
-    let before = std::fs::read_to_string(&number_file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    let claim = claims(tag, &state_dir).take(before, Ledger::names_sandboxes)?;
-    if before.is_some_and(|n| n != claim.instance) && Ledger::names_paused(&state_dir) {
-        claims(tag, &state_dir).release()?;
-        return Err(StartError::Invalid(
-            "the disks of paused sandboxes have the ids of another instance number, which is claimed by \
-             another instance (see `claims` in the directory above `run_dir`)",
-        ));
-    }
-    if before != Some(claim.instance) {
-        std::fs::write(&number_file, format!("{}\n", claim.instance))
-            .map_err(file("noting the instance's number"))?;
-    }
-
-    let run_dir = config.run_dir_of(tag);
-    private(&run_dir, 0o711)?;
-    private(&run_dir.join("links"), 0o700)?;
+    // Before anything is claimed: what is wrong with the configuration leaves nothing on the host.
     let operator_group = match &config.operator_group {
         Some(name) => Some(crate::users::group(name).ok_or(StartError::Invalid(
             "`operator_group` names no group of this host",
@@ -114,6 +94,28 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
     for (n, pair) in (1..).zip(&config.certificates) {
         reload::open(pair).map_err(|fault| StartError::Certificate(n, fault))?;
     }
+
+    private(Path::new(RUN_DIR), 0o755)?;
+    let number_file = state_dir.join("privd/instance");
+    let before = std::fs::read_to_string(&number_file)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let claim = claims(tag, &state_dir).take(before, Ledger::names_sandboxes)?;
+    if before.is_some_and(|n| n != claim.instance) && Ledger::names_paused(&state_dir) {
+        claims(tag, &state_dir).release()?;
+        return Err(StartError::Invalid(
+            "the disks of paused sandboxes have the ids of another instance number, which is claimed by \
+             another instance (see `claims` in the directory above `run_dir`)",
+        ));
+    }
+    if before != Some(claim.instance) {
+        std::fs::write(&number_file, format!("{}\n", claim.instance))
+            .map_err(file("noting the instance's number"))?;
+    }
+
+    let run_dir = config.run_dir_of(tag);
+    private(&run_dir, 0o711)?;
+    private(&run_dir.join("links"), 0o700)?;
     let admin = listeners::admin(&run_dir.join("admin.sock"), operator_group)
         .map_err(file("binding the administrator's listener"))?;
 

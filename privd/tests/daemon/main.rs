@@ -44,7 +44,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 37] = [
+    let tests: [(&str, fn()); 38] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -114,6 +114,10 @@ fn main() {
         (
             "certificates_are_those_of_the_configuration",
             tls::certificates_are_those_of_the_configuration,
+        ),
+        (
+            "what_cannot_start_claims_nothing",
+            tls::what_cannot_start_claims_nothing,
         ),
         (
             "volumes_outlive_sandboxes_and_privd",

@@ -1,6 +1,7 @@
 //! Certificates: opened by the names in privd's configuration, at start, on SIGHUP, and when the gateway asks.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use warder_wire::gateway_priv::{Answer, Ask, Event};
 
@@ -55,6 +56,30 @@ pub(crate) fn certificates_are_those_of_the_configuration() {
     stage.take(Part::Gateway);
     expect(&mut stage, 5, ["chain 2", "key 1", "both", "both"]);
     stage.stop_clean();
+}
+
+/// A start that fails for what the configuration says leaves nothing on the host.
+pub(crate) fn what_cannot_start_claims_nothing() {
+    for (wrong, said) in [
+        (
+            "tls_listen 127.0.0.1:0\ntls_chain /nowhere\ntls_key /nowhere\ndomain a.example",
+            "tls_chain",
+        ),
+        ("operator_group nobody-has-such-a-group", "operator_group"),
+        ("listen 192.0.2.1:80", "listen"),
+    ] {
+        let stage = Instance::prepare(&format!("on_stop remove\n{wrong}"), None);
+        let conf = stage.state().with_file_name("conf");
+        let mut privd = Command::new(env!("CARGO_BIN_EXE_privd"));
+        let ended = privd.arg("-f").arg(conf).stdin(Stdio::null()).output();
+        let ended = ended.expect("starts");
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned() + &stage.log();
+        assert!(!ended.status.success() && told.contains(said), "{told}");
+        let claims = std::fs::read_to_string(format!("{}/claims", warder_wire::RUN_DIR));
+        let state = stage.state().display().to_string();
+        assert!(!claims.unwrap_or_default().contains(&state), "{wrong}");
+        assert!(!stage.run_dir().exists(), "{wrong}");
+    }
 }
 
 fn expect(stage: &mut Instance, expected: u32, texts: [&str; 4]) {
