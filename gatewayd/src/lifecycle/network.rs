@@ -363,7 +363,9 @@ async fn recheck(gateway: &Arc<Gateway>, sandbox: Arc<Sandbox>) -> bool {
     true
 }
 
-async fn check(gateway: &Arc<Gateway>, sandbox: &Arc<Sandbox>) -> Result<(), AskError> {
+/// Sees to it that netd holds what is wanted: after a start of this process or of netd, and when a sandbox has woken. While
+/// it did, privd may have taken its place in the network away and given it another, for which netd knows no policy.
+pub(super) async fn check(gateway: &Gateway, sandbox: &Arc<Sandbox>) -> Result<(), AskError> {
     let _one = sandbox.network.lock().await;
     let (standing, policy) = {
         let now = sandbox.now();

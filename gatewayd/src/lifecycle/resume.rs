@@ -8,7 +8,7 @@ use warder_wire::gateway_priv::{AtDeadline, LeaseState};
 use warder_wire::{FaultCode, OpId, gateway_plugin};
 
 use super::create::init;
-use super::network::put_in_force_now;
+use super::network::{check, put_in_force_now};
 use super::timeout::{Move, move_end};
 use super::{alone, pause, save, settled, tell_end, to_its_end};
 use crate::auth::Caller;
@@ -266,6 +266,7 @@ async fn start(
         policy_again(gateway, sandbox).await?;
     }
     init(sandbox, limits::AGENT_TIMEOUT.max(gateway.create_timeout)).await?;
+    check(gateway, sandbox).await?;
     Ok(went_on)
 }
 
@@ -331,7 +332,8 @@ pub(super) async fn finish(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>, ttl_ms:
     let went_on = (kept == Some(Kept::Disk)).then_some(false);
     let told = async {
         policy_again(&gateway, &sandbox).await?;
-        init(&sandbox, limits::AGENT_TIMEOUT.max(gateway.create_timeout)).await
+        init(&sandbox, limits::AGENT_TIMEOUT.max(gateway.create_timeout)).await?;
+        check(&gateway, &sandbox).await.map_err(ApiError::from)
     };
     match told.await {
         Ok(()) => woken(&gateway, &sandbox, ttl_ms / 1000, went_on),
