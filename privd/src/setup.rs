@@ -69,7 +69,7 @@ pub(crate) fn prepare(config: Config, path: &str) -> Result<Privd, StartError> {
         "locking the state directory (is another privd running?)",
     ))?;
 
-    // Before anything is claimed: what is wrong with the configuration leaves nothing on the host.
+    // Before anything is claimed: what of this is wrong leaves no claim. What fails below leaves one, which goes stale.
     let operator_group = match &config.operator_group {
         Some(name) => Some(crate::users::group(name).ok_or(StartError::Invalid(
             "`operator_group` names no group of this host",

@@ -58,7 +58,7 @@ pub(crate) fn certificates_are_those_of_the_configuration() {
     stage.stop_clean();
 }
 
-/// A start that fails for what the configuration says leaves nothing on the host.
+/// A start that fails for its listeners, certificates or group claims nothing on the host.
 pub(crate) fn what_cannot_start_claims_nothing() {
     for (wrong, said) in [
         (
