@@ -130,11 +130,10 @@ pub(crate) fn program() -> Vec<sock_filter> {
         calls.push((number as u32, body));
     }
     let mut body = vec![load(SECOND_ARGUMENT)];
-    for (left, command) in (5..=7).rev().zip(SHARING) {
-        body.push(test(BPF_JEQ, command, left, 0));
-    }
-    for (left, command) in (3..=5).rev().zip(ATTRIBUTES) {
-        body.push(test(BPF_JEQ, command, left, 0));
+    for (commands, said) in [(SHARING, allow), (ATTRIBUTES, refuse)] {
+        for command in commands {
+            body.extend([test(BPF_JEQ, command, 0, 1), said]);
+        }
     }
     let kind = instruction(BPF_ALU | BPF_AND | BPF_K, KIND, 0, 0);
     body.extend([kind, test(BPF_JEQ, BTRFS, 1, 0), allow, refuse]);
