@@ -293,6 +293,26 @@ fn a_signed_url_without_an_id_wakes_its_sandbox() {
     assert_eq!(fake.asked("Resume true"), 1);
 }
 
+/// While it wakes, its place in the network may become another one, and netd know nothing of it any more.
+#[test]
+fn one_that_has_woken_has_the_policy_that_is_wanted() {
+    let fake = Fake::start();
+    let id = id(&fake.create(json!({})));
+    pause(&fake, &id, json!({"memory": false}));
+    fake.world().resume_takes = Duration::from_millis(300);
+    fake.world().log.clear();
+    thread::scope(|scope| {
+        let path = format!("/sandboxes/{id}/connect");
+        let fake = &fake;
+        let waking = scope.spawn(move || fake.api("POST", &path, json!({"timeout": 60})));
+        until("netd is told", || fake.asked("PolicySet true") == 1);
+        fake.world().policies.clear();
+        let answer = waking.join().expect("no panic");
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    });
+    assert_eq!(fake.asked("PolicySet true"), 2);
+}
+
 #[test]
 fn who_waits_for_one_that_is_killed_is_told_it_is_gone() {
     let fake = Fake::start();
