@@ -90,7 +90,13 @@ pub(crate) fn base_knows_its_users() {
     for file in ["etc/pwd.db", "etc/spwd.db", "etc/passwd", "etc/services"] {
         assert!(root.path().join(file).exists(), "{file}");
     }
+    // Of the host's /etc there is nothing, though it has these.
     let etc = root.path().join("etc");
+    assert!(!etc.join("localtime").exists());
+    for file in ["services", "protocols", "rpc", "netconfig"] {
+        let ours = std::fs::read(etc.join(file)).expect("reads");
+        assert_ne!(ours, std::fs::read(format!("/etc/{file}")).expect("reads"));
+    }
     let etc = etc.to_str().expect("text");
     let user = run("/usr/sbin/pw", &["-V", etc, "usershow", "user"]);
     assert!(user.contains(":1000:1000:"), "{user}");

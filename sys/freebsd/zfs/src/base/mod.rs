@@ -1,11 +1,11 @@
 //! Template `base`: this host's base system, and nothing else of the host.
 //!
-//! The tree is a skeleton of our own (files in `skeleton/`) with the few files of /etc that programs need and that hold no
-//! secret. [`BASE_DIRS`] are empty in it: a cell mounts the host's there, read-only, so that an upgrade of the host is one of
-//! every sandbox. Nothing of the host's /root, /var, /usr/local or /home is in it.
+//! The tree is a skeleton of our own (files in `skeleton/`). [`BASE_DIRS`] are empty in it: a cell mounts the host's there,
+//! read-only, so that an upgrade of the host is one of every sandbox. Nothing of the host's /etc, /root, /var, /usr/local or
+//! /home is in it.
 
-mod borrow;
 mod skeleton;
+mod trust;
 
 use std::fmt::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -33,18 +33,11 @@ pub const BASE_DIRS: [&str; 9] = [
 /// Directories that every cell mounts over; made where an archive has none.
 const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "tmp"];
 /// Changes with what this code makes of the same host.
-const EDITION: u32 = 1;
-/// What tells that the files which are copied were changed, or the base system.
-const WATCHED: [&str; 8] = [
-    "/bin",
-    "/lib",
-    "/usr/bin",
-    "/usr/share/certs/trusted",
-    "/etc/services",
-    "/etc/protocols",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/certs",
-];
+const EDITION: u32 = 2;
+/// What tells that the base system was changed.
+const WATCHED: [&str; 4] = ["/bin", "/lib", "/usr/bin", TRUSTED];
+/// certctl(8).
+const TRUSTED: &str = "/usr/share/certs/trusted";
 
 /// The template's name.
 pub(crate) fn name() -> TemplateName {
@@ -66,7 +59,7 @@ impl<H: Host> Store<H> {
     pub fn make_base(&self, draft: &Draft) -> Result<()> {
         let tree = self.make_tree_of(draft, Some(&host_edition()))?;
         skeleton::make(&tree)?;
-        borrow::copy_etc(Path::new("/etc"), &tree.join("etc"))?;
+        trust::bundle(Path::new(TRUSTED), &tree.join("etc/ssl/cert.pem"))?;
         // Without these getpwnam(3) knows nobody.
         let call = calls::pwd_mkdb(&tree.join("etc"));
         let call = call.ok_or(ZfsError::Invalid("the state directory's name is not UTF-8"))?;

@@ -54,6 +54,12 @@ const FILES: &[(&str, u32, u32, &str)] = &[
         include_str!("../../skeleton/master.passwd"),
     ),
     (
+        "etc/netconfig",
+        0o644,
+        0,
+        include_str!("../../skeleton/netconfig"),
+    ),
+    (
         "etc/nsswitch.conf",
         0o644,
         0,
@@ -78,10 +84,29 @@ const FILES: &[(&str, u32, u32, &str)] = &[
         include_str!("../../skeleton/profile"),
     ),
     (
+        "etc/protocols",
+        0o644,
+        0,
+        include_str!("../../skeleton/protocols"),
+    ),
+    ("etc/rpc", 0o644, 0, include_str!("../../skeleton/rpc")),
+    (
+        "etc/services",
+        0o644,
+        0,
+        include_str!("../../skeleton/services"),
+    ),
+    (
         "etc/shells",
         0o644,
         0,
         include_str!("../../skeleton/shells"),
+    ),
+    (
+        "etc/ssl/openssl.cnf",
+        0o644,
+        0,
+        include_str!("../../skeleton/openssl.cnf"),
     ),
     (
         "home/user/.profile",

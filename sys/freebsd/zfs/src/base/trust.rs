@@ -1,0 +1,61 @@
+//! The certificate authorities that the base system trusts, in one file: `/etc/ssl/cert.pem`, as certctl(8) makes it.
+//!
+//! They are read from /usr/share alone. What the host's administrator trusts or distrusts beside them is of the host's /etc.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::error::{At, Result};
+
+/// Puts every certificate of `trusted`, a directory of PEM files, into the new file `bundle`; none when there is no directory.
+pub(super) fn bundle(trusted: &Path, bundle: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(trusted) else {
+        return Ok(());
+    };
+    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut names = names.at("read the base system's certificates")?;
+    names.retain(|name| name.extension().is_some_and(|end| end == "pem"));
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    let fresh = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(bundle);
+    let mut target = fresh.at("make a file of certificates")?;
+    super::set_mode(bundle, 0o644)?;
+    for name in names {
+        let mut source = fs::File::open(name).at("read the base system's certificates")?;
+        std::io::copy(&mut source, &mut target).at("make a file of certificates")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_in_one_file_that_everyone_may_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let trusted = dir.path().join("trusted");
+        let made = dir.path().join("cert.pem");
+        bundle(&trusted, &made).expect("nothing to do");
+        fs::create_dir(&trusted).expect("makes");
+        fs::write(trusted.join("README"), "no certificate").expect("writes");
+        bundle(&trusted, &made).expect("nothing to do");
+        assert!(!made.exists());
+        for name in ["b", "a"] {
+            fs::write(trusted.join(format!("{name}.pem")), format!("{name}\n")).expect("writes");
+        }
+        bundle(&trusted, &made).expect("makes");
+        assert_eq!(fs::read_to_string(&made).expect("there"), "a\nb\n");
+        let mode = fs::metadata(&made).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        bundle(&trusted, &made).expect_err("it is there already");
+    }
+}
