@@ -191,8 +191,10 @@ main(void)
 	same("sys/proc.h", "SSLEEP", (long long)(SSLEEP), 3LL);
 	same("sys/proc.h", "SSTOP", (long long)(SSTOP), 4LL);
 	same("sys/proc.h", "SZOMB", (long long)(SZOMB), 5LL);
+	same("sys/proc.h", "P_STOPPED_SIG", (long long)(P_STOPPED_SIG), 131072LL);
 	same("sys/user.h", "sizeof(struct kinfo_proc)", (long long)sizeof(struct kinfo_proc), 1088LL);
 	same("sys/user.h", "offsetof(struct kinfo_proc, ki_pid)", (long long)offsetof(struct kinfo_proc, ki_pid), 72LL);
+	same("sys/user.h", "offsetof(struct kinfo_proc, ki_flag)", (long long)offsetof(struct kinfo_proc, ki_flag), 368LL);
 	same("sys/user.h", "offsetof(struct kinfo_proc, ki_ppid)", (long long)offsetof(struct kinfo_proc, ki_ppid), 76LL);
 	same("sys/user.h", "offsetof(struct kinfo_proc, ki_uid)", (long long)offsetof(struct kinfo_proc, ki_uid), 168LL);
 	same("sys/user.h", "offsetof(struct kinfo_proc, ki_start)", (long long)offsetof(struct kinfo_proc, ki_start), 336LL);

@@ -16,6 +16,8 @@ pub struct Seen {
     pub started: u64,
     /// Whether it stands still.
     pub still: bool,
+    /// Whether a signal has told it to: it may not yet have come that far.
+    pub told: bool,
 }
 
 /// What is known of a cell that is being stopped, or has been.
@@ -51,14 +53,14 @@ impl Held {
     }
 }
 
-/// Those that stand still before anybody else's doing. Nobody, where the first process does: that is a cell which
+/// Those that stand still before anybody else's doing, or are about to. Nobody, where the first process does: that is a cell which
 /// an earlier daemon stopped.
 fn stopped_by_themselves(seen: &[Seen]) -> BTreeSet<(u32, u64)> {
     let first = seen.iter().min_by_key(|p| p.started);
     if first.is_some_and(|first| first.still) {
         return BTreeSet::new();
     }
-    let stopped = seen.iter().filter(|p| p.still);
+    let stopped = seen.iter().filter(|p| p.still || p.told);
     stopped.map(|p| (p.pid, p.started)).collect()
 }
 
@@ -88,6 +90,7 @@ mod tests {
             parent,
             started: u64::from(pid) * 10,
             still,
+            told: still,
         }
     }
 
@@ -135,6 +138,20 @@ mod tests {
         assert_eq!(pids(&held.to_continue(&reused)), [30, 20]);
         // The next daemon knows nothing of it.
         assert_eq!(pids(&Held::default().to_continue(&after)), [30, 20]);
+    }
+
+    #[test]
+    fn what_the_user_has_just_told_to_stop_stays_stopped() {
+        let mut held = Held::default();
+        let mut told = process(30, 20, false);
+        told.told = true;
+        // It runs, so it is waited for.
+        assert_eq!(
+            pids(&held.to_stop(&[process(20, 1, false), told])),
+            [20, 30]
+        );
+        told.still = true;
+        assert_eq!(pids(&held.to_continue(&[process(20, 1, true), told])), [20]);
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn look(process: &Proc) -> Result<Seen> {
         parent: process.parent,
         started: process.started,
         still,
+        told: process.told_to_stop,
     })
 }
 

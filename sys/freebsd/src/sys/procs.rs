@@ -18,6 +18,8 @@ pub struct Proc {
     pub started: u64,
     /// What it does.
     pub state: State,
+    /// Whether a signal has stopped it, or has told it to stop and will.
+    pub told_to_stop: bool,
     /// Processor time that it has used, in microseconds.
     pub runtime_us: u64,
     /// Its resident memory, in pages.
@@ -54,6 +56,8 @@ pub const SSLEEP: libc::c_char = 3;
 pub const SSTOP: libc::c_char = 4;
 /// Has ended.
 pub const SZOMB: libc::c_char = 5;
+/// `ki_flag`, sys/proc.h: a signal stops it. Set as SIGSTOP is sent, before its threads have come to a stop.
+pub const P_STOPPED_SIG: libc::c_long = 0x2_0000;
 
 /// The process with this number.
 ///
@@ -147,6 +151,7 @@ fn seen(said: &libc::kinfo_proc, boot: i64) -> Proc {
             SZOMB => State::Zombie,
             _ => State::Other,
         },
+        told_to_stop: said.ki_flag & P_STOPPED_SIG != 0,
         runtime_us: said.ki_runtime,
         resident: u64::try_from(said.ki_rssize).unwrap_or(0),
         threads: said.ki_numthreads.cast_unsigned(),

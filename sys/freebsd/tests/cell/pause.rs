@@ -25,12 +25,15 @@ pub(crate) fn stopped_and_gone_on() {
     // One that forks all the time, one that counts, one that its own user has stopped.
     running.ok("(while :; do true; /bin/echo x > /dev/null; done) > /dev/null 2>&1 &");
     running.ok("(i=0; while :; do i=$((i+1)); echo $i > /count; done) > /dev/null 2>&1 &");
-    // Told to stop when it is what it will be: before that it has this shell's output, whose end is waited for. A process
-    // that was running stops a little after kill(2).
+    // Told to stop when it is what it will be: before that it has this shell's output, whose end is waited for.
     let own = running.ok("sleep 1000 > /dev/null 2>&1 & \
          until [ \"$(ps -o comm= -p $!)\" = sleep ]; do :; done; kill -STOP $!; \
          until ps -o state= -p $! | grep -q T; do :; done; echo $!");
     let own: u32 = own.parse().expect("a number");
+    // One that runs is told to when the cell is about to be paused: it stops a little after kill(2).
+    let late = running.ok("yes > /dev/null 2>&1 & echo $!");
+    let late: u32 = late.parse().expect("a number");
+    procs::kill(late, libc::SIGSTOP).expect("told to stop");
     freeze(&instance, &running);
     assert!(
         instance
@@ -72,12 +75,14 @@ pub(crate) fn stopped_and_gone_on() {
         assert!(Instant::now() < deadline, "it does not go on counting");
         std::thread::sleep(Duration::from_millis(10));
     }
-    let state = procs::get(own).expect("asked").expect("there").state;
-    assert_eq!(
-        state,
-        State::Stopped,
-        "what the user had stopped stays stopped"
-    );
+    for pid in [own, late] {
+        let process = procs::get(pid).expect("asked").expect("there");
+        assert_eq!(
+            process.state,
+            State::Stopped,
+            "what the user had stopped stays stopped: {process:?}"
+        );
+    }
 
     // A stopped one can be killed.
     freeze(&instance, &running);

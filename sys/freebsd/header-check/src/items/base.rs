@@ -138,12 +138,19 @@ pub(super) const ITEMS: &[Item] = &[
     constant!("sys/proc.h", procs::SSLEEP = 3),
     constant!("sys/proc.h", procs::SSTOP = 4),
     constant!("sys/proc.h", procs::SZOMB = 5),
+    constant!("sys/proc.h", procs::P_STOPPED_SIG = 0x2_0000),
     size!("sys/user.h", "struct kinfo_proc", libc::kinfo_proc = 1088),
     offset!(
         "sys/user.h",
         "struct kinfo_proc",
         libc::kinfo_proc,
         ki_pid = 72
+    ),
+    offset!(
+        "sys/user.h",
+        "struct kinfo_proc",
+        libc::kinfo_proc,
+        ki_flag = 368
     ),
     offset!(
         "sys/user.h",

@@ -37,96 +37,33 @@ const DIRS: &[(&str, u32, u32)] = &[
     ("var/tmp", 0o1777, 0),
 ];
 
+/// A file of `skeleton/`.
+macro_rules! ours {
+    ($name:literal) => {
+        include_str!(concat!("../../skeleton/", $name))
+    };
+}
+
 /// Path, mode, owner and group, content.
 const FILES: &[(&str, u32, u32, &str)] = &[
     ("etc/fstab", 0o644, 0, ""),
-    ("etc/group", 0o644, 0, include_str!("../../skeleton/group")),
-    (
-        "etc/login.conf",
-        0o644,
-        0,
-        include_str!("../../skeleton/login.conf"),
-    ),
-    (
-        "etc/master.passwd",
-        0o600,
-        0,
-        include_str!("../../skeleton/master.passwd"),
-    ),
-    (
-        "etc/netconfig",
-        0o644,
-        0,
-        include_str!("../../skeleton/netconfig"),
-    ),
-    (
-        "etc/nsswitch.conf",
-        0o644,
-        0,
-        include_str!("../../skeleton/nsswitch.conf"),
-    ),
-    (
-        "etc/pam.d/other",
-        0o644,
-        0,
-        include_str!("../../skeleton/pam.other"),
-    ),
-    (
-        "etc/pam.d/su",
-        0o644,
-        0,
-        include_str!("../../skeleton/pam.su"),
-    ),
-    (
-        "etc/profile",
-        0o644,
-        0,
-        include_str!("../../skeleton/profile"),
-    ),
-    (
-        "etc/protocols",
-        0o644,
-        0,
-        include_str!("../../skeleton/protocols"),
-    ),
-    ("etc/rpc", 0o644, 0, include_str!("../../skeleton/rpc")),
-    (
-        "etc/services",
-        0o644,
-        0,
-        include_str!("../../skeleton/services"),
-    ),
-    (
-        "etc/shells",
-        0o644,
-        0,
-        include_str!("../../skeleton/shells"),
-    ),
-    (
-        "etc/ssl/openssl.cnf",
-        0o644,
-        0,
-        include_str!("../../skeleton/openssl.cnf"),
-    ),
-    (
-        "home/user/.profile",
-        0o644,
-        1000,
-        include_str!("../../skeleton/user.profile"),
-    ),
-    (
-        "home/user/.shrc",
-        0o644,
-        1000,
-        include_str!("../../skeleton/shrc"),
-    ),
-    (
-        "root/.profile",
-        0o644,
-        0,
-        include_str!("../../skeleton/user.profile"),
-    ),
-    ("root/.shrc", 0o644, 0, include_str!("../../skeleton/shrc")),
+    ("etc/group", 0o644, 0, ours!("group")),
+    ("etc/login.conf", 0o644, 0, ours!("login.conf")),
+    ("etc/master.passwd", 0o600, 0, ours!("master.passwd")),
+    ("etc/netconfig", 0o644, 0, ours!("netconfig")),
+    ("etc/nsswitch.conf", 0o644, 0, ours!("nsswitch.conf")),
+    ("etc/pam.d/other", 0o644, 0, ours!("pam.other")),
+    ("etc/pam.d/su", 0o644, 0, ours!("pam.su")),
+    ("etc/profile", 0o644, 0, ours!("profile")),
+    ("etc/protocols", 0o644, 0, ours!("protocols")),
+    ("etc/rpc", 0o644, 0, ours!("rpc")),
+    ("etc/services", 0o644, 0, ours!("services")),
+    ("etc/shells", 0o644, 0, ours!("shells")),
+    ("etc/ssl/openssl.cnf", 0o644, 0, ours!("openssl.cnf")),
+    ("home/user/.profile", 0o644, 1000, ours!("user.profile")),
+    ("home/user/.shrc", 0o644, 1000, ours!("shrc")),
+    ("root/.profile", 0o644, 0, ours!("user.profile")),
+    ("root/.shrc", 0o644, 0, ours!("shrc")),
 ];
 
 /// Makes all of it in an empty directory, which nobody else can reach.
