@@ -16,7 +16,7 @@ use warder_wire::{SandboxId, TemplateName};
 use super::{Store, write_all};
 
 /// Most layers of a tree: there is a mount point for each.
-pub const MOST_LAYERS: usize = 60;
+pub const MOST_LAYERS: usize = 240;
 
 /// Names of layers, the topmost first.
 pub(super) type Names = Arc<[String]>;

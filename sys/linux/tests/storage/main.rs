@@ -52,8 +52,8 @@ fn main() {
             snapshots::a_clone_is_what_its_source_was,
         ),
         (
-            "snapshots::sixty_layers_and_no_more",
-            snapshots::sixty_layers_and_no_more,
+            "snapshots::as_many_layers_as_there_is_room_for",
+            snapshots::as_many_layers_as_there_is_room_for,
         ),
         (
             "snapshots::a_hostile_tree_stays_outside",
