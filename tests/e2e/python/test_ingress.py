@@ -6,6 +6,7 @@ Clients are told apart by `X-Forwarded-For`, as behind E2B's edge: the last elem
 import os
 import socket
 import subprocess
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -239,3 +240,21 @@ def test_bad_rules(sandbox, api, rules):
 )
 def test_good_rules(sandbox, put, rules):
     put(sandbox, **rules)
+
+
+@needs_hops
+def test_who_guesses_signatures_is_told_when_to_come_back(edge):
+    """By client: nobody else's URLs are slowed down by it."""
+    guess = "/files?path=/etc/passwd&signature=v1_" + "A" * 43
+
+    def status(client):
+        return edge.get(guess, headers=forwarded(client))
+
+    client = "192.0.2.77"
+    answers = (status(client) for _ in range(5000))
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.headers["retry-after"] == "1"
+    assert refused.error(429)
+    assert status("192.0.2.200").status == 401
+    time.sleep(int(refused.headers["retry-after"]))
+    assert status(client).status == 401
