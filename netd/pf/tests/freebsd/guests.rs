@@ -77,6 +77,10 @@ pub(crate) fn tcp(to: SocketAddrV4) -> Ended {
 
 fn exchange(to: SocketAddrV4) -> std::io::Result<Ended> {
     let mut stream = TcpStream::connect_timeout(&to.into(), PATIENCE)?;
+    // poll(2) that comes while a refusal is being noted can say that the socket is writable, and nothing of the refusal.
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"ping")?;
     let mut answer = [0; 4];
