@@ -169,13 +169,6 @@ pub(crate) const IDEMPOTENCY_KEYS: usize = 1024;
 /// How long an idempotency key is remembered.
 pub(crate) const IDEMPOTENCY_LIFE: Duration = Duration::from_secs(3600);
 
-/// What a sandbox gets. One size for now; templates will carry their own.
-pub(crate) const SANDBOX: warder_wire::Limits = warder_wire::Limits {
-    memory_mib: 1024,
-    cpu_percent: 200,
-    pids: 1024,
-    disk_mib: 10_240,
-};
 /// Version of the agent interface that clients are told.
 pub(crate) const ENVD_VERSION: &str = "0.6.13";
 /// Deprecated, and demanded by clients.

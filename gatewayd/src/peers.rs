@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use warder_ipc::aio::{CallError, Caller};
 use warder_ipc::{Channel, IpcError};
 use warder_wire::gateway_priv::{AtDeadline, HostReport, Lease, Template, Usage, VolumeMount};
-use warder_wire::{SandboxId, TemplateName, VolumeId, gateway_net, gateway_plugin, gateway_priv};
+use warder_wire::{
+    Limits, SandboxId, TemplateName, VolumeId, gateway_net, gateway_plugin, gateway_priv,
+};
 
 use crate::error::AskError;
 use crate::limits::{ASK_TIMEOUT, LINK_TIMEOUT};
@@ -133,7 +135,7 @@ impl Peers {
         }
     }
 
-    /// See [`gateway_priv::Ask::LeaseOpen`].
+    /// See [`gateway_priv::Ask::LeaseOpen`]. Answers what the sandbox gets.
     ///
     /// # Errors
     /// [`AskError`], as for every question here.
@@ -143,7 +145,7 @@ impl Peers {
         template: TemplateName,
         of: &SandboxRecord,
         ttl_ms: u64,
-    ) -> Result<(), AskError> {
+    ) -> Result<Limits, AskError> {
         let mounts = of.volumes.iter().map(|mounted| VolumeMount {
             volume: mounted.volume.clone(),
             at: mounted.at.clone(),
@@ -157,7 +159,10 @@ impl Peers {
             at_deadline: of.at_deadline,
             volumes: mounts.collect(),
         };
-        self.privd_done(ask, ASK_TIMEOUT).await
+        match self.privd(ask, Vec::new(), ASK_TIMEOUT).await?.0 {
+            gateway_priv::Answer::Leased { limits } => Ok(limits),
+            _ => Err(AskError::Answer("privd")),
+        }
     }
 
     /// See [`gateway_priv::Ask::LeaseSet`].

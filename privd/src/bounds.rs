@@ -1,10 +1,10 @@
 //! What sandboxes may use of the network, by the template they come from: the operator's `template_network` lines.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
+use std::str::{FromStr, SplitAsciiWhitespace};
 
 use warder_wire::{Bounds, SandboxId, TemplateName, priv_net};
 
+use crate::by_template::{self, ByTemplate};
 use crate::ledger::Part;
 use crate::privd::Privd;
 
@@ -14,7 +14,7 @@ const MOST_FLOWS: u32 = 1_000_000;
 
 /// What one line says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Line {
+pub(crate) struct Line {
     airgap: bool,
     upload: Option<u64>,
     download: Option<u64>,
@@ -23,55 +23,30 @@ struct Line {
 
 /// All lines. That of `*` is for templates without a line of their own, and for what other lines leave out but the
 /// air gap.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct TemplateBounds {
-    named: BTreeMap<TemplateName, Line>,
-    others: Option<Line>,
-}
+pub(crate) type TemplateBounds = ByTemplate<Line>;
 
 impl TemplateBounds {
-    /// Takes a line: `NAME` or `*`, then `airgap`, `upload BYTES`, `download BYTES`, `flows N` in any order.
-    ///
-    /// # Errors
-    /// What to change.
-    pub(crate) fn add(&mut self, value: &str) -> Result<(), String> {
-        let mut words = value.split_ascii_whitespace();
-        let name = words.next().unwrap_or_default();
-        let line = Line::parse(words)?;
-        let before = if name == "*" {
-            self.others.replace(line)
-        } else {
-            let template = TemplateName::new(name).map_err(|e| format!("`{name}`: {e}"))?;
-            self.named.insert(template, line)
-        };
-        match before {
-            None => Ok(()),
-            Some(_) => Err(format!("template `{name}` given twice")),
-        }
-    }
-
-    /// What holds for a sandbox whose tree is made of `lineage`: the template it was cloned from, those that one is a
-    /// snapshot of, and at the end their origin. The origin decides; a line for a snapshot can only take away.
+    /// What holds for a sandbox whose tree is made of `lineage`. The origin decides; a line for a snapshot can only take away.
     #[must_use]
     pub(crate) fn of(&self, lineage: &[TemplateName]) -> Bounds {
-        let Some((origin, snapshots)) = lineage.split_last() else {
+        let default = Bounds::DEFAULT;
+        if lineage.is_empty() {
             // Nothing is known of it.
             return Bounds {
                 airgapped: true,
-                ..Bounds::DEFAULT
+                ..default
             };
-        };
-        let others = self.others.unwrap_or_default();
-        let own = self.named.get(origin).copied().unwrap_or(others);
-        let default = Bounds::DEFAULT;
+        }
+        let (own, others, snapshots) = self.lines(lineage);
+        let others = others.unwrap_or_default();
+        let own = own.unwrap_or(others);
         let first = Bounds {
             airgapped: own.airgap,
             upload: own.upload.or(others.upload).unwrap_or(default.upload),
             download: own.download.or(others.download).unwrap_or(default.download),
             flows: own.flows.or(others.flows).unwrap_or(default.flows),
         };
-        let lines = snapshots.iter().filter_map(|name| self.named.get(name));
-        lines.fold(first, |bounds, line| Bounds {
+        snapshots.fold(first, |bounds, line| Bounds {
             airgapped: bounds.airgapped || line.airgap,
             upload: line.upload.map_or(bounds.upload, |n| n.min(bounds.upload)),
             download: line
@@ -82,8 +57,9 @@ impl TemplateBounds {
     }
 }
 
-impl Line {
-    fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+impl by_template::Line for Line {
+    /// `airgap`, `upload BYTES`, `download BYTES`, `flows N`, in any order.
+    fn read(mut words: SplitAsciiWhitespace<'_>) -> Result<Self, String> {
         let mut line = Self::default();
         while let Some(word) = words.next() {
             let mut number = || {
@@ -146,7 +122,7 @@ impl Privd {
         let Some(entry) = self.ledger.get(sandbox) else {
             return self.config.template_networks.of(&[]);
         };
-        let mut lineage = self.store.lineage(sandbox, &entry.lease.template);
+        let mut lineage = self.store.lineage(Some(sandbox), &entry.lease.template);
         if lineage.is_empty() && entry.storage == Part::None {
             lineage.push(entry.lease.template.clone());
         }

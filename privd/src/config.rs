@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use warder_wire::{BackendName, Cidr, InstanceTag, RUN_DIR};
 
 use crate::bounds::TemplateBounds;
+use crate::sizes::TemplateLimits;
 
 /// Most TCP listeners; they ride with two more descriptors in one frame of at most 16.
 const MAX_LISTENERS: usize = 8;
@@ -84,6 +85,8 @@ pub(crate) struct Config {
     pub network_never: Vec<Cidr>,
     /// What sandboxes may use of the network.
     pub template_networks: TemplateBounds,
+    /// How large sandboxes may be.
+    pub template_limits: TemplateLimits,
     /// So many proxies in front of the gateway are the operator's.
     pub trusted_hops: u8,
     /// Where log lines go instead of standard error.
@@ -192,6 +195,7 @@ struct Draft {
     dns_servers: Vec<Ipv4Addr>,
     network_never: Vec<Cidr>,
     template_networks: TemplateBounds,
+    template_limits: TemplateLimits,
     trusted_hops: Option<u32>,
     log_file: Option<PathBuf>,
 }
@@ -238,6 +242,7 @@ impl Draft {
                 many(&mut self.network_never, network(word)?, MAX_NEVER)
             }),
             "template_network" => self.template_networks.add(value),
+            "template_limits" => self.template_limits.add(value),
             "trusted_hops" => once(&mut self.trusted_hops, number(value, 0, 16)?),
             "listen_fd" => many(&mut self.listen_fds, descriptor(value)?, MAX_LISTENERS),
             "tls_listen_fd" => many(&mut self.tls_listen_fds, descriptor(value)?, MAX_LISTENERS),
@@ -320,6 +325,7 @@ impl Draft {
             dns_servers: self.dns_servers,
             network_never: self.network_never,
             template_networks: self.template_networks,
+            template_limits: self.template_limits,
             trusted_hops: self
                 .trusted_hops
                 .and_then(|n| n.try_into().ok())
@@ -329,7 +335,7 @@ impl Draft {
     }
 }
 
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
+pub(crate) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err("given twice".to_owned()),
@@ -383,7 +389,7 @@ fn yes_or_no(keyword: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
+pub(crate) fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
     match value.parse() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ => Err(format!("`{value}` is not a number from {least} to {most}")),
@@ -506,6 +512,10 @@ mod tests {
             "template_network base upload lots",
             "template_network Base airgap",
             "template_network a airgap\ntemplate_network a airgap",
+            "template_limits base",
+            "template_limits base pids 15",
+            "template_limits base pids 64 memory_mib",
+            "template_limits a pids 64\ntemplate_limits a pids 64",
             "trusted_hops -1",
             "trusted_hops 17",
             "trusted_hops 1\ntrusted_hops 1",

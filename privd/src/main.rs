@@ -9,6 +9,7 @@
 
 mod ahead;
 mod bounds;
+mod by_template;
 mod claim;
 mod config;
 mod jobs;
@@ -23,6 +24,7 @@ mod rate;
 mod reconcile;
 mod reload;
 mod setup;
+mod sizes;
 mod stop;
 mod supervise;
 mod table;

@@ -46,7 +46,7 @@ impl Privd {
         }
     }
 
-    /// Reads the configuration again and takes over what templates may use of the network.
+    /// Reads the configuration again and takes over what it says of templates.
     fn reread(&mut self) -> Result<(), String> {
         let text = std::fs::read_to_string(&self.config_file).map_err(|e| e.to_string())?;
         let mut fresh = Config::parse(&text).map_err(|e| e.to_string())?;
@@ -64,6 +64,10 @@ impl Privd {
                 "what templates may use of the network has changed: it holds from a sandbox's next policy on",
             );
         }
+        // For those that are made from now on.
+        self.config
+            .template_limits
+            .clone_from(&fresh.template_limits);
         fresh
             .template_networks
             .clone_from(&self.config.template_networks);

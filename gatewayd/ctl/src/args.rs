@@ -117,6 +117,10 @@ pub(crate) struct Up {
     /// trusted_hops, as docs/network-modes.md has them. May be given several times.
     #[arg(long, value_name = "KEYWORD VALUE", value_parser = network_line)]
     pub(crate) network: Vec<String>,
+    /// How large sandboxes of a template may be, as `template_limits` of warder.conf(5) says it, such as
+    /// `base memory_mib 4096 cpu_percent 400`; `*` is for all templates without a line. May be given several times.
+    #[arg(long, value_name = "TEMPLATE LIMIT NUMBER ...", value_parser = one_line)]
+    pub(crate) limits: Vec<String>,
 }
 
 /// What of privd's configuration `up` does not decide itself.
@@ -133,6 +137,14 @@ fn network_line(text: &str) -> Result<String, String> {
         return Err(format!("not one line of {}", keywords.join(", ")));
     }
     Ok(text.to_owned())
+}
+
+/// privd reads it.
+fn one_line(text: &str) -> Result<String, String> {
+    match text.contains(char::is_control) {
+        true => Err("not one line".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// privd looks at it again.

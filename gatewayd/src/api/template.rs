@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::gateway::Gateway;
 use crate::http_io::{Answer, empty, json};
 use crate::lifecycle;
-use crate::limits::{ENVD_VERSION, SANDBOX};
+use crate::limits::ENVD_VERSION;
 use crate::text::uuid;
 
 /// Clients demand a UUID for a build. A template here has one build: its UUID follows from its name and
@@ -32,9 +32,9 @@ pub(crate) fn view(template: &Template) -> Value {
         "templateID": name,
         "buildID": build_id(template),
         "envdVersion": ENVD_VERSION,
-        "cpuCount": SANDBOX.cpu_percent.div_ceil(100),
-        "memoryMB": SANDBOX.memory_mib,
-        "diskSizeMB": SANDBOX.disk_mib,
+        "cpuCount": template.limits.cpu_percent.div_ceil(100),
+        "memoryMB": template.limits.memory_mib,
+        "diskSizeMB": template.limits.disk_mib,
         "spawnCount": 0,
         "buildCount": 1,
         "public": false,
@@ -143,6 +143,7 @@ mod tests {
         let template = Template {
             name: TemplateName::new("base").expect("name"),
             created_unix: 1,
+            limits: warder_wire::Limits::DEFAULT,
         };
         let id = build_id(&template);
         assert_eq!(id, build_id(&template));

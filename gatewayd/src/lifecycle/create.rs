@@ -14,7 +14,7 @@ use http_body_util::{Either, Full};
 use serde::Serialize;
 use tokio::time::Instant;
 use warder_wire::gateway_priv::AtDeadline;
-use warder_wire::{FaultCode, OpId, SandboxId, TemplateName, gateway_plugin};
+use warder_wire::{FaultCode, Limits, OpId, SandboxId, TemplateName, gateway_plugin};
 
 use crate::auth::Caller;
 use crate::auth::key::hex;
@@ -135,7 +135,7 @@ pub(super) async fn make(
     };
     let op = OpId(random::bytes()?);
     let started = Micros::now();
-    let record = SandboxRecord {
+    let mut record = SandboxRecord {
         id: id.clone(),
         template: new.template,
         alias: new.alias,
@@ -154,7 +154,7 @@ pub(super) async fn make(
             airgap: new.airgap,
             ..Standing::NEW
         },
-        limits: limits::SANDBOX,
+        limits: Limits::MOST,
         mcp: new.mcp,
         volumes: new.volumes,
     };
@@ -166,7 +166,7 @@ pub(super) async fn make(
         opened = open(gateway, &record, (new.from.clone(), new.timeout)).await;
     }
     match opened {
-        Ok(()) => {}
+        Ok(limits) => record.limits = limits,
         // With volumes it may be one of them: privd's own words say which.
         Err(error) if error.fault() == Some(FaultCode::NotFound) && record.volumes.is_empty() => {
             return Err(ApiError::no_template(new.from.as_str()));
@@ -202,7 +202,7 @@ async fn open(
     gateway: &Gateway,
     record: &SandboxRecord,
     (from, timeout): (TemplateName, u64),
-) -> Result<(), AskError> {
+) -> Result<Limits, AskError> {
     let ttl_ms = timeout.saturating_mul(1000);
     let backend = gateway.backend.clone();
     gateway
@@ -279,7 +279,7 @@ struct Init<'a> {
     access_token: &'a str,
     timestamp: String,
     /// Ours alone: not every system lets a sandbox see what holds for it.
-    limits: warder_wire::Limits,
+    limits: Limits,
 }
 
 /// Tells the agent its variables and its token, on a stream that only the gateway gets. A machine may still be starting:

@@ -21,7 +21,7 @@ use crate::sandbox::{Phase, Sandbox};
 use crate::volumes::content;
 use crate::warm;
 
-/// Makes one without network, as netd is told of none, whose lease runs out after `ttl` unless it is moved.
+/// Makes one without network, as netd is told of none, with what its template gives but no more than `limits`, whose lease runs out after `ttl` unless it is moved.
 ///
 /// # Errors
 /// [`ApiError`]; no trace is left then.
@@ -34,7 +34,7 @@ pub(crate) async fn make(
 ) -> Result<Arc<Sandbox>, ApiError> {
     let op = OpId(random::bytes()?);
     let now = Micros::now();
-    let record = SandboxRecord {
+    let mut record = SandboxRecord {
         id: SandboxId::from_random(&random::bytes()?),
         template: template.clone(),
         alias: None,
@@ -65,7 +65,7 @@ pub(crate) async fn make(
         .lease_open(backend, template.clone(), &record, ttl_ms)
         .await
     {
-        Ok(()) => {}
+        Ok(limits) => record.limits = limits,
         Err(error @ AskError::Fault(_)) => return Err(error.into()),
         Err(error) => {
             undo(gateway, &id).await;

@@ -260,7 +260,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    use warder_wire::TemplateName;
+    use warder_wire::{Limits, TemplateName};
 
     use super::*;
     use crate::network::{Network, Standing};
@@ -282,7 +282,7 @@ mod tests {
             metadata: BTreeMap::from([("note".to_owned(), "x".repeat(note))]),
             network: Network::default(),
             standing: Standing::NEW,
-            limits: limits::SANDBOX,
+            limits: Limits::DEFAULT,
             mcp: None,
             volumes: Vec::new(),
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use warder_wire::gateway_priv::AtDeadline;
-use warder_wire::{FaultCode, TemplateName};
+use warder_wire::{FaultCode, Limits, TemplateName};
 
 use pools::Place;
 pub(crate) use pools::WarmPools;
@@ -250,7 +250,7 @@ async fn fill(gateway: &Gateway, place: &Place) {
 }
 
 async fn prepare(gateway: &Gateway, template: TemplateName) -> Result<Arc<Sandbox>, ApiError> {
-    let (limits, ttl) = (limits::SANDBOX, limits::HIDDEN_TTL);
+    let (limits, ttl) = (Limits::MOST, limits::HIDDEN_TTL);
     let sandbox = hidden::make(gateway, template, limits, Vec::new(), ttl).await?;
     let outside = async {
         let open = put_in_force_now(gateway, &sandbox, limits::ASK_TIMEOUT);
@@ -298,7 +298,7 @@ pub(crate) mod tests {
             metadata: BTreeMap::new(),
             network: Network::default(),
             standing: Standing::NEW,
-            limits: limits::SANDBOX,
+            limits: Limits::DEFAULT,
             mcp: None,
             volumes: Vec::new(),
         }

@@ -19,7 +19,7 @@ use warder_wire::gateway_priv::{
 };
 use warder_wire::start::{Ready, Role, Start};
 use warder_wire::{
-    BackendName, Fault, FaultCode, InstanceTag, LimitState, LimitsInForce, Message, Policy,
+    BackendName, Fault, FaultCode, InstanceTag, LimitState, Limits, LimitsInForce, Message, Policy,
     Request, SandboxId, TemplateName, VERSION, VolumeId,
 };
 
@@ -553,9 +553,9 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             backend,
             template,
             ttl_ms,
+            limits,
             volumes,
             at_deadline,
-            ..
         } => {
             world.log.push(format!("LeaseOpen {template} {ttl_ms}"));
             if let Some(code) = world.lease_fault {
@@ -591,7 +591,8 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
                     at_deadline,
                 },
             );
-            (Ok(Answer::Done), none)
+            let limits = limits.at_most(Limits::DEFAULT);
+            (Ok(Answer::Leased { limits }), none)
         }
         Ask::SnapshotAllow {
             sandbox, template, ..
@@ -675,10 +676,12 @@ fn lease(world: &Shared, ask: Ask, fds: Vec<OwnedFd>) -> (Result<Answer, Fault>,
             let base = Template {
                 name: TemplateName::new("base").expect("name"),
                 created_unix: 1_700_000_000,
+                limits: Limits::DEFAULT,
             };
             let snapshots = world.snapshots.keys().map(|name| Template {
                 name: TemplateName::new(name).expect("name"),
                 created_unix: 1_700_000_001,
+                limits: Limits::DEFAULT,
             });
             let all = std::iter::once(base).chain(snapshots);
             let page = all.filter(|one| after.as_ref().is_none_or(|a| one.name > *a));

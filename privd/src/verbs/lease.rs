@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use warder_wire::gateway_priv::{
     Answer, AtDeadline, EndReason, Event, LEASES_A_PAGE, Lease, LeaseState,
 };
-use warder_wire::{Fault, FaultCode, Message, SandboxId, plugin_priv, priv_net};
+use warder_wire::{Fault, FaultCode, Limits, Message, SandboxId, plugin_priv, priv_net};
 
 use crate::leases::{Deadline, MAX_TTL_MS, Timer};
 use crate::ledger::{self, Part, Record};
@@ -30,16 +30,16 @@ impl Privd {
     ) {
         let result = self
             .try_lease_open(sandbox, lease, ttl_ms)
-            .map(|()| Answer::Done);
+            .map(|limits| Answer::Leased { limits });
         self.answer_gateway(to, result, Vec::new());
     }
 
     fn try_lease_open(
         &mut self,
         sandbox: SandboxId,
-        lease: ledger::Lease,
+        mut lease: ledger::Lease,
         ttl_ms: u64,
-    ) -> Result<(), Fault> {
+    ) -> Result<Limits, Fault> {
         let fault = |code, detail: &str| Err(Fault::new(code, detail));
         if !self.config.backends.contains(&lease.backend) {
             return fault(FaultCode::NotFound, "no such backend");
@@ -50,6 +50,8 @@ impl Privd {
         if !lease.limits.in_bounds() {
             return fault(FaultCode::Refused, "a limit is out of bounds");
         }
+        let limits = lease.limits.at_most(self.size(&lease.template));
+        lease.limits = limits;
         self.check_volumes(&lease.volumes)?;
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
             return fault(
@@ -91,7 +93,7 @@ impl Privd {
         self.timers
             .set(deadline.mono, Timer::Lease(sandbox.clone()));
         self.post_live(&sandbox);
-        Ok(())
+        Ok(limits)
     }
 
     /// Whether there is room for one sandbox more.

@@ -38,6 +38,12 @@ impl Privd {
                 "not the template its lease names",
             ));
         }
+        if entry.lease.limits != entry.lease.limits.at_most(self.size(template)) {
+            return Err(Fault::new(
+                FaultCode::Refused,
+                "the template has become another since the lease was opened",
+            ));
+        }
         let ids = self.claim.range(entry.range);
         self.check_room()?;
         let made = self

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE};
-use warder_wire::{Fault, FaultCode, TemplateName};
+use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE, Template};
+use warder_wire::{Fault, FaultCode, Limits, TemplateName};
 
 use crate::privd::{Privd, host_fault};
 use crate::supervise::ReplyTo;
@@ -19,8 +19,20 @@ pub(crate) fn base() -> TemplateName {
 impl Privd {
     /// `TemplateList`.
     pub(crate) fn template_list(&mut self, to: &ReplyTo, after: Option<&TemplateName>) {
-        let page = self.store.templates(after).take(TEMPLATES_A_PAGE).collect();
-        self.answer_gateway(to, Ok(Answer::Templates(page)), Vec::new());
+        let page = self.store.templates(after).take(TEMPLATES_A_PAGE);
+        let page = page.map(|(name, created_unix)| Template {
+            limits: self.size(&name),
+            name,
+            created_unix,
+        });
+        let page = Answer::Templates(page.collect());
+        self.answer_gateway(to, Ok(page), Vec::new());
+    }
+
+    /// What sandboxes made of a template get.
+    pub(crate) fn size(&self, template: &TemplateName) -> Limits {
+        let lineage = self.store.lineage(None, template);
+        self.config.template_limits.of(&lineage)
     }
 
     /// `TemplateImport`. Answered when the worker has ended.

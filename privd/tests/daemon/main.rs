@@ -10,6 +10,7 @@ mod egress;
 mod net;
 mod pause;
 mod pids;
+mod sizes;
 mod stage;
 mod stored;
 mod tls;
@@ -44,7 +45,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 38] = [
+    let tests: [(&str, fn()); 39] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -158,6 +159,10 @@ fn main() {
         (
             "bounds_are_said_again_when_the_configuration_changes",
             bounds::bounds_are_said_again_when_the_configuration_changes,
+        ),
+        (
+            "sizes::no_gateway_makes_a_sandbox_larger_than_the_operator_says",
+            sizes::no_gateway_makes_a_sandbox_larger_than_the_operator_says,
         ),
         (
             "the_next_sandbox_like_the_last_gets_it",

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Ask {
     /// Opens a lease: permission for `backend` to make this sandbox, and a deadline that privd enforces.
-    /// Without a cell by the deadline the lease just ends. Answer: [`Answer::Done`].
+    /// Without a cell by the deadline the lease just ends. Answer: [`Answer::Leased`].
     LeaseOpen {
         /// The sandbox to be.
         sandbox: SandboxId,
@@ -19,7 +19,7 @@ pub enum Ask {
         backend: BackendName,
         /// The template it may use.
         template: TemplateName,
-        /// Upper bounds for what the backend asks.
+        /// Upper bounds for what the backend asks, where its template has no lower ones.
         limits: Limits,
         /// Milliseconds from now until the deadline.
         ttl_ms: u64,
@@ -141,6 +141,11 @@ pub const TEMPLATES_A_PAGE: usize = 100;
 pub enum Answer {
     /// Done.
     Done,
+    /// A lease is open.
+    Leased {
+        /// What the backend may ask for at most.
+        limits: Limits,
+    },
     /// A page of leases; shorter than [`LEASES_A_PAGE`] means the last.
     Leases(Vec<Lease>),
     /// The link's descriptor rides along.
@@ -202,6 +207,8 @@ pub struct Template {
     pub name: TemplateName,
     /// When it was made, in seconds since 1970.
     pub created_unix: u64,
+    /// What sandboxes made of it get.
+    pub limits: Limits,
 }
 
 /// What a cell uses.

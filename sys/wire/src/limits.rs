@@ -16,13 +16,41 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What a sandbox gets of whose template the operator says nothing else.
+    pub const DEFAULT: Self = Self::of([1024, 200, 1024, 10_240]);
+    /// The lower bounds.
+    pub const LEAST: Self = Self::of([64, 10, 16, 64]);
+    /// The upper bounds.
+    pub const MOST: Self = Self::of([1_048_576, 102_400, 32_768, 16_777_216]);
+
+    /// In the order of the fields.
+    #[must_use]
+    pub const fn of([memory_mib, cpu_percent, pids, disk_mib]: [u32; 4]) -> Self {
+        Self {
+            memory_mib,
+            cpu_percent,
+            pids,
+            disk_mib,
+        }
+    }
+
+    /// In the order of the fields.
+    #[must_use]
+    pub const fn each(self) -> [u32; 4] {
+        [self.memory_mib, self.cpu_percent, self.pids, self.disk_mib]
+    }
+
+    /// The lower of both, field by field.
+    #[must_use]
+    pub fn at_most(self, most: Self) -> Self {
+        let (own, most) = (self.each(), most.each());
+        Self::of(std::array::from_fn(|n| own[n].min(most[n])))
+    }
+
     /// Whether every field lies within its bounds. The privileged side checks this again.
     #[must_use]
-    pub fn in_bounds(&self) -> bool {
-        (64..=1_048_576).contains(&self.memory_mib)
-            && (10..=102_400).contains(&self.cpu_percent)
-            && (16..=32_768).contains(&self.pids)
-            && (64..=16_777_216).contains(&self.disk_mib)
+    pub fn in_bounds(self) -> bool {
+        self.at_most(Self::MOST) == self && Self::LEAST.at_most(self) == Self::LEAST
     }
 }
 

@@ -180,6 +180,28 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Does something while the operator's configuration has a line more, of those that a reload reads.
+    pub(crate) fn with_line<T>(
+        &mut self,
+        line: &str,
+        act: impl FnOnce(&mut Self) -> Result<T, Bad>,
+    ) -> Result<T, Bad> {
+        let before = fs::read_to_string(&self.config)?;
+        self.reread(&format!("{before}{line}\n"))?;
+        let done = act(self);
+        self.reread(&before)?;
+        done
+    }
+
+    fn reread(&self, config: &str) -> Result<(), Bad> {
+        fs::write(&self.config, config)?;
+        let told = self.admin("POST", "/admin/reload", &Value::Null)?;
+        that(
+            told.status == 200 && told.json()["networks"].is_null(),
+            || told.text(),
+        )
+    }
+
     /// Starts privd, or starts it again.
     pub(crate) fn launch(&mut self) -> Result<(), String> {
         let errors = fs::OpenOptions::new()

@@ -85,6 +85,9 @@ fn render(
     for line in &options.network {
         let _ = writeln!(text, "{line}");
     }
+    for line in &options.limits {
+        let _ = writeln!(text, "template_limits {line}");
+    }
     Ok(text)
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use warder_common::{At, HostError, Result};
-use warder_wire::gateway_priv::{Feature, Template, VolumeMount};
+use warder_wire::gateway_priv::{Feature, VolumeMount};
 use warder_wire::{GuestPath, InstanceTag, SandboxId, TemplateName, VolumeId};
 
 pub use warder_zfs::{BASE_DIRS, Draft, MOST_LAYERS};
@@ -195,14 +195,21 @@ impl Store {
         Ok(self.zfs.list())
     }
 
-    /// Templates in order of name, those after `after`.
-    pub fn templates(&self, after: Option<&TemplateName>) -> impl Iterator<Item = Template> {
+    /// Templates in order of name, those after `after`, and when each was made, in seconds since 1970.
+    pub fn templates(
+        &self,
+        after: Option<&TemplateName>,
+    ) -> impl Iterator<Item = (TemplateName, u64)> {
         self.zfs.templates(after)
     }
 
     /// The templates that a sandbox's tree descends from, its own first; those of `template` before it has one.
     #[must_use]
-    pub fn lineage(&self, sandbox: &SandboxId, template: &TemplateName) -> Vec<TemplateName> {
+    pub fn lineage(
+        &self,
+        sandbox: Option<&SandboxId>,
+        template: &TemplateName,
+    ) -> Vec<TemplateName> {
         self.zfs.lineage(sandbox, template)
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn a_snapshot_outlives_its_sandbox() {
         |root: &warder_freebsd::storage::Root| std::fs::read_to_string(root.path().join("file"));
     assert_eq!(read(&root).expect("there"), "before");
     let lineage = [name("one"), name("bare")];
-    assert_eq!(bench.store().lineage(&id(2), &name("bare")), lineage);
+    assert_eq!(bench.store().lineage(Some(&id(2)), &name("bare")), lineage);
     // A fork: of a snapshot that goes with this process.
     let store = bench.store();
     let draft = store

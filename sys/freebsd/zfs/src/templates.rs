@@ -7,7 +7,6 @@
 
 use std::path::PathBuf;
 
-use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
 
 use crate::base;
@@ -241,8 +240,13 @@ impl<H: Host> Store<H> {
     /// The templates that a sandbox's tree descends from, its own first; those of `template` before it has one. Names stay,
     /// whatever becomes of the templates.
     #[must_use]
-    pub fn lineage(&self, sandbox: &SandboxId, template: &TemplateName) -> Vec<TemplateName> {
-        let tree = self.sandboxes.get(sandbox).map(|record| &record.lineage);
+    pub fn lineage(
+        &self,
+        sandbox: Option<&SandboxId>,
+        template: &TemplateName,
+    ) -> Vec<TemplateName> {
+        let record = sandbox.and_then(|sandbox| self.sandboxes.get(sandbox));
+        let tree = record.map(|record| &record.lineage);
         let base = || self.templates.get(template).map(|base| &base.lineage);
         tree.or_else(base).cloned().unwrap_or_default()
     }
@@ -259,14 +263,14 @@ impl<H: Host> Store<H> {
         self.drafts.contains_key(template)
     }
 
-    /// Templates in order of name, those after `after`.
-    pub fn templates(&self, after: Option<&TemplateName>) -> impl Iterator<Item = Template> {
+    /// Templates in order of name, those after `after`, and when each was made, in seconds since 1970.
+    pub fn templates(
+        &self,
+        after: Option<&TemplateName>,
+    ) -> impl Iterator<Item = (TemplateName, u64)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let templates = self.templates.range::<TemplateName, _>((from, Unbounded));
-        templates.map(|(name, base)| Template {
-            name: name.clone(),
-            created_unix: base.created,
-        })
+        templates.map(|(name, base)| (name.clone(), base.created))
     }
 }

@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use warder_common::{At, HostError, Result};
-use warder_wire::gateway_priv::Template;
 use warder_wire::{SandboxId, TemplateName};
 
 use super::{Store, write_all};
@@ -250,8 +249,12 @@ impl Store {
     /// The templates whose layers a sandbox's tree is made of, the topmost first; those of `template` before it has one.
     /// Layers keep the name of the template they were made for, whatever becomes of it.
     #[must_use]
-    pub fn lineage(&self, sandbox: &SandboxId, template: &TemplateName) -> Vec<TemplateName> {
-        let tree = self.manifests.cells.get(sandbox).cloned();
+    pub fn lineage(
+        &self,
+        sandbox: Option<&SandboxId>,
+        template: &TemplateName,
+    ) -> Vec<TemplateName> {
+        let tree = sandbox.and_then(|sandbox| self.manifests.cells.get(sandbox).cloned());
         let names = tree.or_else(|| self.manifests.of_template(template).ok());
         let made_for = |layer: &String| TemplateName::new(layer.split_once('.')?.0).ok();
         let all = names.map(|names| names.iter().map(made_for).collect::<Option<_>>());
@@ -282,17 +285,17 @@ impl Store {
         self.manifests.drafts.contains(template)
     }
 
-    /// Templates in order of name, those after `after`.
-    pub fn templates(&self, after: Option<&TemplateName>) -> impl Iterator<Item = Template> {
+    /// Templates in order of name, those after `after`, and when each was made, in seconds since 1970.
+    pub fn templates(
+        &self,
+        after: Option<&TemplateName>,
+    ) -> impl Iterator<Item = (TemplateName, u64)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let templates = &self.manifests.templates;
         templates
             .range::<TemplateName, _>((from, Unbounded))
-            .map(|(name, (_, created))| Template {
-                name: name.clone(),
-                created_unix: *created,
-            })
+            .map(|(name, (_, created))| (name.clone(), *created))
     }
 }
 

@@ -84,7 +84,7 @@ impl Instance {
 
     /// Names of templates beside the one that is always there.
     pub(crate) fn templates(&self) -> Vec<TemplateName> {
-        let all = self.store.templates(None).map(|template| template.name);
+        let all = self.store.templates(None).map(|(name, _)| name);
         all.filter(|name| name.as_str() != "bare").collect()
     }
 

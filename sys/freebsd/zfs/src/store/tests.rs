@@ -288,7 +288,7 @@ fn a_snapshot_outlives_its_sandbox_and_says_what_it_comes_from() {
     bench.clone(1, "bare").materialize(None).expect("makes");
     bench.snapshot("one", 1).expect("taken");
     assert_eq!(
-        bench.store.lineage(&id(9), &name("one")),
+        bench.store.lineage(Some(&id(9)), &name("one")),
         [name("one"), name("bare")]
     );
     bench.store.discard(&id(1)).expect("discards");
@@ -299,8 +299,11 @@ fn a_snapshot_outlives_its_sandbox_and_says_what_it_comes_from() {
     bench.snapshot("two", 2).expect("taken");
     bench.reopen();
     let lineage = [name("two"), name("one"), name("bare")];
-    assert_eq!(bench.store.lineage(&id(9), &name("two")), lineage);
-    assert_eq!(bench.store.lineage(&id(2), &name("other")), lineage[1..]);
+    assert_eq!(bench.store.lineage(Some(&id(9)), &name("two")), lineage);
+    assert_eq!(
+        bench.store.lineage(Some(&id(2)), &name("other")),
+        lineage[1..]
+    );
     // A template that others come from waits for them.
     assert!(
         bench
@@ -358,7 +361,7 @@ fn a_passing_template_goes_with_the_process() {
     bench.reopen();
     assert!(!bench.store.has_template(&name("fork")));
     assert_eq!(
-        bench.store.lineage(&id(2), &name("x")),
+        bench.store.lineage(Some(&id(2)), &name("x")),
         [name("fork"), name("bare")]
     );
     bench.store.discard(&id(1)).expect("discards");
@@ -440,13 +443,13 @@ fn power_may_fail_after_any_command() {
         bench.reopen();
         bench.store.empty_trash().expect("empties");
         // Every template that is there can be cloned, and says what it comes from.
-        let templates: Vec<_> = bench.store.templates(None).map(|t| t.name).collect();
+        let templates: Vec<_> = bench.store.templates(None).map(|(name, _)| name).collect();
         for (n, template) in (10..).zip(&templates) {
             bench
                 .clone(n, template.as_str())
                 .materialize(None)
                 .expect("makes");
-            let lineage = bench.store.lineage(&id(n), template);
+            let lineage = bench.store.lineage(Some(&id(n)), template);
             assert_eq!(
                 (lineage.first(), lineage.last()),
                 (Some(template), Some(&name("bare")))
