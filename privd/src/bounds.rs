@@ -1,16 +1,19 @@
 //! What sandboxes may use of the network, by the template they come from: the operator's `template_network` lines.
 
-use std::str::{FromStr, SplitAsciiWhitespace};
+use std::str::SplitAsciiWhitespace;
 
 use warder_wire::{Bounds, SandboxId, TemplateName, priv_net};
 
 use crate::by_template::{self, ByTemplate};
+use crate::config::number;
 use crate::ledger::Part;
 use crate::privd::Privd;
 
 /// Least and most bytes a second, and most flows, that a line may say.
 const BYTES: (u64, u64) = (1_000, 1_000_000_000_000);
 const MOST_FLOWS: u32 = 1_000_000;
+/// The words of a line.
+const WORDS: [&str; 4] = ["airgap", "upload", "download", "flows"];
 
 /// What one line says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -62,29 +65,23 @@ impl by_template::Line for Line {
     fn read(mut words: SplitAsciiWhitespace<'_>) -> Result<Self, String> {
         let mut line = Self::default();
         while let Some(word) = words.next() {
-            let mut number = || {
-                let value = words.next();
-                value.ok_or_else(|| format!("`{word}` needs a number"))
-            };
+            let mut value = || words.next().unwrap_or_default();
             let twice = match word {
                 "airgap" => std::mem::replace(&mut line.airgap, true),
-                "upload" => line.upload.replace(bytes(number()?)?).is_some(),
-                "download" => line.download.replace(bytes(number()?)?).is_some(),
-                "flows" => line.flows.replace(flows(number()?)?).is_some(),
-                _ => {
-                    return Err(format!(
-                        "`{word}` is none of `airgap`, `upload`, `download`, `flows`"
-                    ));
+                "upload" => line.upload.replace(bytes(value())?).is_some(),
+                "download" => line.download.replace(bytes(value())?).is_some(),
+                "flows" => {
+                    let flows = number(value(), 1, MOST_FLOWS)?;
+                    line.flows.replace(flows).is_some()
                 }
+                _ => return Err(format!("`{word}` is none of {WORDS:?}")),
             };
             if twice {
                 return Err(format!("`{word}` given twice"));
             }
         }
         if line == Self::default() {
-            return Err(
-                "a template needs one of `airgap`, `upload`, `download`, `flows`".to_owned(),
-            );
+            return Err(format!("a template needs one of {WORDS:?}"));
         }
         Ok(line)
     }
@@ -98,21 +95,12 @@ fn bytes(text: &str) -> Result<u64, String> {
         Some(b'G') => (&text[..text.len() - 1], 1_000_000_000),
         _ => (text, 1),
     };
-    let number = plain::<u64>(digits).and_then(|n| n.checked_mul(unit));
+    let number = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let number = number.and_then(|digits| digits.parse::<u64>().ok());
     number
+        .and_then(|n| n.checked_mul(unit))
         .filter(|n| (BYTES.0..=BYTES.1).contains(n))
         .ok_or_else(|| format!("`{text}` is not a number of bytes a second from 1K to 1000G"))
-}
-
-fn flows(text: &str) -> Result<u32, String> {
-    plain(text)
-        .filter(|n| (1..=MOST_FLOWS).contains(n))
-        .ok_or_else(|| format!("`{text}` is not a number from 1 to {MOST_FLOWS}"))
-}
-
-fn plain<T: FromStr>(text: &str) -> Option<T> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }
 
 impl Privd {

@@ -15,19 +15,10 @@ pub(crate) trait Line: Copy {
 }
 
 /// All lines of one kind.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ByTemplate<L> {
     named: BTreeMap<TemplateName, L>,
     others: Option<L>,
-}
-
-impl<L> Default for ByTemplate<L> {
-    fn default() -> Self {
-        Self {
-            named: BTreeMap::new(),
-            others: None,
-        }
-    }
 }
 
 impl<L: Line> ByTemplate<L> {

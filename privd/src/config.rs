@@ -1,6 +1,7 @@
 //! The configuration file: `keyword value` lines as in `sshd_config`(5). `#` begins a comment line.
 //! A keyword that is not known, given twice, or whose value is wrong stops the start.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ const MAX_NEVER: usize = 256;
 const MAX_RUN_DIR: usize = 72;
 
 /// Everything that can be configured.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Config {
     /// Ledgers, templates, sandboxes. Its canonical path names the instance.
     pub state_dir: PathBuf,
@@ -115,7 +116,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with the number of the line.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new();
         for (at, line) in text.lines().enumerate() {
             let line_no = at + 1;
             let line = line.trim();
@@ -166,103 +167,102 @@ impl Config {
     }
 }
 
-#[derive(Default)]
+/// Keywords that may be given more than once.
+const LISTS: &str = "backend dns_servers domain listen listen_fd network_never resolver template_limits template_network \
+                     tls_chain tls_key tls_listen tls_listen_fd";
+/// Keywords that must be given.
+const NEEDED: [&str; 5] = ["backend", "state_dir", "libexec_dir", "plugin_dir", "agent"];
+
+/// What the lines so far say.
 struct Draft {
-    state_dir: Option<PathBuf>,
-    run_dir: Option<PathBuf>,
-    listen: Vec<SocketAddr>,
-    listen_fds: Vec<i32>,
-    tls_listen: Vec<SocketAddr>,
-    tls_listen_fds: Vec<i32>,
+    config: Config,
+    seen: BTreeSet<String>,
     tls_chains: Vec<PathBuf>,
     tls_keys: Vec<PathBuf>,
-    libexec_dir: Option<PathBuf>,
-    plugin_dir: Option<PathBuf>,
-    backends: Vec<BackendName>,
-    domains: Vec<String>,
-    operator_group: Option<String>,
-    agent: Option<PathBuf>,
-    zfs_dataset: Option<String>,
-    max_sandboxes: Option<u32>,
-    create_timeout_s: Option<u32>,
-    ready_slots: Option<u32>,
-    storage_reserve_mib: Option<u32>,
-    volume_quota_mib: Option<u32>,
-    keep_on_stop: Option<bool>,
-    ready_cells: Option<u32>,
-    pause_reclaim: Option<bool>,
-    resolvers: Vec<Ipv4Addr>,
-    dns_servers: Vec<Ipv4Addr>,
-    network_never: Vec<Cidr>,
-    template_networks: TemplateBounds,
-    template_limits: TemplateLimits,
-    trusted_hops: Option<u32>,
-    log_file: Option<PathBuf>,
 }
 
 impl Draft {
+    fn new() -> Self {
+        Self {
+            config: Config {
+                max_sandboxes: 1000,
+                create_timeout_s: 55,
+                ready_slots: 32,
+                ready_cells: 16,
+                storage_reserve_mib: 256,
+                keep_on_stop: true,
+                ..Config::default()
+            },
+            seen: BTreeSet::new(),
+            tls_chains: Vec::new(),
+            tls_keys: Vec::new(),
+        }
+    }
+
     fn set(&mut self, keyword: &str, value: &str) -> Result<(), String> {
         if value.is_empty() {
             return Err(format!("`{keyword}` needs a value"));
         }
+        let is_list = LISTS.split(' ').any(|name| name == keyword);
+        if !self.seen.insert(keyword.to_owned()) && !is_list {
+            return Err("given twice".to_owned());
+        }
+        let config = &mut self.config;
         match keyword {
-            "state_dir" => once(&mut self.state_dir, path(value)?),
-            "run_dir" => once(&mut self.run_dir, path(value)?),
-            "libexec_dir" => once(&mut self.libexec_dir, path(value)?),
-            "plugin_dir" => once(&mut self.plugin_dir, path(value)?),
-            "agent" => once(&mut self.agent, path(value)?),
-            "log_file" => once(&mut self.log_file, path(value)?),
-            "domain" => many(&mut self.domains, domain(value)?, MAX_DOMAINS),
-            "tls_chain" => many(&mut self.tls_chains, path(value)?, MAX_CERTIFICATES),
-            "tls_key" => many(&mut self.tls_keys, path(value)?, MAX_CERTIFICATES),
-            "operator_group" => once(&mut self.operator_group, value.to_owned()),
+            "state_dir" => config.state_dir = path(value)?,
+            "run_dir" => config.run_dir = Some(path(value)?),
+            "libexec_dir" => config.libexec_dir = path(value)?,
+            "plugin_dir" => config.plugin_dir = path(value)?,
+            "agent" => config.agent = path(value)?,
+            "log_file" => config.log_file = Some(path(value)?),
+            "domain" => many(&mut config.domains, domain(value)?, MAX_DOMAINS)?,
+            "tls_chain" => many(&mut self.tls_chains, path(value)?, MAX_CERTIFICATES)?,
+            "tls_key" => many(&mut self.tls_keys, path(value)?, MAX_CERTIFICATES)?,
+            "operator_group" => config.operator_group = Some(value.to_owned()),
             // The store says what a name of a dataset is.
-            "zfs_dataset" => once(&mut self.zfs_dataset, value.to_owned()),
-            "max_sandboxes" => once(&mut self.max_sandboxes, number(value, 1, 100_000)?),
-            "create_timeout" => once(&mut self.create_timeout_s, number(value, 10, 600)?),
-            "ready_slots" => once(&mut self.ready_slots, number(value, 0, 1024)?),
-            "ready_cells" => once(&mut self.ready_cells, number(value, 0, 64)?),
-            "storage_reserve_mib" => {
-                once(&mut self.storage_reserve_mib, number(value, 0, u32::MAX)?)
-            }
-            "volume_quota_mib" => once(&mut self.volume_quota_mib, number(value, 1, u32::MAX)?),
-            "on_stop" => match value {
-                "keep" => once(&mut self.keep_on_stop, true),
-                "remove" => once(&mut self.keep_on_stop, false),
-                _ => Err("`on_stop` is `keep` or `remove`".to_owned()),
-            },
-            "pause_reclaim" => once(&mut self.pause_reclaim, yes_or_no(keyword, value)?),
-            "listen" => many(&mut self.listen, address(value)?, MAX_LISTENERS),
-            "tls_listen" => many(&mut self.tls_listen, address(value)?, MAX_LISTENERS),
-            "resolver" => many(&mut self.resolvers, server(value)?, MAX_RESOLVERS),
+            "zfs_dataset" => config.zfs_dataset = Some(value.to_owned()),
+            "max_sandboxes" => config.max_sandboxes = number(value, 1, 100_000)?,
+            "create_timeout" => config.create_timeout_s = number(value, 10, 600)?,
+            "ready_slots" => config.ready_slots = number(value, 0, 1024)?,
+            "ready_cells" => config.ready_cells = number(value, 0, 64)?,
+            "storage_reserve_mib" => config.storage_reserve_mib = number(value, 0, u32::MAX)?,
+            "volume_quota_mib" => config.volume_quota_mib = Some(number(value, 1, u32::MAX)?),
+            "on_stop" => config.keep_on_stop = either(keyword, value, "keep", "remove")?,
+            "pause_reclaim" => config.pause_reclaim = either(keyword, value, "yes", "no")?,
+            "listen" => many(&mut config.listen, address(value)?, MAX_LISTENERS)?,
+            "tls_listen" => many(&mut config.tls_listen, address(value)?, MAX_LISTENERS)?,
+            "resolver" => many(&mut config.resolvers, server(value)?, MAX_RESOLVERS)?,
             "dns_servers" => each(value, |word| {
-                many(&mut self.dns_servers, server(word)?, MAX_DNS_SERVERS)
-            }),
+                many(&mut config.dns_servers, server(word)?, MAX_DNS_SERVERS)
+            })?,
             "network_never" => each(value, |word| {
-                many(&mut self.network_never, network(word)?, MAX_NEVER)
-            }),
-            "template_network" => self.template_networks.add(value),
-            "template_limits" => self.template_limits.add(value),
-            "trusted_hops" => once(&mut self.trusted_hops, number(value, 0, 16)?),
-            "listen_fd" => many(&mut self.listen_fds, descriptor(value)?, MAX_LISTENERS),
-            "tls_listen_fd" => many(&mut self.tls_listen_fds, descriptor(value)?, MAX_LISTENERS),
+                many(&mut config.network_never, network(word)?, MAX_NEVER)
+            })?,
+            "template_network" => config.template_networks.add(value)?,
+            "template_limits" => config.template_limits.add(value)?,
+            "trusted_hops" => config.trusted_hops = number(value, 0, 16)?,
+            "listen_fd" => many(&mut config.listen_fds, descriptor(value)?, MAX_LISTENERS)?,
+            "tls_listen_fd" => many(
+                &mut config.tls_listen_fds,
+                descriptor(value)?,
+                MAX_LISTENERS,
+            )?,
             "backend" => {
                 let name = BackendName::new(value).map_err(|e| format!("`{value}`: {e}"))?;
-                many(&mut self.backends, name, MAX_BACKENDS)
+                many(&mut config.backends, name, MAX_BACKENDS)?;
             }
-            _ => Err(format!("unknown keyword `{keyword}`")),
+            _ => return Err(format!("unknown keyword `{keyword}`")),
         }
+        Ok(())
     }
 
     fn finish(self) -> Result<Config, String> {
-        let need = |value: Option<PathBuf>, name: &str| {
-            value.ok_or_else(|| format!("`{name}` is missing"))
-        };
-        if self.backends.is_empty() {
-            return Err("`backend` is missing".to_owned());
+        let mut config = self.config;
+        if let Some(missing) = NEEDED.iter().find(|name| !self.seen.contains(**name)) {
+            return Err(format!("`{missing}` is missing"));
         }
-        let tls = self.tls_listen.len() + self.tls_listen_fds.len();
-        let listeners = self.listen.len() + self.listen_fds.len() + tls;
+        let tls = config.tls_listeners();
+        let listeners = config.listen.len() + config.listen_fds.len() + tls;
         if listeners == 0 || listeners > MAX_LISTENERS {
             return Err(format!(
                 "between 1 and {MAX_LISTENERS} of `listen`, `listen_fd`, `tls_listen` and `tls_listen_fd` are needed"
@@ -277,68 +277,21 @@ impl Draft {
                     .to_owned(),
             );
         }
-        let twice = |fd: &i32| self.tls_listen_fds.contains(fd);
-        if self.listen_fds.iter().any(twice) {
+        let twice = |fd: &i32| config.tls_listen_fds.contains(fd);
+        if config.listen_fds.iter().any(twice) {
             return Err("a descriptor is a `listen_fd` or a `tls_listen_fd`, not both".to_owned());
         }
-        if self
-            .run_dir
-            .as_ref()
-            .is_some_and(|dir| dir.as_os_str().len() > MAX_RUN_DIR)
-        {
+        let run_dir = config.run_dir.as_ref();
+        if run_dir.is_some_and(|dir| dir.as_os_str().len() > MAX_RUN_DIR) {
             return Err(format!(
                 "`run_dir` is longer than {MAX_RUN_DIR} bytes: sockets below it could not be bound"
             ));
         }
-        Ok(Config {
-            state_dir: need(self.state_dir, "state_dir")?,
-            run_dir: self.run_dir,
-            listen: self.listen,
-            listen_fds: self.listen_fds,
-            tls_listen: self.tls_listen,
-            tls_listen_fds: self.tls_listen_fds,
-            certificates: self.tls_chains.into_iter().zip(self.tls_keys).collect(),
-            libexec_dir: need(self.libexec_dir, "libexec_dir")?,
-            plugin_dir: need(self.plugin_dir, "plugin_dir")?,
-            backends: self.backends,
-            domains: if self.domains.is_empty() {
-                vec!["localhost".to_owned()]
-            } else {
-                self.domains
-            },
-            operator_group: self.operator_group,
-            agent: need(self.agent, "agent")?,
-            zfs_dataset: self.zfs_dataset,
-            max_sandboxes: self.max_sandboxes.unwrap_or(1000),
-            create_timeout_s: self
-                .create_timeout_s
-                .and_then(|n| n.try_into().ok())
-                .unwrap_or(55),
-            ready_slots: self.ready_slots.unwrap_or(32),
-            ready_cells: self.ready_cells.unwrap_or(16),
-            storage_reserve_mib: self.storage_reserve_mib.unwrap_or(256),
-            volume_quota_mib: self.volume_quota_mib,
-            keep_on_stop: self.keep_on_stop.unwrap_or(true),
-            purge: false,
-            pause_reclaim: self.pause_reclaim.unwrap_or(false),
-            resolvers: self.resolvers,
-            dns_servers: self.dns_servers,
-            network_never: self.network_never,
-            template_networks: self.template_networks,
-            template_limits: self.template_limits,
-            trusted_hops: self
-                .trusted_hops
-                .and_then(|n| n.try_into().ok())
-                .unwrap_or_default(),
-            log_file: self.log_file,
-        })
-    }
-}
-
-pub(crate) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err("given twice".to_owned()),
+        config.certificates = self.tls_chains.into_iter().zip(self.tls_keys).collect();
+        if config.domains.is_empty() {
+            config.domains.push("localhost".to_owned());
+        }
+        Ok(config)
     }
 }
 
@@ -381,19 +334,23 @@ fn network(value: &str) -> Result<Cidr, String> {
     }
 }
 
-fn yes_or_no(keyword: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(format!("`{keyword}` is `yes` or `no`")),
+/// Whether a value is the first of two words.
+fn either(keyword: &str, value: &str, first: &str, second: &str) -> Result<bool, String> {
+    match value == first {
+        false if value != second => Err(format!("`{keyword}` is `{first}` or `{second}`")),
+        is_first => Ok(is_first),
     }
 }
 
-pub(crate) fn number(value: &str, least: u32, most: u32) -> Result<u32, String> {
-    match value.parse() {
-        Ok(n) if (least..=most).contains(&n) => Ok(n),
-        _ => Err(format!("`{value}` is not a number from {least} to {most}")),
-    }
+/// A whole number within bounds.
+///
+/// # Errors
+/// What to change.
+pub(crate) fn number<T: TryFrom<u32>>(value: &str, least: u32, most: u32) -> Result<T, String> {
+    let number: Option<u32> = value.parse().ok().filter(|n| (least..=most).contains(n));
+    number
+        .and_then(|n| n.try_into().ok())
+        .ok_or_else(|| format!("`{value}` is not a number from {least} to {most}"))
 }
 
 fn address(value: &str) -> Result<SocketAddr, String> {
@@ -402,7 +359,7 @@ fn address(value: &str) -> Result<SocketAddr, String> {
 }
 
 fn descriptor(value: &str) -> Result<i32, String> {
-    Ok(number(value, 3, 1023)?.cast_signed())
+    Ok(number::<u32>(value, 3, 1023)?.cast_signed())
 }
 
 fn path(value: &str) -> Result<PathBuf, String> {
@@ -422,7 +379,7 @@ fn domain(value: &str) -> Result<String, String> {
         !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     let (name, port) = value.split_once(':').unwrap_or((value, "443"));
-    if value.len() > 200 || !name.split('.').all(label) || number(port, 1, 65_535).is_err() {
+    if value.len() > 200 || !name.split('.').all(label) || number::<u32>(port, 1, 65_535).is_err() {
         return Err(format!("`{value}` is not DOMAIN or DOMAIN:PORT"));
     }
     Ok(value.to_ascii_lowercase())
@@ -430,8 +387,6 @@ fn domain(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     const GOOD: &str = "# comment\nstate_dir /var/lib/warder\nlisten 127.0.0.1:3000\n\nlisten [::1]:3000\n\
@@ -590,7 +545,7 @@ mod tests {
             .filter_map(|line| line.split(' ').next())
             .collect();
         for keyword in &described {
-            let said = Draft::default().set(keyword, "?");
+            let said = Draft::new().set(keyword, "?");
             let unknown = format!("unknown keyword `{keyword}`");
             assert_ne!(said, Err(unknown), "not taken any more");
         }

@@ -49,28 +49,19 @@ impl Privd {
     /// Reads the configuration again and takes over what it says of templates.
     fn reread(&mut self) -> Result<(), String> {
         let text = std::fs::read_to_string(&self.config_file).map_err(|e| e.to_string())?;
-        let mut fresh = Config::parse(&text).map_err(|e| e.to_string())?;
-        std::mem::swap(
-            &mut self.config.template_networks,
-            &mut fresh.template_networks,
-        );
+        let fresh = Config::parse(&text).map_err(|e| e.to_string())?;
         let changed = fresh.template_networks != self.config.template_networks;
+        let now = &mut self.config;
+        now.template_networks.clone_from(&fresh.template_networks);
+        // For those that are made from now on.
+        now.template_limits.clone_from(&fresh.template_limits);
         let all: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
-        for sandbox in &all {
-            self.post_change(sandbox);
-        }
+        all.iter().for_each(|sandbox| self.post_change(sandbox));
         if changed {
             self.log.own(
                 "what templates may use of the network has changed: it holds from a sandbox's next policy on",
             );
         }
-        // For those that are made from now on.
-        self.config
-            .template_limits
-            .clone_from(&fresh.template_limits);
-        fresh
-            .template_networks
-            .clone_from(&self.config.template_networks);
         if fresh != self.config {
             self.log.own(
                 "what else has changed in the configuration holds from the next start of privd on",

@@ -5,7 +5,7 @@ use std::str::SplitAsciiWhitespace;
 use warder_wire::{Limits, TemplateName};
 
 use crate::by_template::{self, ByTemplate};
-use crate::config::{number, once};
+use crate::config::number;
 
 /// The words of a line, in the order of the fields of [`Limits`].
 const WORDS: [&str; 4] = ["memory_mib", "cpu_percent", "pids", "disk_mib"];
@@ -45,7 +45,9 @@ impl by_template::Line for Line {
             let at = at.ok_or_else(|| format!("`{word}` is none of {WORDS:?}"))?;
             let (least, most) = (Limits::LEAST.each()[at], Limits::MOST.each()[at]);
             let value = number(words.next().unwrap_or_default(), least, most)?;
-            once(&mut line.0[at], value).map_err(|twice| format!("`{word}` {twice}"))?;
+            if line.0[at].replace(value).is_some() {
+                return Err(format!("`{word}` given twice"));
+            }
         }
         if line == Self::default() {
             return Err(format!("a template needs one of {WORDS:?}"));

@@ -58,6 +58,16 @@ impl Phases {
 }
 
 const LIVE: Phases = OPEN.or(STORED).or(CHANGING).or(RUNNING).or(FROZEN);
+/// As long as anything of it is there.
+const THERE: Phases = LIVE.or(ENDING);
+/// No cell, and none on its way.
+const BARE: Phases = OPEN.or(STORED);
+/// It has a cell.
+const MADE: Phases = RUNNING.or(FROZEN);
+/// Paused, with its processes or without.
+const ASLEEP: Phases = STORED.or(FROZEN);
+/// Its tree is one that can be copied.
+const WHOLE: Phases = ASLEEP.or(RUNNING);
 
 /// One request.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -133,13 +143,7 @@ const fn row(verb: Verb, from: Sender, phases: Phases, fds: usize, rate: (u32, u
 pub(crate) const TABLE: [Row; 28] = [
     row(Verb::LeaseOpen, Sender::Gateway, ABSENT, 0, (2000, 1000)),
     row(Verb::LeaseSet, Sender::Gateway, LIVE, 0, (4000, 2000)),
-    row(
-        Verb::LeaseEnd,
-        Sender::Gateway,
-        LIVE.or(ENDING),
-        0,
-        (2000, 1000),
-    ),
+    row(Verb::LeaseEnd, Sender::Gateway, THERE, 0, (2000, 1000)),
     row(Verb::LeaseList, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::LinkOpen, Sender::Gateway, RUNNING, 0, (4000, 1000)),
     row(Verb::TemplateList, Sender::Gateway, NONE, 0, (200, 100)),
@@ -150,62 +154,20 @@ pub(crate) const TABLE: [Row; 28] = [
     row(Verb::Reload, Sender::Gateway, NONE, 0, (4, 1)),
     row(Verb::StorageClone, Sender::Plugin, OPEN, 0, (2000, 1000)),
     row(Verb::CellCreate, Sender::Plugin, STORED, 0, (2000, 1000)),
-    row(
-        Verb::CellRemove,
-        Sender::Plugin,
-        LIVE.or(ENDING),
-        0,
-        (2000, 1000),
-    ),
-    row(
-        Verb::StorageDestroy,
-        Sender::Plugin,
-        OPEN.or(STORED),
-        0,
-        (2000, 1000),
-    ),
+    row(Verb::CellRemove, Sender::Plugin, THERE, 0, (2000, 1000)),
+    row(Verb::StorageDestroy, Sender::Plugin, BARE, 0, (2000, 1000)),
     row(Verb::CellStat, Sender::Plugin, RUNNING, 0, (4000, 2000)),
     row(Verb::CellList, Sender::Plugin, NONE, 0, (100, 50)),
-    row(
-        Verb::SnapshotAllow,
-        Sender::Gateway,
-        STORED.or(RUNNING).or(FROZEN),
-        0,
-        (200, 50),
-    ),
+    row(Verb::SnapshotAllow, Sender::Gateway, WHOLE, 0, (200, 50)),
     row(Verb::VolumeCreate, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::VolumeRemove, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::VolumeList, Sender::Gateway, NONE, 0, (100, 50)),
     row(Verb::CellFreeze, Sender::Plugin, RUNNING, 0, (2000, 1000)),
-    row(
-        Verb::CellThaw,
-        Sender::Plugin,
-        STORED.or(FROZEN),
-        0,
-        (2000, 1000),
-    ),
-    row(
-        Verb::CellStop,
-        Sender::Plugin,
-        RUNNING.or(FROZEN),
-        0,
-        (2000, 1000),
-    ),
-    row(
-        Verb::StorageSnapshot,
-        Sender::Plugin,
-        STORED.or(RUNNING).or(FROZEN),
-        0,
-        (200, 50),
-    ),
+    row(Verb::CellThaw, Sender::Plugin, ASLEEP, 0, (2000, 1000)),
+    row(Verb::CellStop, Sender::Plugin, MADE, 0, (2000, 1000)),
+    row(Verb::StorageSnapshot, Sender::Plugin, WHOLE, 0, (200, 50)),
     row(Verb::VmCreate, Sender::Plugin, STORED, 0, (200, 100)),
-    row(
-        Verb::VmRemove,
-        Sender::Plugin,
-        LIVE.or(ENDING),
-        0,
-        (2000, 1000),
-    ),
+    row(Verb::VmRemove, Sender::Plugin, THERE, 0, (2000, 1000)),
     row(Verb::VmStat, Sender::Plugin, RUNNING, 0, (4000, 2000)),
 ];
 

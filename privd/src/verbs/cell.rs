@@ -62,11 +62,7 @@ impl Privd {
         if !matches!(entry.storage, Part::Made(..)) {
             return Err(Fault::new(FaultCode::Conflict, "its storage is not whole"));
         }
-        let within = limits.memory_mib <= most.memory_mib
-            && limits.cpu_percent <= most.cpu_percent
-            && limits.pids <= most.pids
-            && limits.disk_mib <= most.disk_mib;
-        if !limits.in_bounds() || !within {
+        if !limits.in_bounds() || limits != limits.at_most(most) {
             return Err(Fault::new(
                 FaultCode::Refused,
                 "a limit is out of bounds or above the lease's",

@@ -50,8 +50,8 @@ impl Privd {
         if !lease.limits.in_bounds() {
             return fault(FaultCode::Refused, "a limit is out of bounds");
         }
-        let limits = lease.limits.at_most(self.size(&lease.template));
-        lease.limits = limits;
+        lease.limits = lease.limits.at_most(self.size(&lease.template));
+        let limits = lease.limits;
         self.check_volumes(&lease.volumes)?;
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
             return fault(
