@@ -74,14 +74,14 @@ impl by_template::Line for Line {
                     let flows = number(value(), 1, MOST_FLOWS)?;
                     line.flows.replace(flows).is_some()
                 }
-                _ => return Err(format!("`{word}` is none of {WORDS:?}")),
+                _ => return Err(format!("`{word}` is none of {}", WORDS.join(", "))),
             };
             if twice {
                 return Err(format!("`{word}` given twice"));
             }
         }
         if line == Self::default() {
-            return Err(format!("a template needs one of {WORDS:?}"));
+            return Err(format!("a template needs one of {}", WORDS.join(", ")));
         }
         Ok(line)
     }
@@ -189,6 +189,7 @@ mod tests {
             "x upload 1K upload 2K",
             "x flows 0",
             "x flows 1K",
+            "x flows +5",
             "x closed",
         ] {
             assert!(bounds.add(bad).is_err(), "{bad}");

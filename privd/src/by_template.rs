@@ -42,6 +42,11 @@ impl<L: Line> ByTemplate<L> {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.others.is_none()
+    }
+
     /// The lines for a sandbox whose tree is made of `lineage`, which is the template it was cloned from, those that one is a
     /// snapshot of, and at the end their origin: that of the origin, that of `*`, and those of the snapshots.
     pub(crate) fn lines(

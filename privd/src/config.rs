@@ -116,22 +116,27 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with the number of the line.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let mut draft = Draft::new();
-        for (at, line) in text.lines().enumerate() {
-            let line_no = at + 1;
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+        let unless_told = Self {
+            max_sandboxes: 1000,
+            create_timeout_s: 55,
+            ready_slots: 32,
+            ready_cells: 16,
+            storage_reserve_mib: 256,
+            keep_on_stop: true,
+            ..Self::default()
+        };
+        let mut draft = Draft {
+            config: unless_told,
+            ..Draft::default()
+        };
+        for (line, text) in (1..).zip(text.lines().map(str::trim)) {
+            if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            let (keyword, value) = line
-                .split_once(|c: char| c.is_ascii_whitespace())
-                .unwrap_or((line, ""));
-            draft
-                .set(keyword, value.trim())
-                .map_err(|problem| ConfigError::Line {
-                    line: line_no,
-                    problem,
-                })?;
+            let words = text.split_once(|c: char| c.is_ascii_whitespace());
+            let (keyword, value) = words.unwrap_or((text, ""));
+            let set = draft.set(keyword, value.trim());
+            set.map_err(|problem| ConfigError::Line { line, problem })?;
         }
         draft.finish().map_err(ConfigError::Whole)
     }
@@ -174,6 +179,7 @@ const LISTS: &str = "backend dns_servers domain listen listen_fd network_never r
 const NEEDED: [&str; 5] = ["backend", "state_dir", "libexec_dir", "plugin_dir", "agent"];
 
 /// What the lines so far say.
+#[derive(Default)]
 struct Draft {
     config: Config,
     seen: BTreeSet<String>,
@@ -182,23 +188,6 @@ struct Draft {
 }
 
 impl Draft {
-    fn new() -> Self {
-        Self {
-            config: Config {
-                max_sandboxes: 1000,
-                create_timeout_s: 55,
-                ready_slots: 32,
-                ready_cells: 16,
-                storage_reserve_mib: 256,
-                keep_on_stop: true,
-                ..Config::default()
-            },
-            seen: BTreeSet::new(),
-            tls_chains: Vec::new(),
-            tls_keys: Vec::new(),
-        }
-    }
-
     fn set(&mut self, keyword: &str, value: &str) -> Result<(), String> {
         if value.is_empty() {
             return Err(format!("`{keyword}` needs a value"));
@@ -347,8 +336,10 @@ fn either(keyword: &str, value: &str, first: &str, second: &str) -> Result<bool,
 /// # Errors
 /// What to change.
 pub(crate) fn number<T: TryFrom<u32>>(value: &str, least: u32, most: u32) -> Result<T, String> {
-    let number: Option<u32> = value.parse().ok().filter(|n| (least..=most).contains(n));
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    let number: Option<u32> = value.parse().ok();
     number
+        .filter(|n| digits && (least..=most).contains(n))
         .and_then(|n| n.try_into().ok())
         .ok_or_else(|| format!("`{value}` is not a number from {least} to {most}"))
 }
@@ -526,6 +517,7 @@ mod tests {
         let sample = include_str!("../../docs/warder.conf.sample");
         let config = Config::parse(sample).expect("good");
         assert_eq!(config.template_networks, TemplateBounds::default());
+        assert_eq!(config.template_limits, TemplateLimits::default());
         let uncommented: String = sample
             .lines()
             .map(|line| match line.strip_prefix('#') {
@@ -535,6 +527,7 @@ mod tests {
             .collect();
         let config = Config::parse(&uncommented).expect("good");
         assert_ne!(config.template_networks, TemplateBounds::default());
+        assert_ne!(config.template_limits, TemplateLimits::default());
     }
 
     #[test]
@@ -545,7 +538,7 @@ mod tests {
             .filter_map(|line| line.split(' ').next())
             .collect();
         for keyword in &described {
-            let said = Draft::new().set(keyword, "?");
+            let said = Draft::default().set(keyword, "?");
             let unknown = format!("unknown keyword `{keyword}`");
             assert_ne!(said, Err(unknown), "not taken any more");
         }

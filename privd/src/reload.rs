@@ -1,5 +1,5 @@
 //! What of the configuration may be replaced while privd runs: the log file, certificates and their keys, which it
-//! names, and what templates may use of the network.
+//! names, what templates may use of the network, and how large sandboxes are.
 //! They are opened by the names in the configuration only, at start and again when told to.
 
 use std::os::fd::OwnedFd;
@@ -51,6 +51,7 @@ impl Privd {
         let text = std::fs::read_to_string(&self.config_file).map_err(|e| e.to_string())?;
         let fresh = Config::parse(&text).map_err(|e| e.to_string())?;
         let changed = fresh.template_networks != self.config.template_networks;
+        let resized = fresh.template_limits != self.config.template_limits;
         let now = &mut self.config;
         now.template_networks.clone_from(&fresh.template_networks);
         // For those that are made from now on.
@@ -58,14 +59,16 @@ impl Privd {
         let all: Vec<SandboxId> = self.ledger.book().keys().cloned().collect();
         all.iter().for_each(|sandbox| self.post_change(sandbox));
         if changed {
-            self.log.own(
-                "what templates may use of the network has changed: it holds from a sandbox's next policy on",
-            );
+            self.log
+                .own("new networks of templates, from each sandbox's next policy on");
+        }
+        if resized {
+            self.log
+                .own("new sizes of templates, for sandboxes made from now on");
         }
         if fresh != self.config {
-            self.log.own(
-                "what else has changed in the configuration holds from the next start of privd on",
-            );
+            self.log
+                .own("what else has changed holds from the next start of privd on");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! | `GET /admin/audit?limit=100` | `[{at, who, what, on, note}]`, newest first |
 //! | `GET /admin/events?after=&sandbox=&follow=&network=` | lifecycle events and what network policies refused as JSON lines, oldest first; goes on when following |
 //! | `GET /admin/certificates` | `[{usable, names, notAfter, problem}]`, in the order of the configuration |
-//! | `POST /admin/reload` | `{certificates, log, networks}`: log file and certificates opened anew, what templates may use of the network read anew; the last two say why not, if not |
+//! | `POST /admin/reload` | `{certificates, log, networks}`: log file and certificates opened anew, what the configuration says of templates (networks, sizes) read anew; the last two say why not, if not |
 //! | `GET /admin/metrics` | numbers about the daemons and every sandbox, in Prometheus' text format |
 //! | `GET /admin/instance` | `{tag, version, domain, backend, since, sandboxes, creating, netd, pluginHost, events}` |
 //!

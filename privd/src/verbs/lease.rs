@@ -54,22 +54,16 @@ impl Privd {
         let limits = lease.limits;
         self.check_volumes(&lease.volumes)?;
         if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
-            return fault(
-                FaultCode::Refused,
-                "the time to live must be between 1 ms and 30 days",
-            );
+            let bounds = "the time to live must be between 1 ms and 30 days";
+            return fault(FaultCode::Refused, bounds);
         }
         if self.cleanups.contains_key(&sandbox) || self.ahead.is_named(&sandbox) {
-            return fault(
-                FaultCode::Conflict,
-                "the sandbox of that name is still being removed",
-            );
+            let before = "the sandbox of that name is still being removed";
+            return fault(FaultCode::Conflict, before);
         }
         if self.ledger.book().len() >= self.capacity as usize {
-            return fault(
-                FaultCode::Exhausted,
-                "as many sandboxes as this instance may have",
-            );
+            let all = "as many sandboxes as this instance may have";
+            return fault(FaultCode::Exhausted, all);
         }
         self.check_room()?;
         let Some(range) = self.range_for(&sandbox, &lease) else {

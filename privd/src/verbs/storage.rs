@@ -33,16 +33,13 @@ impl Privd {
             .get(sandbox)
             .ok_or_else(|| Fault::new(FaultCode::NotFound, "no such sandbox"))?;
         if entry.lease.template != *template {
-            return Err(Fault::new(
-                FaultCode::Refused,
-                "not the template its lease names",
-            ));
+            let other = "not the template its lease names";
+            return Err(Fault::new(FaultCode::Refused, other));
         }
-        if entry.lease.limits != entry.lease.limits.at_most(self.size(template)) {
-            return Err(Fault::new(
-                FaultCode::Refused,
-                "the template has become another since the lease was opened",
-            ));
+        let limits = entry.lease.limits;
+        if self.store.has_template(template) && limits != limits.at_most(self.size(template)) {
+            let smaller = "the template gives less than when the lease was opened";
+            return Err(Fault::new(FaultCode::Unavailable, smaller));
         }
         let ids = self.claim.range(entry.range);
         self.check_room()?;

@@ -31,8 +31,11 @@ impl Privd {
 
     /// What sandboxes made of a template get.
     pub(crate) fn size(&self, template: &TemplateName) -> Limits {
-        let lineage = self.store.lineage(None, template);
-        self.config.template_limits.of(&lineage)
+        let limits = &self.config.template_limits;
+        if limits.is_empty() {
+            return Limits::DEFAULT;
+        }
+        limits.of(&self.store.lineage(None, template))
     }
 
     /// `TemplateImport`. Answered when the worker has ended.

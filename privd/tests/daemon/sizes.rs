@@ -87,7 +87,7 @@ pub(crate) fn no_gateway_makes_a_sandbox_larger_than_the_operator_says() {
     assert_eq!(remove_template(&mut stage, "swapped"), Ok(()));
     assert_eq!(taken(&mut stage, 11, &a, "swapped"), Ok(()));
     let fault = stage.clone_storage(&c, "swapped").expect_err("refused");
-    assert_eq!(fault.code, FaultCode::Refused, "{fault}");
+    assert_eq!(fault.code, FaultCode::Unavailable, "{fault}");
 
     // The operator says something else: it holds for those that are made from then on.
     stage.configure("on_stop remove\ntemplate_limits base pids 64");
@@ -108,5 +108,11 @@ pub(crate) fn no_gateway_makes_a_sandbox_larger_than_the_operator_says() {
     };
     plugin(&mut stage, cell).expect("made");
     stage.greet(&b);
+
+    // The next privd says the same of what is made of snapshots.
+    stage.kill_privd();
+    stage.start_privd();
+    assert_eq!(told(&mut stage, "swapped"), now);
+    assert_eq!(greedy(&mut stage, &id(6), "free"), now);
     stage.stop_clean();
 }

@@ -101,8 +101,9 @@ pub enum Ask {
         /// Whether it goes with this privd: no disk is waited for then. What is made of it meanwhile stays.
         passing: bool,
     },
-    /// Opens the log file, certificates and keys that the configuration names anew, and reads what templates may use of
-    /// the network, as SIGHUP to privd does. Certificates come as events before the answer. Answer: [`Answer::Reloaded`].
+    /// Opens the log file, certificates and keys that the configuration names anew, and reads what it says of templates
+    /// (their networks and sizes), as SIGHUP to privd does. Certificates come as events before the answer. Answer:
+    /// [`Answer::Reloaded`].
     Reload,
 }
 
@@ -164,7 +165,7 @@ pub enum Answer {
         round: u32,
         /// Why the log file stays the old one, if it does.
         log: Option<Fault>,
-        /// Why what templates may use of the network stays what it was, if it does.
+        /// Why what is said of templates stays what it was, if it does.
         networks: Option<Fault>,
     },
 }

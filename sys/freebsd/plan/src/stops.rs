@@ -57,7 +57,7 @@ impl Held {
 /// an earlier daemon stopped.
 fn stopped_by_themselves(seen: &[Seen]) -> BTreeSet<(u32, u64)> {
     let first = seen.iter().min_by_key(|p| p.started);
-    if first.is_some_and(|first| first.still) {
+    if first.is_some_and(|first| first.still || first.told) {
         return BTreeSet::new();
     }
     let stopped = seen.iter().filter(|p| p.still || p.told);
@@ -159,6 +159,12 @@ mod tests {
         let mut held = Held::default();
         let found = [process(20, 1, true), process(30, 20, true)];
         assert!(held.to_stop(&found).is_empty());
+        assert_eq!(pids(&held.to_continue(&found)), [30, 20]);
+        // Or that it was stopping: its first process has been told, and waits for something first.
+        let mut stopping = found;
+        stopping[0].still = false;
+        let mut held = Held::default();
+        assert_eq!(pids(&held.to_stop(&stopping)), [20]);
         assert_eq!(pids(&held.to_continue(&found)), [30, 20]);
     }
 

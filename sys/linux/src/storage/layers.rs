@@ -17,8 +17,8 @@ use super::{Store, write_all};
 /// Most layers of a tree: there is a mount point for each.
 pub const MOST_LAYERS: usize = 240;
 
-/// Names of layers, the topmost first.
-pub(super) type Names = Arc<[String]>;
+/// Names of layers, the topmost first. One that many trees have is kept once.
+pub(super) type Names = Arc<[Arc<str>]>;
 
 /// What the manifests say.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Manifests {
     templates: BTreeMap<TemplateName, (Names, u64)>,
     pub(super) cells: BTreeMap<SandboxId, Names>,
     drafts: BTreeSet<TemplateName>,
-    uses: BTreeMap<String, u32>,
+    uses: BTreeMap<Arc<str>, u32>,
 }
 
 impl Manifests {
@@ -37,7 +37,7 @@ impl Manifests {
     }
 
     /// Layers that nobody names any more.
-    fn release(&mut self, names: &Names) -> Vec<String> {
+    fn release(&mut self, names: &Names) -> Vec<Arc<str>> {
         let mut free = Vec::new();
         for name in names.iter() {
             match self.uses.get_mut(name) {
@@ -115,7 +115,7 @@ impl Store {
         }
         let named = |name: &str| (!name.starts_with('.')).then(|| name.to_owned());
         for name in self.names("layers", named)? {
-            if !self.manifests.uses.contains_key(&name) {
+            if !self.manifests.uses.contains_key(&*name) {
                 self.move_away(&format!("layers/{name}"))?;
             }
         }
@@ -133,16 +133,20 @@ impl Store {
         let file = rustix::fs::openat(&self.directory, path, flags, Mode::empty())
             .at("open a manifest")?;
         let text = std::io::read_to_string(std::fs::File::from(file)).at("read a manifest")?;
-        let names: Names = text.lines().map(str::to_owned).collect();
+        let known = |name: &str| {
+            let known = self.manifests.uses.get_key_value(name);
+            known.map_or_else(|| name.into(), |(known, _)| known.clone())
+        };
+        let names: Names = text.lines().map(known).collect();
         let plain =
-            |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+            |name: &Arc<str>| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
         if names.is_empty() || names.len() > MOST_LAYERS || !names.iter().all(plain) {
             return Err(HostError::Invalid("a manifest that lists no layers"));
         }
         Ok(names)
     }
 
-    pub(super) fn write_manifest(&self, path: &str, names: &[String]) -> Result<OwnedFd> {
+    pub(super) fn write_manifest(&self, path: &str, names: &[Arc<str>]) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&self.directory, path, flags, Mode::RUSR).at("make a manifest")?;
@@ -155,7 +159,7 @@ impl Store {
     /// # Errors
     /// `NoSpace`, `System`; `Invalid` when that would be too many layers, or there is no such sandbox.
     pub fn draft(&mut self, template: &TemplateName, sandbox: Option<&SandboxId>) -> Result<Draft> {
-        let mut names = vec![new_layer(template)];
+        let mut names: Vec<Arc<str>> = vec![new_layer(template).into()];
         if let Some(sandbox) = sandbox {
             names.extend_from_slice(&self.layers_of(sandbox)?);
         }
@@ -256,7 +260,7 @@ impl Store {
     ) -> Vec<TemplateName> {
         let tree = sandbox.and_then(|sandbox| self.manifests.cells.get(sandbox).cloned());
         let names = tree.or_else(|| self.manifests.of_template(template).ok());
-        let made_for = |layer: &String| TemplateName::new(layer.split_once('.')?.0).ok();
+        let made_for = |layer: &Arc<str>| TemplateName::new(layer.split_once('.')?.0).ok();
         let all = names.map(|names| names.iter().map(made_for).collect::<Option<_>>());
         all.flatten().unwrap_or_default()
     }

@@ -110,8 +110,8 @@ impl Root {
     }
 }
 
-fn bottom(layers: &[String]) -> String {
-    format!("layers/{}", layers.last().map_or("", String::as_str))
+fn bottom(layers: &[Arc<str>]) -> String {
+    format!("layers/{}", layers.last().map_or("", |name| name))
 }
 
 pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY
@@ -289,12 +289,12 @@ impl Store {
     fn imitate(
         &self,
         upper: &OwnedFd,
-        layers: &[String],
+        layers: &[Arc<str>],
         (over, bottom): (&str, &str),
         ids: IdRange,
     ) -> Result<()> {
         let places = std::iter::repeat_n(over, layers.len() - 1).chain([bottom]);
-        let look = |(layer, place): (&String, &str)| {
+        let look = |(layer, place): (&Arc<str>, &str)| {
             let path = format!("layers/{layer}/{place}");
             rustix::fs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok()
         };

@@ -1,4 +1,5 @@
-//! The certificate authorities that the base system trusts, in one file: `/etc/ssl/cert.pem`, as certctl(8) makes it.
+//! The certificate authorities that the base system trusts, in one file: `/etc/ssl/cert.pem`, as certctl(8) makes it. One
+//! that the base system has also among those it distrusts is left out.
 //!
 //! They are read from /usr/share alone. What the host's administrator trusts or distrusts beside them is of the host's /etc.
 
@@ -15,7 +16,9 @@ pub(super) fn bundle(trusted: &Path, bundle: &Path) -> Result<()> {
     };
     let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
     let mut names = names.at("read the base system's certificates")?;
-    names.retain(|name| name.extension().is_some_and(|end| end == "pem"));
+    let untrusted = trusted.with_file_name("untrusted");
+    let distrusted = |name: &Path| name.file_name().is_some_and(|n| untrusted.join(n).exists());
+    names.retain(|name| name.extension().is_some_and(|end| end == "pem") && !distrusted(name));
     if names.is_empty() {
         return Ok(());
     }
@@ -49,7 +52,10 @@ mod tests {
         fs::write(trusted.join("README"), "no certificate").expect("writes");
         bundle(&trusted, &made).expect("nothing to do");
         assert!(!made.exists());
-        for name in ["b", "a"] {
+        let untrusted = dir.path().join("untrusted");
+        fs::create_dir(&untrusted).expect("makes");
+        fs::write(untrusted.join("c.pem"), "c\n").expect("writes");
+        for name in ["b", "a", "c"] {
             fs::write(trusted.join(format!("{name}.pem")), format!("{name}\n")).expect("writes");
         }
         bundle(&trusted, &made).expect("makes");
