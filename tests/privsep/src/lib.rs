@@ -158,7 +158,12 @@ pub fn outcome_of_violation(channel: &mut Channel) -> &'static str {
     }
 }
 
-/// Asks and returns the answer's outcome in words: `Done`-like debug text, a fault's code, or `closed`.
+fn first_word(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.take(1).collect()
+}
+
+/// Asks and returns the answer's outcome in a word: the name of the answer, such as `Done`, a fault's code, or `closed`.
 #[must_use]
 pub fn ask<A, R, E>(channel: &mut Channel, seq: u64, body: A, fds: Vec<OwnedFd>) -> String
 where
@@ -173,7 +178,7 @@ where
         match channel.recv_timeout::<Message<R, E>>(PATIENCE) {
             Ok((Message::Reply { seq: got, result }, _)) if got == seq => {
                 return match result {
-                    Ok(answer) => format!("{answer:?}"),
+                    Ok(answer) => first_word(&format!("{answer:?}")),
                     Err(Fault { code, .. }) => format!("{code:?}"),
                 };
             }

@@ -111,7 +111,7 @@ fn the_wrong_phase_ends_the_gateway() {
         ("before-ready", "body is not a known message"),
         ("twice-ready", "body is not a known message"),
     ]);
-    assert_eq!(outcome("too-early"), "Done Conflict Conflict");
+    assert_eq!(outcome("too-early"), "Leased Conflict Conflict");
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn sandboxes_that_are_not_there_cannot_be_named() {
 fn leases_have_bounds() {
     assert_eq!(outcome("greedy-lease"), "Refused");
     assert_eq!(outcome("immortal-lease"), "Refused");
-    assert_eq!(outcome("immortal-extension"), "Done then Refused");
-    assert_eq!(outcome("lease-twice"), "Done then Conflict");
+    assert_eq!(outcome("immortal-extension"), "Leased then Refused");
+    assert_eq!(outcome("lease-twice"), "Leased then Conflict");
     assert_eq!(outcome("unknown-backend"), "NotFound");
 }
 

@@ -65,7 +65,7 @@ fn a_lease_gives_what_it_says_and_in_order() {
 #[test]
 fn another_backends_sandbox_is_out_of_reach() {
     let instance = start(&["victim", "thief"], "lend");
-    assert!(instance.await_log("hostile lend: ").ends_with("Done"));
+    assert!(instance.await_log("hostile lend: ").ends_with("Leased"));
     // An attempt after the lease was there, and the one under way then is over.
     until("three attempts", || {
         let log = instance.log_text();
