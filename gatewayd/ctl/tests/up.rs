@@ -274,6 +274,19 @@ fn a_killed_privd_is_started_again_and_the_sandbox_lives_on() {
 fn kept_sandboxes_are_there_the_next_time() {
     let up = Up::start(&["--keep"]);
     let (_, id) = up.warder(&["create", "--timeout", "120"]);
+    let paused: [String; 2] = [&["pause"][..], &["pause", "--disk-only"]].map(|pause| {
+        let (_, id) = up.warder(&["create", "--timeout", "120"]);
+        up.warder(&[
+            "exec",
+            &id,
+            "sh",
+            "-c",
+            "echo kept >~/kept; sleep 1000 >/dev/null 2>&1 &",
+        ]);
+        let (code, said) = up.warder(&[pause, &[&id]].concat());
+        assert_eq!(code, Some(0), "{said}");
+        id
+    });
     let dir = up.dir.path().to_owned();
     let Up { dir: kept, child } = up;
     let first = Up {
@@ -291,5 +304,12 @@ fn kept_sandboxes_are_there_the_next_time() {
         "{}",
         again.said()
     );
+    // With its processes, and without.
+    for (id, sleeping) in paused.iter().zip(["1", "0"]) {
+        let (_, said) = again.warder(&["resume", id]);
+        let look = ["exec", id, "sh", "-c", "cat ~/kept; pgrep -c sleep || true"];
+        let seen = again.warder(&look).1;
+        assert_eq!(seen, format!("kept\n{sleeping}"), "{said}");
+    }
     assert!(again.end(rustix::process::Signal::TERM).success());
 }

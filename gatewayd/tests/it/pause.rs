@@ -342,6 +342,34 @@ fn who_waits_for_one_that_is_killed_is_told_it_is_gone() {
 }
 
 #[test]
+fn what_meets_a_kill_is_told_of_it() {
+    let fake = Fake::start();
+    let made = fake.create(json!({}));
+    let id = id(&made);
+    pause(&fake, &id, json!({}));
+    fake.world().resume_takes = Duration::from_millis(500);
+    fake.world().log.clear();
+    thread::scope(|scope| {
+        // Whatever comes now waits for this one's end; the kill is first to be heard of.
+        scope.spawn(|| connect(&fake, &id, json!({})));
+        until("it is being woken", || fake.asked("Resume true") == 1);
+        let kill = scope.spawn(|| fake.api("DELETE", &format!("/sandboxes/{id}"), Value::Null));
+        thread::sleep(Duration::from_millis(50));
+        let others = ["snapshots", "pause", "fork"]
+            .map(|what| scope.spawn(|| post(&fake, &id, what, json!({}))));
+        for other in others {
+            let said = other.join().expect("no panic");
+            assert_eq!(said.status, 409, "{}", said.text());
+            let text = format!("Sandbox \\\"{id}\\\" is being killed");
+            assert!(said.text().contains(&text), "{}", said.text());
+        }
+        assert_eq!(kill.join().expect("no panic").status, 204);
+    });
+    assert!(fake.world().held.is_empty());
+    assert!(fake.world().snapshots.is_empty());
+}
+
+#[test]
 fn traffic_wakes_only_what_wants_it() {
     let fake = Fake::start();
     let tries = [

@@ -15,6 +15,11 @@ const COLUMNS: [Backend; 3] = [Backend::Jail, Backend::Bhyve, Backend::Namespace
 /// Why something is so in one backend and not in another: which checks, and what there is to say.
 const DIFFERENCES: &[(&str, &str)] = &[
     (
+        "kit.pause-and-resume",
+        "The kit asks of a backend that it does a thing whole or says that it cannot, with nothing changed: `kept` is either, here and for failures of a pause \
+         and snapshots. Machines of bhyve have none of these: they answer `Unsupported`.",
+    ),
+    (
         "isolation.*",
         "Attempts are those that a kernel is worth: calls of Linux are tried on Linux, those of FreeBSD on FreeBSD. In a bhyve guest they meet the guest's own kernel \
          and say nothing of the host.",

@@ -28,8 +28,9 @@ struct Told {
     kept: BTreeSet<String>,
     /// Volumes, the same.
     volumes: BTreeSet<String>,
+    /// Forks that were made.
+    forks: Vec<Value>,
     taken: usize,
-    forked: usize,
     refused: usize,
 }
 
@@ -63,7 +64,12 @@ fn work(address: SocketAddr, key: &str, source: &str, number: usize, stop: &Atom
             0 => {
                 let fork = json!({ "count": 2, "timeout": 600 });
                 let path = format!("/sandboxes/{source}/fork");
-                told.forked += usize::from(said("POST", &path, &fork, 201).is_some());
+                if let Some(made) = said("POST", &path, &fork, 201) {
+                    // Each is one, or an error in its place.
+                    let all = made.json().as_array().cloned().unwrap_or_default();
+                    let forks = all.iter().map(|one| one["sandbox"].clone());
+                    told.forks.extend(forks.filter(|fork| !fork.is_null()));
+                }
             }
             1 => {
                 let name = json!({ "name": format!("volume-{number}-{turn}") });
@@ -191,7 +197,7 @@ fn snapshots_forks_and_volumes_are_whole_or_absent() {
         for told in &all {
             (taken, forked, refused) = (
                 taken + told.taken,
-                forked + told.forked,
+                forked + told.forks.len(),
                 refused + told.refused,
             );
             let snapshots = ids(&instance, "/snapshots?limit=100", "snapshotID");
@@ -201,16 +207,22 @@ fn snapshots_forks_and_volumes_are_whole_or_absent() {
                 "{name}: snapshots {lost:?}\n{}",
                 instance.log_text()
             );
-            let lost: Vec<_> = told
-                .volumes
-                .iter()
-                .filter(|v| !state.join("volumes").join(v).exists())
-                .collect();
+            let volumes = ids(&instance, "/volumes", "volumeID");
+            let lost: Vec<_> = told.volumes.difference(&volumes).collect();
             assert!(
                 lost.is_empty(),
                 "{name}: volumes {lost:?}\n{}",
                 instance.log_text()
             );
+            for fork in &told.forks {
+                let ran = instance.run(fork, "user", COUNT, 20_000);
+                assert_eq!(
+                    ran.stdout,
+                    whole,
+                    "{name}: a fork {fork}: {ran:?}\n{}",
+                    instance.log_text()
+                );
+            }
         }
         // The source goes on.
         settle(&instance, &format!("{name}: the source runs"), || {

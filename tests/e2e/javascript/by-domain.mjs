@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 
 const load = createRequire(`${process.env.WARDER_E2E_SDK}/package.json`)
-const { Sandbox } = load('e2b')
+const { Sandbox, Volume } = load('e2b')
 const WebSocket = load('ws')
 
 assert.equal(process.env.E2B_API_URL ?? process.env.E2B_SANDBOX_URL, undefined)
@@ -33,6 +33,17 @@ try {
   })
   assert.ok(echoed.includes('through TLS'), echoed)
   socket.close()
+
+  // The content of a volume has a host of its own, below the same domain.
+  if (Volume) {
+    const volume = await Volume.create(`by-domain-${sandbox.sandboxId}`)
+    try {
+      await volume.writeFile('/note.txt', 'over TLS')
+      assert.equal(await volume.readFile('/note.txt'), 'over TLS')
+    } finally {
+      await Volume.destroy(volume.volumeId)
+    }
+  }
 } finally {
   await sandbox.kill()
 }

@@ -6,6 +6,11 @@ import urllib.request
 
 from e2b import Sandbox
 
+try:
+    from e2b import Volume
+except ImportError:
+    Volume = None
+
 assert "E2B_API_URL" not in os.environ and "E2B_SANDBOX_URL" not in os.environ
 
 with Sandbox.create(timeout=120) as sandbox:
@@ -26,6 +31,15 @@ with Sandbox.create(timeout=120) as sandbox:
     sandbox.commands.run("until curl -sfo /dev/null http://127.0.0.1:8000/; do sleep 0.05; done")
     host = sandbox.get_host(8000)
     assert urllib.request.urlopen(f"https://{host}/big", timeout=30).read() == big
+
+    # The content of a volume has a host of its own, below the same domain.
+    if Volume:
+        volume = Volume.create(f"by-domain-{sandbox.sandbox_id}")
+        try:
+            volume.write_file("/note.txt", "over TLS")
+            assert volume.read_file("/note.txt") == "over TLS"
+        finally:
+            Volume.destroy(volume.volume_id)
 
     try:
         import h2  # noqa: F401

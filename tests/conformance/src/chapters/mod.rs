@@ -22,7 +22,7 @@ pub(crate) fn all(backend: Backend) -> Vec<Check> {
         lifecycle::checks(),
         files::checks(),
         isolation::checks(backend),
-        leaks::checks(),
+        leaks::checks(backend),
         network::checks(),
         limits::checks(backend),
         state::checks(),
