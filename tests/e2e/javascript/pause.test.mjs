@@ -1,6 +1,7 @@
 // Pause, resume, snapshots and forks.
 
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { ask, make, mark, rejection, Sandbox, sdk, serve, until } from './helper.mjs'
 
@@ -59,6 +60,42 @@ test('at its end it is paused, and traffic wakes it once for all who wait', asyn
   for (const answer of answers) assert.deepEqual([answer.status, answer.body.toString()], [200, 'hello from inside\n'])
   assert.equal(await state(sandbox), 'running')
   assert.equal(await bootId(sandbox), boot)
+})
+
+test('at its end of the disk only', async (t) => {
+  const sandbox = await make(t, { lifecycle: { onTimeout: { action: 'pause', keepMemory: false } } })
+  await sandbox.files.write('/home/user/kept', 'x')
+  const boot = await bootId(sandbox)
+  await sandbox.setTimeout(0)
+  await until(async () => (await state(sandbox)) === 'paused', () => 'the pause')
+  const again = await Sandbox.connect(sandbox.sandboxId)
+  assert.equal(await again.files.read('/home/user/kept'), 'x')
+  assert.notEqual(await bootId(again), boot)
+})
+
+test('one of many who pause it does', async (t) => {
+  const sandbox = await make(t)
+  const won = await Promise.all(Array.from({ length: 6 }, () => Sandbox.pause(sandbox.sandboxId)))
+  assert.equal(won.filter((it) => it).length, 1, `${won}`)
+})
+
+test('a name of a snapshot means the newest, and pages hold each once', async (t) => {
+  const source = await make(t)
+  const name = `work-${randomUUID().slice(0, 8)}`
+  const taken = []
+  for (const text of ['1', '2']) {
+    await source.files.write('/tmp/n', text)
+    taken.push(await source.createSnapshot({ name }))
+  }
+  t.after(() => Sandbox.deleteSnapshot(taken[0].snapshotId))
+  assert.deepEqual(taken[1].names, [`local/${name}`])
+  assert.equal(await (await make(t, { template: name })).files.read('/tmp/n'), '2')
+  const pages = Sandbox.listSnapshots({ sandboxId: source.sandboxId, limit: 1 })
+  const found = []
+  while (pages.hasNext) found.push(...(await pages.nextItems()).map((one) => one.snapshotId))
+  assert.equal(new Set(found).size, 2, `${found}`)
+  assert.equal(await (await make(t, { template: found[1] })).files.read('/tmp/n'), '1')
+  await assert.rejects(source.createSnapshot({ name: 'base' }))
 })
 
 test('a snapshot is a template, and parents may go', async (t) => {
