@@ -6,6 +6,10 @@ use super::super::freebsd::Ask;
 use super::{Found, OVER, tagged, unlisted};
 
 const NAME: &str = "interfaces of Warder";
+/// Pairs that a host can have, by their numbers: `IF_MAXUNIT` of net/if.h and one. Each slot of a sandbox is one.
+const MOST_PAIRS: usize = 0x8000;
+/// With fewer left it is said.
+const FEW: usize = 1024;
 
 /// Looks; `runs` says whether there is a server.
 pub(super) fn look(runs: bool, ask: Ask<'_>) -> Check {
@@ -13,7 +17,9 @@ pub(super) fn look(runs: bool, ask: Ask<'_>) -> Check {
         return unlisted(NAME, "ifconfig");
     };
     let (mut foreign, mut half, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pairs = 0;
     for interface in read(&listing) {
+        pairs += usize::from(interface.groups.contains(&"epair"));
         match (interface.owner(), tag_in(interface.name)) {
             (None, Some(_)) => foreign.push(interface.name),
             (None, None) => {}
@@ -24,6 +30,12 @@ pub(super) fn look(runs: bool, ask: Ask<'_>) -> Check {
         }
     }
     let mut found = Found::default();
+    if pairs + FEW > MOST_PAIRS {
+        found.wrong.push((
+            format!("{pairs} ends of pairs are there, of which a host can have {MOST_PAIRS}: no slot is made without one"),
+            "ifconfig -g epair lists them: destroy those that nobody uses".to_owned(),
+        ));
+    }
     found.add(
         "of somebody else's, under names of Warder's",
         &foreign,
@@ -141,6 +153,20 @@ mod tests {
             "half made by a server that was killed: epair4a; no server runs, and there are: wue40c292c, pflog101, se40c292c7"
         );
         assert_eq!(check.fix, OVER, "once");
+    }
+
+    #[test]
+    fn pairs_that_run_out_are_said() {
+        let pair =
+            |n: usize| format!("epair{n}a: flags=1008842<UP> metric 0 mtu 1500\n\tgroups: epair\n");
+        let enough: String = (0..MOST_PAIRS - FEW).map(pair).collect();
+        assert!(doctor(true, &enough).present);
+        let check = doctor(true, &format!("{enough}{}", pair(MOST_PAIRS)));
+        assert!(!check.present, "{check:?}");
+        assert!(
+            check.finding.starts_with("31745 ends of pairs"),
+            "{check:?}"
+        );
     }
 
     #[test]
