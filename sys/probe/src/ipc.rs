@@ -1,31 +1,66 @@
-//! System V shared memory of the host, and whether a sandbox sees it.
+//! System V IPC of the host (svipc(7)), and whether a sandbox sees it.
 
 use std::io;
+use std::str::FromStr;
 
 use crate::attempt::Said;
 
-/// A segment of shared memory under a key, as a program of the host might have one; removed when dropped.
-#[derive(Debug)]
-pub struct Segment(i32);
+/// The three kinds, each with keys of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Shared memory: shmget(2).
+    Memory,
+    /// Semaphores: semget(2).
+    Semaphores,
+    /// Queues of messages: msgget(2).
+    Messages,
+}
 
-impl Segment {
-    /// Makes one that everybody may read and write (shmget(2)).
-    ///
-    /// # Errors
-    /// When the key is taken or there is no System V shared memory.
-    pub fn make(key: i32) -> io::Result<Self> {
-        // SAFETY: shmget(2) takes three numbers and touches no memory of this process.
-        let id = unsafe {
-            libc::shmget(
-                key as libc::key_t,
-                4096,
-                libc::IPC_CREAT | libc::IPC_EXCL | 0o666,
-            )
+impl FromStr for Kind {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "memory" => Ok(Self::Memory),
+            "semaphores" => Ok(Self::Semaphores),
+            "messages" => Ok(Self::Messages),
+            _ => Err("not memory, semaphores or messages"),
+        }
+    }
+}
+
+impl Kind {
+    /// The object under a key, of the smallest size; without `IPC_CREAT` among the flags it must be there.
+    fn get(self, key: i32, flags: libc::c_int) -> io::Result<i32> {
+        let (key, size) = (key as libc::key_t, i32::from(flags & libc::IPC_CREAT != 0));
+        let bytes = if size == 0 { 0 } else { 4096 };
+        let id = match self {
+            // SAFETY: takes numbers and touches no memory of this process.
+            Self::Memory => unsafe { libc::shmget(key, bytes, flags) },
+            // SAFETY: as above.
+            Self::Semaphores => unsafe { libc::semget(key, size, flags) },
+            // SAFETY: as above.
+            Self::Messages => unsafe { libc::msgget(key, flags) },
         };
         if id == -1 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self(id))
+        Ok(id)
+    }
+}
+
+/// An object under a key, as a program of the host might have one; removed when dropped.
+#[derive(Debug)]
+pub struct Object(Kind, i32);
+
+impl Object {
+    /// Makes one that everybody may read and write.
+    ///
+    /// # Errors
+    /// When the key is taken, or there is no such thing.
+    pub fn make(kind: Kind, key: i32) -> io::Result<Self> {
+        let id = kind.get(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o666)?;
+        Ok(Self(kind, id))
     }
 
     /// Leaves it where it is.
@@ -34,25 +69,24 @@ impl Segment {
     }
 }
 
-impl Drop for Segment {
+impl Drop for Object {
     fn drop(&mut self) {
-        // SAFETY: IPC_RMID reads no buffer; the segment is ours and attached nowhere.
-        unsafe { libc::shmctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
+        match self.0 {
+            // SAFETY: IPC_RMID reads no buffer; the segment is ours and attached nowhere.
+            Kind::Memory => unsafe { libc::shmctl(self.1, libc::IPC_RMID, std::ptr::null_mut()) },
+            // SAFETY: IPC_RMID reads no fourth argument.
+            Kind::Semaphores => unsafe { libc::semctl(self.1, 0, libc::IPC_RMID) },
+            // SAFETY: IPC_RMID reads no buffer.
+            Kind::Messages => unsafe { libc::msgctl(self.1, libc::IPC_RMID, std::ptr::null_mut()) },
+        };
     }
 }
 
-/// Whether the segment under `key` is seen from here: it must not be.
+/// Whether the object under `key` is seen from here: it must not be.
 #[must_use]
-pub fn segment_is_seen(key: i32) -> Said {
-    // SAFETY: as in `make`; nothing is created without IPC_CREAT.
-    let id = unsafe { libc::shmget(key as libc::key_t, 0, 0) };
-    let found = if id == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok("found")
-    };
+pub fn object_is_seen(kind: Kind, key: i32) -> Said {
     Said::of(
-        found,
+        kind.get(key, 0).map(|_| "found"),
         &[libc::ENOENT, libc::ENOSYS, libc::EPERM, libc::EACCES],
     )
 }

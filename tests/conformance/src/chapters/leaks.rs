@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 use warder_harness::wait::until;
-use warder_probe::Segment;
+use warder_probe::{Kind, Object};
 
 use crate::backend::Backend;
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
@@ -61,6 +61,18 @@ const ROWS: &[Row] = &[
         "open System V shared memory of the host",
         "not there",
         sysv_memory,
+    ),
+    (
+        "sysv-semaphores",
+        "open System V semaphores of the host",
+        "not there",
+        sysv_semaphores,
+    ),
+    (
+        "sysv-messages",
+        "open a System V queue of messages of the host",
+        "not there",
+        sysv_messages,
     ),
     (
         "posix-memory",
@@ -277,13 +289,25 @@ fn key(number: u32) -> i32 {
 }
 
 fn sysv_memory(scene: &mut Scene) -> Outcome {
-    let _segment = Segment::make(key(1))
-        .map_err(|e| Bad::NotHere(format!("no System V shared memory: {e}")))?;
-    let here = warder_probe::segment_is_seen(key(1));
+    sysv(scene, Kind::Memory, "memory")
+}
+
+fn sysv_semaphores(scene: &mut Scene) -> Outcome {
+    sysv(scene, Kind::Semaphores, "semaphores")
+}
+
+fn sysv_messages(scene: &mut Scene) -> Outcome {
+    sysv(scene, Kind::Messages, "messages")
+}
+
+fn sysv(scene: &mut Scene, kind: Kind, word: &str) -> Outcome {
+    let _object = Object::make(kind, key(1))
+        .map_err(|e| Bad::NotHere(format!("this host has no System V {word}: {e}")))?;
+    let here = warder_probe::object_is_seen(kind, key(1));
     that(!here.holds, || {
         "it is not seen on the host itself".to_owned()
     })?;
-    holds(scene, &["sysv", &key(1).to_string()])
+    holds(scene, &["sysv", word, &key(1).to_string()])
 }
 
 fn posix_memory(scene: &mut Scene) -> Outcome {
@@ -393,9 +417,9 @@ fn neighbour_memory(scene: &mut Scene) -> Outcome {
     if !made.holds {
         return Ok(format!("it can have none: {}", made.seen));
     }
-    let own = stack.probe(&other, "root", &["sysv", &key.to_string()])?;
+    let own = stack.probe(&other, "root", &["sysv", "memory", &key.to_string()])?;
     that(!own.holds, || "its own is not seen by itself".to_owned())?;
-    holds(scene, &["sysv", &key.to_string()])
+    holds(scene, &["sysv", "memory", &key.to_string()])
 }
 
 fn neighbour_port(scene: &mut Scene) -> Outcome {

@@ -1,7 +1,7 @@
-//! Shared memory of the host.
+//! POSIX and System V IPC of the host.
 
 use rustix::shm;
-use warder_probe::{Said, Segment};
+use warder_probe::{Kind, Object, Said, object_is_seen};
 
 /// Opens an object of POSIX shared memory of the host (shm_open(3)).
 pub(super) fn posix(name: &str) -> Said {
@@ -12,11 +12,19 @@ pub(super) fn posix(name: &str) -> Said {
     }
 }
 
+/// Looks for an object of System V IPC.
+pub(super) fn sysv(kind: &str, key: &str) -> Said {
+    match (kind.parse(), key.parse()) {
+        (Ok(kind), Ok(key)) => object_is_seen(kind, key),
+        _ => Said::broke("not a kind and a number"),
+    }
+}
+
 /// Makes System V shared memory and leaves it there. It goes with the sandbox.
 pub(super) fn make(key: &str) -> Said {
-    match key.parse().map(Segment::make) {
-        Ok(Ok(segment)) => {
-            segment.leave();
+    match key.parse().map(|key| Object::make(Kind::Memory, key)) {
+        Ok(Ok(object)) => {
+            object.leave();
             Said::held("made")
         }
         Ok(Err(error)) => Said::broke(error.to_string()),

@@ -48,10 +48,7 @@ fn attempt(words: &[&str]) -> Said {
         ["closed", paths @ ..] => files::closed(paths),
         ["unix", path] => files::unix(path),
         ["abstract", name] => warder_probe::connect_abstract(name),
-        ["sysv", key] => key.parse().map_or_else(
-            |_| Said::broke("not a number"),
-            warder_probe::segment_is_seen,
-        ),
+        ["sysv", kind, key] => ipc::sysv(kind, key),
         ["sysv-make", key] => ipc::make(key),
         ["posix", name] => ipc::posix(name),
         ["tcp", address, port] => net::tcp(address, port),
