@@ -137,7 +137,9 @@ fn probes_tell_what_they_reach() {
     for words in [
         ["udp", "127.0.0.1", &silent].as_slice(),
         &["closed", "/no/such/file"],
-        &["sysv", "1462849537"],
+        &["sysv", "memory", "1462849537"],
+        &["sysv", "semaphores", "1462849537"],
+        &["sysv", "messages", "1462849537"],
         &["attempt", "chroot-escape"],
     ] {
         let said = probe(words);
