@@ -5,15 +5,13 @@ use std::str::SplitAsciiWhitespace;
 use warder_wire::{Bounds, SandboxId, TemplateName, priv_net};
 
 use crate::by_template::{self, ByTemplate};
-use crate::config::number;
+use crate::config::{number, plain};
 use crate::ledger::Part;
 use crate::privd::Privd;
 
 /// Least and most bytes a second, and most flows, that a line may say.
 const BYTES: (u64, u64) = (1_000, 1_000_000_000_000);
 const MOST_FLOWS: u32 = 1_000_000;
-/// The words of a line.
-const WORDS: [&str; 4] = ["airgap", "upload", "download", "flows"];
 
 /// What one line says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -61,29 +59,21 @@ impl TemplateBounds {
 }
 
 impl by_template::Line for Line {
-    /// `airgap`, `upload BYTES`, `download BYTES`, `flows N`, in any order.
-    fn read(mut words: SplitAsciiWhitespace<'_>) -> Result<Self, String> {
-        let mut line = Self::default();
-        while let Some(word) = words.next() {
-            let mut value = || words.next().unwrap_or_default();
-            let twice = match word {
-                "airgap" => std::mem::replace(&mut line.airgap, true),
-                "upload" => line.upload.replace(bytes(value())?).is_some(),
-                "download" => line.download.replace(bytes(value())?).is_some(),
-                "flows" => {
-                    let flows = number(value(), 1, MOST_FLOWS)?;
-                    line.flows.replace(flows).is_some()
-                }
-                _ => return Err(format!("`{word}` is none of {}", WORDS.join(", "))),
-            };
-            if twice {
-                return Err(format!("`{word}` given twice"));
+    const WORDS: [&'static str; 4] = ["airgap", "upload", "download", "flows"];
+
+    fn take(&mut self, at: usize, rest: &mut SplitAsciiWhitespace<'_>) -> Result<bool, String> {
+        if at == 0 {
+            return Ok(std::mem::replace(&mut self.airgap, true));
+        }
+        let value = rest.next().unwrap_or_default();
+        Ok(match at {
+            1 => self.upload.replace(bytes(value)?).is_some(),
+            2 => self.download.replace(bytes(value)?).is_some(),
+            _ => {
+                let flows = number(value, 1, MOST_FLOWS)?;
+                self.flows.replace(flows).is_some()
             }
-        }
-        if line == Self::default() {
-            return Err(format!("a template needs one of {}", WORDS.join(", ")));
-        }
-        Ok(line)
+        })
     }
 }
 
@@ -95,9 +85,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         Some(b'G') => (&text[..text.len() - 1], 1_000_000_000),
         _ => (text, 1),
     };
-    let number = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    let number = number.and_then(|digits| digits.parse::<u64>().ok());
-    number
+    plain::<u64>(digits)
         .and_then(|n| n.checked_mul(unit))
         .filter(|n| (BYTES.0..=BYTES.1).contains(n))
         .ok_or_else(|| format!("`{text}` is not a number of bytes a second from 1K to 1000G"))
@@ -140,23 +128,12 @@ impl Privd {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(lines: &[&str]) -> TemplateBounds {
-        let mut bounds = TemplateBounds::default();
-        for line in lines {
-            bounds.add(line).expect(line);
-        }
-        bounds
-    }
-
-    fn names(names: &[&str]) -> Vec<TemplateName> {
-        let name = |name: &&str| TemplateName::new(name).expect("a name");
-        names.iter().map(name).collect()
-    }
+    use crate::by_template::tests::{lines, names};
 
     #[test]
     fn a_line_is_read() {
-        let bounds = lines(&["base upload 10M flows 7 download 1500", "closed airgap"]);
+        let bounds: TemplateBounds =
+            lines(&["base upload 10M flows 7 download 1500", "closed airgap"]);
         let expected = Bounds {
             airgapped: false,
             upload: 10_000_000,
@@ -170,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_refused() {
-        let mut bounds = lines(&["base airgap"]);
+        let mut bounds: TemplateBounds = lines(&["base airgap"]);
         for bad in [
             "",
             "x",
@@ -199,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_origin_decides_and_a_snapshot_only_takes_away() {
-        let bounds = lines(&[
+        let bounds: TemplateBounds = lines(&[
             "* airgap download 5K",
             "open upload 9K",
             "slow upload 1K flows 3",

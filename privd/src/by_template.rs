@@ -6,12 +6,15 @@ use std::str::SplitAsciiWhitespace;
 use warder_wire::TemplateName;
 
 /// What such a line says.
-pub(crate) trait Line: Copy {
-    /// Reads what is behind the name of the template.
+pub(crate) trait Line: Copy + Default + PartialEq {
+    /// The words that it may say, in any order, each once; most are followed by a value.
+    const WORDS: [&'static str; 4];
+
+    /// Takes the word at this place among them, and its value; whether it was there already.
     ///
     /// # Errors
     /// What to change.
-    fn read(words: SplitAsciiWhitespace<'_>) -> Result<Self, String>;
+    fn take(&mut self, at: usize, rest: &mut SplitAsciiWhitespace<'_>) -> Result<bool, String>;
 }
 
 /// All lines of one kind.
@@ -29,7 +32,18 @@ impl<L: Line> ByTemplate<L> {
     pub(crate) fn add(&mut self, value: &str) -> Result<(), String> {
         let mut words = value.split_ascii_whitespace();
         let name = words.next().unwrap_or_default();
-        let line = L::read(words)?;
+        let all = || L::WORDS.join(", ");
+        let mut line = L::default();
+        while let Some(word) = words.next() {
+            let at = L::WORDS.iter().position(|known| *known == word);
+            let at = at.ok_or_else(|| format!("`{word}` is none of {}", all()))?;
+            if line.take(at, &mut words)? {
+                return Err(format!("`{word}` given twice"));
+            }
+        }
+        if line == L::default() {
+            return Err(format!("a template needs one of {}", all()));
+        }
         let before = if name == "*" {
             self.others.replace(line)
         } else {
@@ -61,5 +75,23 @@ impl<L: Line> ByTemplate<L> {
             self.others,
             snapshots.filter_map(|name| self.named.get(name).copied()),
         )
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn lines<L: Line>(lines: &[&str]) -> ByTemplate<L> {
+        let mut all = ByTemplate::default();
+        for line in lines {
+            all.add(line).expect(line);
+        }
+        all
+    }
+
+    pub(crate) fn names(names: &[&str]) -> Vec<TemplateName> {
+        let name = |name: &&str| TemplateName::new(name).expect("a name");
+        names.iter().map(name).collect()
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use warder_wire::{BackendName, Cidr, InstanceTag, RUN_DIR};
 
@@ -336,12 +337,16 @@ fn either(keyword: &str, value: &str, first: &str, second: &str) -> Result<bool,
 /// # Errors
 /// What to change.
 pub(crate) fn number<T: TryFrom<u32>>(value: &str, least: u32, most: u32) -> Result<T, String> {
-    let digits = value.bytes().all(|b| b.is_ascii_digit());
-    let number: Option<u32> = value.parse().ok();
-    number
-        .filter(|n| digits && (least..=most).contains(n))
+    plain(value)
+        .filter(|n| (least..=most).contains(n))
         .and_then(|n| n.try_into().ok())
         .ok_or_else(|| format!("`{value}` is not a number from {least} to {most}"))
+}
+
+/// A number of nothing but digits: parsing alone takes a sign.
+pub(crate) fn plain<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 fn address(value: &str) -> Result<SocketAddr, String> {

@@ -7,10 +7,7 @@ use warder_wire::{Limits, TemplateName};
 use crate::by_template::{self, ByTemplate};
 use crate::config::number;
 
-/// The words of a line, in the order of the fields of [`Limits`].
-const WORDS: [&str; 4] = ["memory_mib", "cpu_percent", "pids", "disk_mib"];
-
-/// What one line says, in that order.
+/// What one line says, in the order of the fields of [`Limits`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Line([Option<u32>; 4]);
 
@@ -26,60 +23,38 @@ impl TemplateLimits {
             return Limits::LEAST;
         }
         let (own, others, snapshots) = self.lines(lineage);
-        let (own, others) = (own.unwrap_or_default(), others.unwrap_or_default());
-        let default = Limits::DEFAULT.each();
-        let of_origin = |n: usize| own.0[n].or(others.0[n]).unwrap_or(default[n]);
-        snapshots.fold(
-            Limits::of(std::array::from_fn(of_origin)),
-            |limits, line| {
-                let most = Limits::MOST.each();
-                limits.at_most(Limits::of(std::array::from_fn(|n| {
-                    line.0[n].unwrap_or(most[n])
-                })))
-            },
-        )
+        let others = others.unwrap_or_default().over(Limits::DEFAULT);
+        let first = own.unwrap_or_default().over(others);
+        snapshots.fold(first, |limits, line| limits.at_most(line.over(limits)))
+    }
+}
+
+impl Line {
+    /// What it says, and where it says nothing what is `below`.
+    fn over(self, below: Limits) -> Limits {
+        let below = below.each();
+        Limits::of(std::array::from_fn(|n| self.0[n].unwrap_or(below[n])))
     }
 }
 
 impl by_template::Line for Line {
-    fn read(mut words: SplitAsciiWhitespace<'_>) -> Result<Self, String> {
-        let mut line = Self::default();
-        while let Some(word) = words.next() {
-            let at = WORDS.iter().position(|known| *known == word);
-            let at = at.ok_or_else(|| format!("`{word}` is none of {}", WORDS.join(", ")))?;
-            let (least, most) = (Limits::LEAST.each()[at], Limits::MOST.each()[at]);
-            let value = number(words.next().unwrap_or_default(), least, most)?;
-            if line.0[at].replace(value).is_some() {
-                return Err(format!("`{word}` given twice"));
-            }
-        }
-        if line == Self::default() {
-            return Err(format!("a template needs one of {}", WORDS.join(", ")));
-        }
-        Ok(line)
+    const WORDS: [&'static str; 4] = ["memory_mib", "cpu_percent", "pids", "disk_mib"];
+
+    fn take(&mut self, at: usize, rest: &mut SplitAsciiWhitespace<'_>) -> Result<bool, String> {
+        let (least, most) = (Limits::LEAST.each()[at], Limits::MOST.each()[at]);
+        let value = number(rest.next().unwrap_or_default(), least, most)?;
+        Ok(self.0[at].replace(value).is_some())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(lines: &[&str]) -> TemplateLimits {
-        let mut limits = TemplateLimits::default();
-        for line in lines {
-            limits.add(line).expect(line);
-        }
-        limits
-    }
-
-    fn names(names: &[&str]) -> Vec<TemplateName> {
-        let name = |name: &&str| TemplateName::new(name).expect("a name");
-        names.iter().map(name).collect()
-    }
+    use crate::by_template::tests::{lines, names};
 
     #[test]
     fn a_line_is_read() {
-        let limits = lines(&[
+        let limits: TemplateLimits = lines(&[
             "big memory_mib 65536 cpu_percent 1600",
             "small pids 64 disk_mib 512",
         ]);
@@ -94,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_refused() {
-        let mut limits = lines(&["base pids 64"]);
+        let mut limits: TemplateLimits = lines(&["base pids 64"]);
         for bad in [
             "",
             "x",
@@ -120,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_origin_decides_and_a_snapshot_only_takes_away() {
-        let limits = lines(&[
+        let limits: TemplateLimits = lines(&[
             "* memory_mib 512 pids 100",
             "big memory_mib 4096",
             "tight memory_mib 128 pids 200",
