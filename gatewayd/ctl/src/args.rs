@@ -133,10 +133,10 @@ fn network_line(text: &str) -> Result<String, String> {
         "trusted_hops",
     ];
     let keyword = text.split_ascii_whitespace().next().unwrap_or_default();
-    if text.contains(char::is_control) || !keywords.contains(&keyword) {
-        return Err(format!("not one line of {}", keywords.join(", ")));
+    match keywords.contains(&keyword) {
+        true => one_line(text),
+        false => Err(format!("not one line of {}", keywords.join(", "))),
     }
-    Ok(text.to_owned())
 }
 
 /// privd reads it.

@@ -154,6 +154,7 @@ pub(super) async fn make(
             airgap: new.airgap,
             ..Standing::NEW
         },
+        // As much as its template gives: privd says how much that is.
         limits: Limits::MOST,
         mcp: new.mcp,
         volumes: new.volumes,

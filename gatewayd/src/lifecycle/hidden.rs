@@ -21,7 +21,8 @@ use crate::sandbox::{Phase, Sandbox};
 use crate::volumes::content;
 use crate::warm;
 
-/// Makes one without network, as netd is told of none, with what its template gives but no more than `limits`, whose lease runs out after `ttl` unless it is moved.
+/// Makes one without network, as netd is told of none, with what its template gives but no more than `limits`. Its lease
+/// runs out after `ttl` unless it is moved.
 ///
 /// # Errors
 /// [`ApiError`]; no trace is left then.
