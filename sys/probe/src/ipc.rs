@@ -32,13 +32,16 @@ impl FromStr for Kind {
 impl Kind {
     /// The object under a key, of the smallest size; without `IPC_CREAT` among the flags it must be there.
     fn get(self, key: i32, flags: libc::c_int) -> io::Result<i32> {
-        let (key, size) = (key as libc::key_t, i32::from(flags & libc::IPC_CREAT != 0));
-        let bytes = if size == 0 { 0 } else { 4096 };
+        let key = key as libc::key_t;
+        let (bytes, semaphores) = match flags & libc::IPC_CREAT {
+            0 => (0, 0),
+            _ => (4096, 1),
+        };
         let id = match self {
             // SAFETY: takes numbers and touches no memory of this process.
             Self::Memory => unsafe { libc::shmget(key, bytes, flags) },
             // SAFETY: as above.
-            Self::Semaphores => unsafe { libc::semget(key, size, flags) },
+            Self::Semaphores => unsafe { libc::semget(key, semaphores, flags) },
             // SAFETY: as above.
             Self::Messages => unsafe { libc::msgget(key, flags) },
         };

@@ -202,6 +202,12 @@ impl Stack {
         )
     }
 
+    /// What the API says of a sandbox.
+    pub(crate) fn described(&self, sandbox: &Sandbox) -> Result<Value, Bad> {
+        let path = format!("/sandboxes/{}", sandbox.id());
+        self.ask("GET", &path, &Value::Null, 200)
+    }
+
     /// Starts privd, or starts it again.
     pub(crate) fn launch(&mut self) -> Result<(), String> {
         let errors = fs::OpenOptions::new()

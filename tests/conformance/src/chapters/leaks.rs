@@ -289,18 +289,19 @@ fn key(number: u32) -> i32 {
 }
 
 fn sysv_memory(scene: &mut Scene) -> Outcome {
-    sysv(scene, Kind::Memory, "memory")
+    sysv(scene, "memory")
 }
 
 fn sysv_semaphores(scene: &mut Scene) -> Outcome {
-    sysv(scene, Kind::Semaphores, "semaphores")
+    sysv(scene, "semaphores")
 }
 
 fn sysv_messages(scene: &mut Scene) -> Outcome {
-    sysv(scene, Kind::Messages, "messages")
+    sysv(scene, "messages")
 }
 
-fn sysv(scene: &mut Scene, kind: Kind, word: &str) -> Outcome {
+fn sysv(scene: &mut Scene, word: &str) -> Outcome {
+    let kind: Kind = word.parse().map_err(str::to_owned)?;
     let _object = Object::make(kind, key(1))
         .map_err(|e| Bad::NotHere(format!("this host has no System V {word}: {e}")))?;
     let here = warder_probe::object_is_seen(kind, key(1));

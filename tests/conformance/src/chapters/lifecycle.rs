@@ -153,7 +153,7 @@ fn create(scene: &mut Scene) -> Outcome {
     let stack = scene.stack()?;
     let made = stack.create(&json!({}))?;
     let path = format!("/sandboxes/{}", made.id());
-    let detail = stack.ask("GET", &path, &Value::Null, 200)?;
+    let detail = stack.described(&made)?;
     is("state", &detail["state"], &json!("running"))?;
     that(stack.listed()?.iter().any(|id| id == made.id()), || {
         "it is not listed".to_owned()

@@ -164,12 +164,7 @@ fn cpu(scene: &mut Scene) -> Outcome {
         stack.create_with_probe(&json!({}))
     });
     let sandbox = made?;
-    let told = stack.ask(
-        "GET",
-        &format!("/sandboxes/{}", sandbox.id()),
-        &Value::Null,
-        200,
-    )?;
+    let told = stack.described(&sandbox)?;
     is(
         "the processors that the API tells",
         &told["cpuCount"],

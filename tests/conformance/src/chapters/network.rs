@@ -508,12 +508,7 @@ fn state(scene: &mut Scene) -> Outcome {
         &sandbox,
         &json!({ "allowOut": [alpha()], "denyOut": [ALL] }),
     )?;
-    let detail = stack.ask(
-        "GET",
-        &format!("/sandboxes/{}", sandbox.id()),
-        &Value::Null,
-        200,
-    )?;
+    let detail = stack.described(&sandbox)?;
     let state = &detail["networkState"];
     that(state.is_object(), || detail.to_string())?;
     that(detail["network"].to_string().contains(&alpha()), || {
