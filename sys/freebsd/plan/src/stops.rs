@@ -53,8 +53,8 @@ impl Held {
     }
 }
 
-/// Those that stand still before anybody else's doing, or are about to. Nobody, where the first process does: that is a cell which
-/// an earlier daemon stopped.
+/// Those that stand still before anybody else's doing, or are about to. Nobody, where the first process does: that is
+/// a cell which an earlier daemon stopped.
 fn stopped_by_themselves(seen: &[Seen]) -> BTreeSet<(u32, u64)> {
     let first = seen.iter().min_by_key(|p| p.started);
     if first.is_some_and(|first| first.still || first.told) {

@@ -4,7 +4,6 @@
 //! They are read from /usr/share alone. What the host's administrator trusts or distrusts beside them is of the host's /etc.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::{At, Result};
@@ -23,12 +22,7 @@ pub(super) fn bundle(trusted: &Path, bundle: &Path) -> Result<()> {
         return Ok(());
     }
     names.sort_unstable();
-    let fresh = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(bundle);
-    let mut target = fresh.at("make a file of certificates")?;
+    let mut target = fs::File::create_new(bundle).at("make a file of certificates")?;
     super::set_mode(bundle, 0o644)?;
     for name in names {
         let mut source = fs::File::open(name).at("read the base system's certificates")?;
