@@ -35,9 +35,11 @@ const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "tmp"];
 /// Changes with what this code makes of the same host.
 const EDITION: u32 = 2;
 /// What tells that the base system was changed.
-const WATCHED: [&str; 4] = ["/bin", "/lib", "/usr/bin", TRUSTED];
+const WATCHED: [&str; 5] = ["/bin", "/lib", "/usr/bin", TRUSTED, UNTRUSTED];
 /// certctl(8).
 const TRUSTED: &str = "/usr/share/certs/trusted";
+/// The same.
+const UNTRUSTED: &str = "/usr/share/certs/untrusted";
 
 /// The template's name.
 pub(crate) fn name() -> TemplateName {
@@ -59,7 +61,8 @@ impl<H: Host> Store<H> {
     pub fn make_base(&self, draft: &Draft) -> Result<()> {
         let tree = self.make_tree_of(draft, Some(&host_edition()))?;
         skeleton::make(&tree)?;
-        trust::bundle(Path::new(TRUSTED), &tree.join("etc/ssl/cert.pem"))?;
+        let (trusted, untrusted) = (Path::new(TRUSTED), Path::new(UNTRUSTED));
+        trust::bundle(trusted, untrusted, &tree.join("etc/ssl/cert.pem"))?;
         // Without these getpwnam(3) knows nobody.
         let call = calls::pwd_mkdb(&tree.join("etc"));
         let call = call.ok_or(ZfsError::Invalid("the state directory's name is not UTF-8"))?;

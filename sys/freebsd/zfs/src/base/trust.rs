@@ -8,14 +8,14 @@ use std::path::Path;
 
 use crate::error::{At, Result};
 
-/// Puts every certificate of `trusted`, a directory of PEM files, into the new file `bundle`; none when there is no directory.
-pub(super) fn bundle(trusted: &Path, bundle: &Path) -> Result<()> {
+/// Puts every certificate of `trusted`, a directory of PEM files, that has no file of its name in `untrusted` into the new
+/// file `bundle`; none when there is no such directory.
+pub(super) fn bundle(trusted: &Path, untrusted: &Path, bundle: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(trusted) else {
         return Ok(());
     };
     let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
     let mut names = names.at("read the base system's certificates")?;
-    let untrusted = trusted.with_file_name("untrusted");
     let distrusted = |name: &Path| name.file_name().is_some_and(|n| untrusted.join(n).exists());
     names.retain(|name| name.extension().is_some_and(|end| end == "pem") && !distrusted(name));
     if names.is_empty() {
@@ -40,22 +40,22 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");
         let trusted = dir.path().join("trusted");
+        let untrusted = dir.path().join("untrusted");
         let made = dir.path().join("cert.pem");
-        bundle(&trusted, &made).expect("nothing to do");
+        bundle(&trusted, &untrusted, &made).expect("nothing to do");
         fs::create_dir(&trusted).expect("makes");
         fs::write(trusted.join("README"), "no certificate").expect("writes");
-        bundle(&trusted, &made).expect("nothing to do");
+        bundle(&trusted, &untrusted, &made).expect("nothing to do");
         assert!(!made.exists());
-        let untrusted = dir.path().join("untrusted");
         fs::create_dir(&untrusted).expect("makes");
         fs::write(untrusted.join("c.pem"), "c\n").expect("writes");
         for name in ["b", "a", "c"] {
             fs::write(trusted.join(format!("{name}.pem")), format!("{name}\n")).expect("writes");
         }
-        bundle(&trusted, &made).expect("makes");
+        bundle(&trusted, &untrusted, &made).expect("makes");
         assert_eq!(fs::read_to_string(&made).expect("there"), "a\nb\n");
         let mode = fs::metadata(&made).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
-        bundle(&trusted, &made).expect_err("it is there already");
+        bundle(&trusted, &untrusted, &made).expect_err("it is there already");
     }
 }
