@@ -1,9 +1,10 @@
 //! A client's connection, watched while a request's head is read.
 //!
-//! Three things hyper does not do: end a connection whose head has begun and does not end (its own time-out
-//! also covers idle connections, which may stay), and refuse a request with both Content-Length and
-//! Transfer-Encoding (it drops the first and closes afterwards; a client that sends both is mistaken or
-//! hostile, and is told so), and say in words what is wrong with first bytes that are no HTTP.
+//! Four things hyper does not do: end a connection whose head has begun and does not end (its own time-out
+//! also covers idle connections, which may stay), or whose client takes nothing of what it is sent; refuse a
+//! request with both Content-Length and Transfer-Encoding (it drops the first and closes afterwards; a client that
+//! sends both is mistaken or hostile, and is told so); and say in words what is wrong with first bytes that are no
+//! HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -40,6 +41,7 @@ pub(super) struct ClientIo<S> {
     deadline: Pin<Box<Sleep>>,
     // Whether a head must have come by the deadline.
     due: bool,
+    stuck: Stuck,
     // What is said to who never sent a request.
     said: bool,
 }
@@ -76,6 +78,7 @@ impl<S> ClientIo<S> {
             head: Vec::new(),
             deadline,
             due: true,
+            stuck: Stuck::default(),
             said: false,
         }
     }
@@ -160,7 +163,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.said || this.state.begun.load(Ordering::Acquire) {
-            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+            let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+            return this.stuck.unless(written, cx);
         }
         // Nothing was asked yet: it is hyper that cannot read what came. Little enough for any socket's buffer.
         let _ = ready!(Pin::new(&mut this.stream).poll_write(cx, &refusal(bytes)))?;
@@ -174,7 +178,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.said || self.state.begun.load(Ordering::Acquire) {
-            return Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts);
+            let this = self.get_mut();
+            let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
+            return this.stuck.unless(written, cx);
         }
         let first = parts.iter().find(|part| !part.is_empty());
         self.poll_write(cx, first.map_or(&[][..], |part| part))
@@ -185,11 +191,48 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // What waits to be flushed is held by TLS, which has not got rid of it.
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.stuck.unless(flushed, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.stuck.unless(shut, cx)
+    }
+}
+
+/// Whether, and since when, the client takes nothing of what is there for it. Not every kernel looks after that:
+/// a client that is there and keeps its window shut has a live connection for ever (tcp(4)).
+#[derive(Debug, Default)]
+struct Stuck {
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stuck {
+    /// What came of an attempt to send, or an error when there was none that succeeded for [`limits::IDLE_CLIENT`].
+    fn unless<T>(
+        &mut self,
+        sent: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.since = None;
+            return sent;
+        }
+        let due = *self.since.get_or_insert_with(Instant::now) + limits::IDLE_CLIENT;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        // Moved only when it has gone off: bodies wait for their readers thousands of times a second.
+        while timer.as_mut().poll(cx).is_ready() {
+            if due <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
     }
 }
 

@@ -2,21 +2,19 @@
 
 mod client_io;
 mod first;
+mod http1;
 mod http2;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, header};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warder_ipc::aio::mind;
@@ -25,18 +23,16 @@ use crate::admin;
 use crate::api;
 use crate::auth::Caller;
 use crate::carriers::Carriers;
-use crate::client_body::ClientBody;
-use crate::client_link::{ClientLink, Cuttable, Transport};
+use crate::client_link::{ClientLink, Cuttable};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::http_io::{self, Answer, Half, Request};
+use crate::http_io::{self, Answer, Request};
 use crate::limits;
 use crate::proxy::host::{Target, target};
 use crate::proxy::{self, Sender, signed};
 use crate::shares::{Share, Shares};
 use crate::stats::{self, Class, Connected};
 use crate::tls::{Accepted, Tls};
-use client_io::ClientIo;
 
 /// Pause after an accept that failed for want of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -104,7 +100,7 @@ pub(crate) async fn unix(
                     if peer.uid() == 0 || operators.is_some_and(|group| peer.gid() == group) =>
                 {
                     let held = (permit, None, gateway.stats.connected(true));
-                    tokio::spawn(connection(
+                    tokio::spawn(http1::connection(
                         Arc::clone(&gateway),
                         stream,
                         Sender::Operator,
@@ -163,9 +159,9 @@ async fn begin(
     let first = first::is_for_a_sandbox(&stream, &gateway.domains);
     match tokio::time::timeout_at(due, first).await {
         Ok(Ok(true)) => carry(&carriers, stream, move |stream| {
-            http1(gateway, stream, (peer, false), due, held)
+            http1::from_network(gateway, stream, (peer, false), due, held)
         }),
-        Ok(Ok(false)) => http1(gateway, stream, (peer, false), due, held).await,
+        Ok(Ok(false)) => http1::from_network(gateway, stream, (peer, false), due, held).await,
         // It has said nothing.
         Ok(Err(_)) | Err(_) => {}
     }
@@ -176,7 +172,7 @@ async fn secure(gateway: Arc<Gateway>, tls: Arc<Tls>, stream: TcpStream, peer: I
     match tls.accept(stream, peer).await {
         Ok(Accepted::Http1(stream)) => {
             let due = tokio::time::Instant::now() + limits::HEAD_TIMEOUT;
-            http1(gateway, stream, (peer, true), due, held).await;
+            http1::from_network(gateway, stream, (peer, true), due, held).await;
         }
         Ok(Accepted::Http2(stream)) => {
             let link = ClientLink::new(false);
@@ -212,82 +208,6 @@ async fn plain(stream: TcpStream, _held: Held) {
         .max_buf_size(limits::HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-}
-
-/// A connection from the network that speaks HTTP/1.1. Its first head must be whole when it is `due`.
-async fn http1<S>(
-    gateway: Arc<Gateway>,
-    stream: S,
-    (peer, tls): (IpAddr, bool),
-    due: tokio::time::Instant,
-    held: Held,
-) where
-    S: Transport + 'static,
-{
-    let link = ClientLink::new(true);
-    let sender = Sender::Network {
-        peer,
-        tls,
-        link: link.clone(),
-    };
-    let stream = Cuttable::new(stream, link.clone());
-    tokio::select! {
-        () = connection(gateway, stream, sender, due, held) => {}
-        () = link.is_cut() => {}
-    }
-}
-
-async fn connection<S>(
-    gateway: Arc<Gateway>,
-    stream: S,
-    sender: Sender,
-    due: tokio::time::Instant,
-    _held: Held,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let stream = ClientIo::new(stream, due);
-    let state = stream.state();
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (head, body) = request.into_parts();
-        let body = ClientBody::new(body, &head.headers, Half::begin(&state.halves));
-        let request = Request::from_parts(head, body);
-        let (gateway, state, sender) = (Arc::clone(&gateway), state.clone(), sender.clone());
-        async move {
-            state.begun.store(true, Ordering::Release);
-            let refusal = state.begin().or_else(|| without_host(&request));
-            let half = Half::begin(&state.halves);
-            let answer = match refusal {
-                Some(error) => {
-                    let mut answer = http_io::error(&error);
-                    let close = HeaderValue::from_static("close");
-                    answer.headers_mut().insert(header::CONNECTION, close);
-                    answer
-                }
-                None => serve(&gateway, sender, request).await,
-            };
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                state.upgraded.store(true, Ordering::Release);
-            }
-            Ok::<_, Infallible>(answer.map(|body| body.of(half)))
-        }
-    });
-    // Errors here are the client's: it broke off, or spoke no HTTP and was told so (see `client_io`).
-    let _ = server::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::IDLE_CLIENT)
-        .max_headers(limits::HEADERS)
-        .max_buf_size(limits::HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-}
-
-/// Since HTTP/1.1 every request names its host, also where its target does (RFC 9112, 3.2).
-fn without_host(request: &Request) -> Option<ApiError> {
-    let missing =
-        request.version() >= Version::HTTP_11 && !request.headers().contains_key(header::HOST);
-    missing.then(|| ApiError::bad("a request of HTTP/1.1 must have a Host"))
 }
 
 async fn serve(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> Answer {
@@ -333,21 +253,5 @@ async fn decide(gateway: &Arc<Gateway>, sender: Sender, request: Request) -> (Cl
             (Class::None, answer)
         }
         Err(error) => (Class::None, proxy::malformed(request.headers(), error.0)),
-    }
-}
-
-impl client_io::State {
-    /// A request's head has been read. Why it must be refused, if it must.
-    fn begin(&self) -> Option<ApiError> {
-        if self.too_long.swap(false, Ordering::AcqRel) {
-            let text = format!("a head may have {} bytes at most", limits::HEAD_BYTES);
-            return Some(ApiError::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                text,
-            ));
-        }
-        self.two_lengths.swap(false, Ordering::AcqRel).then(|| {
-            ApiError::bad("a request must not have both Transfer-Encoding and Content-Length")
-        })
     }
 }

@@ -98,7 +98,8 @@ pub fn mind(
     sockopt::set_tcp_keepidle(&socket, silence)?;
     sockopt::set_tcp_keepintvl(&socket, pause)?;
     sockopt::set_tcp_keepcnt(&socket, 3)?;
-    // FreeBSD has no such option; its retransmission timer ends what is not acknowledged.
+    // FreeBSD has no such option; its retransmission timer ends what is not acknowledged, and who is there and takes
+    // nothing is left to the caller.
     #[cfg(target_os = "linux")]
     sockopt::set_tcp_user_timeout(
         &socket,
