@@ -10,6 +10,7 @@ mod egress;
 mod net;
 mod pause;
 mod pids;
+mod quotas;
 mod sizes;
 mod stage;
 mod stored;
@@ -45,7 +46,7 @@ fn main() {
         let status = again.status().expect("util-linux is there");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let tests: [(&str, fn()); 39] = [
+    let tests: [(&str, fn()); 40] = [
         (
             "a_sandbox_is_made_used_and_removed",
             a_sandbox_is_made_used_and_removed,
@@ -163,6 +164,10 @@ fn main() {
         (
             "sizes::no_gateway_makes_a_sandbox_larger_than_the_operator_says",
             sizes::no_gateway_makes_a_sandbox_larger_than_the_operator_says,
+        ),
+        (
+            "quotas::volumes_have_the_size_of_the_configuration",
+            quotas::volumes_have_the_size_of_the_configuration,
         ),
         (
             "the_next_sandbox_like_the_last_gets_it",
