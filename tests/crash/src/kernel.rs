@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,12 +60,13 @@ impl Kernel {
     pub fn look(instance: &Instance) -> Self {
         let tag = instance.tag().to_string();
         let mut found = Self::default();
-        let state_dir = instance.state_dir();
-        let number = fs::read_to_string(state_dir.join("privd/instance")).unwrap_or_default();
         found.processes(
             &tag,
-            number.trim().parse().unwrap_or(0),
-            state_dir.parent().unwrap_or(Path::new("/nowhere")),
+            &ids(instance),
+            instance
+                .state_dir()
+                .parent()
+                .unwrap_or(Path::new("/nowhere")),
         );
         found.groups = groups(&tag)
             .into_iter()
@@ -106,9 +108,8 @@ impl Kernel {
     }
 
     /// Processes of sandboxes and of daemons. `programs` is where this instance's own copies of its programs lie.
-    fn processes(&mut self, tag: &str, instance: u32, programs: &Path) {
-        let ids = FIRST_ID + instance * IDS;
-        let ids = ids + SANDBOX_IDS..ids + IDS;
+    fn processes(&mut self, tag: &str, ids: &Range<u32>, programs: &Path) {
+        let ids = ids.start + SANDBOX_IDS..ids.end;
         let mut namespaces: BTreeMap<PathBuf, usize> = BTreeMap::new();
         let mut first: BTreeMap<PathBuf, String> = BTreeMap::new();
         let own = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
@@ -274,13 +275,13 @@ impl Kernel {
 }
 
 /// The user of a process.
-fn owner(dir: &Path) -> Option<u32> {
+pub(crate) fn owner(dir: &Path) -> Option<u32> {
     let status = fs::read_to_string(dir.join("status")).ok()?;
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     uids.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -291,15 +292,27 @@ fn is_id(name: &str) -> bool {
     SandboxId::new(name).is_ok()
 }
 
-/// Ids of the groups under `warder_<tag>`, in every hierarchy.
-fn groups(tag: &str) -> BTreeSet<String> {
+/// Where `warder_<tag>` is in every hierarchy there may be.
+pub(crate) fn tops(tag: &str) -> Vec<PathBuf> {
     let base = Path::new("/sys/fs/cgroup");
     let mut roots: Vec<PathBuf> = names(base).iter().map(|name| base.join(name)).collect();
     roots.push(base.to_owned());
-    let groups = roots
-        .iter()
-        .flat_map(|root| names(&root.join(format!("warder_{tag}"))));
+    let top = |root: PathBuf| root.join(format!("warder_{tag}"));
+    roots.into_iter().map(top).collect()
+}
+
+/// Ids of the groups under `warder_<tag>`, in every hierarchy.
+fn groups(tag: &str) -> BTreeSet<String> {
+    let groups = tops(tag).into_iter().flat_map(|top| names(&top));
     groups.filter(|name| is_id(name)).collect()
+}
+
+/// The host's ids that are the instance's.
+pub(crate) fn ids(instance: &Instance) -> Range<u32> {
+    let number = instance.state_dir().join("privd/instance");
+    let number = fs::read_to_string(number).unwrap_or_default();
+    let first = FIRST_ID + number.trim().parse().unwrap_or(0) * IDS;
+    first..first + IDS
 }
 
 /// What a command says that looks at the router namespace.

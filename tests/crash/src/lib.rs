@@ -9,6 +9,7 @@
 
 mod churn;
 mod kernel;
+pub mod power;
 mod resident;
 mod seed;
 mod settle;
