@@ -1,8 +1,9 @@
 //! A small model of pf, which reads rules as text: last match unless `quick`, first match for translation, tables,
-//! anchors below anchors, tags, Ethernet rules before all. What it cannot read it refuses.
+//! anchors below anchors, tags, Ethernet rules before all, and either family for a rule that names none. What it cannot
+//! read it refuses.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use warder_desired::{Fate, IfName, Packet, Payload, Port, Ranges, Sandbox};
 use warder_pf::Site;
@@ -14,6 +15,13 @@ pub(crate) const HOST: [Ipv4Addr; 3] = [
     Ipv4Addr::new(203, 0, 113, 9),
     Ipv4Addr::new(10, 200, 0, 0),
     Ipv4Addr::LOCALHOST,
+];
+
+/// The same in IPv6, which a host may well have.
+pub(crate) const HOST6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9),
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9),
+    Ipv6Addr::LOCALHOST,
 ];
 
 /// The operator's DNS server, in a range closed to all.
@@ -49,17 +57,19 @@ pub(crate) fn sandbox(n: u32, policy: &Policy) -> Sandbox {
     Sandbox::new(port(n), policy, Bounds::DEFAULT)
 }
 
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+
 /// A packet at an interface of the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) interface: String,
     pub(crate) inwards: bool,
     pub(crate) ethertype: u16,
-    pub(crate) v6: bool,
     pub(crate) fragment: bool,
     pub(crate) mac: [u8; 6],
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
     pub(crate) payload: Payload,
     pub(crate) tag: Option<String>,
     /// Whose socket sends it.
@@ -71,15 +81,24 @@ impl Seen {
         Self {
             interface: interface.to_owned(),
             inwards: true,
-            ethertype: 0x0800,
-            v6: false,
+            ethertype: IPV4,
             fragment: false,
             mac: packet.mac,
-            source: packet.source,
-            destination: packet.destination,
+            source: packet.source.into(),
+            destination: packet.destination.into(),
             payload: packet.payload,
             tag: None,
             user: None,
+        }
+    }
+
+    /// With the same in an IPv6 packet.
+    pub(crate) fn six(self, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
+        Self {
+            ethertype: IPV6,
+            source: source.into(),
+            destination: destination.into(),
+            ..self
         }
     }
 }
@@ -106,6 +125,7 @@ enum Place {
 
 #[derive(Clone, Debug)]
 struct Rule {
+    text: String,
     kind: Kind,
     inwards: Option<bool>,
     quick: bool,
@@ -121,6 +141,16 @@ struct Rule {
     tag: Option<String>,
     tagged: Option<(bool, String)>,
     users: Option<(u32, u32)>,
+}
+
+impl Rule {
+    fn blocks(&self) -> bool {
+        matches!(self.kind, Kind::Ether { pass: false } | Kind::Block { .. })
+    }
+
+    fn is_ether(&self) -> bool {
+        matches!(self.kind, Kind::Ether { .. } | Kind::EtherAnchor(_))
+    }
 }
 
 /// Words of a line; punctuation stands alone.
@@ -179,7 +209,7 @@ impl Reader {
     }
 
     /// One rule, in the order of pf.conf(5), GRAMMAR.
-    fn rule(mut self) -> Rule {
+    fn rule(mut self, text: &str) -> Rule {
         let ether = self.is("ether");
         let kind = match (ether, self.next().as_str()) {
             (true, "pass") => Kind::Ether { pass: true },
@@ -203,6 +233,7 @@ impl Reader {
             (_, other) => panic!("rule {other}"),
         };
         let mut rule = Rule {
+            text: text.to_owned(),
             kind,
             inwards: None,
             quick: false,
@@ -263,6 +294,12 @@ impl Reader {
         }
         self.is("all");
         self.options(&mut rule);
+        // pfctl takes the family from an address, for a rule that has one (pf_rule's `af`; no Ethernet rule has).
+        let named = |place: &Option<(bool, Place)>| matches!(place, Some((_, Place::Network(_))));
+        if !ether && (named(&rule.from) || named(&rule.to)) {
+            assert_ne!(rule.v6, Some(true), "IPv4 addresses in a rule for IPv6");
+            rule.v6 = Some(false);
+        }
         rule
     }
 
@@ -320,7 +357,7 @@ impl Reader {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ruleset {
     rules: Vec<Rule>,
     tables: BTreeMap<String, Vec<Cidr>>,
@@ -337,7 +374,7 @@ impl Ruleset {
                 let all = lines.by_ref().take_while(|l| *l != "}").map(network);
                 own.tables.insert(name.to_owned(), all.collect());
             } else if !line.starts_with("set ") {
-                own.rules.push(Reader(words(line)).rule());
+                own.rules.push(Reader(words(line)).rule(line));
             }
         }
         own.in_order();
@@ -356,7 +393,7 @@ impl Ruleset {
 }
 
 /// A host with rules.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
     sets: BTreeMap<String, Ruleset>,
     group: String,
@@ -396,6 +433,25 @@ impl Host {
             .insert(load.anchor.clone(), Ruleset::read(&load.text));
     }
 
+    /// As if the line had not been written; whether it was, once.
+    pub(crate) fn lose(&mut self, line: &str) -> bool {
+        self.lose_all(|rule| rule.text == line) == 1
+    }
+
+    /// As if there were no Ethernet rules; whether there were any.
+    pub(crate) fn lose_ethernet(&mut self) -> bool {
+        self.lose_all(Rule::is_ether) > 0
+    }
+
+    fn lose_all(&mut self, lost: impl Fn(&Rule) -> bool) -> usize {
+        let count = |host: &Self| host.sets.values().map(|set| set.rules.len()).sum::<usize>();
+        let before = count(self);
+        for set in self.sets.values_mut() {
+            set.rules.retain(|rule| !lost(rule));
+        }
+        before - count(self)
+    }
+
     /// Anchors that `pattern` in the anchor `path` names.
     fn below(&self, path: &str, pattern: &str) -> Vec<&str> {
         let parent = pattern.strip_suffix("/*").expect("all below one");
@@ -412,14 +468,23 @@ impl Host {
             .collect()
     }
 
-    fn within(&self, path: &str, place: &Place, address: Ipv4Addr) -> bool {
-        match place {
-            Place::Network(network) => network.contains(address),
-            Place::Host => HOST.contains(&address),
+    fn within(&self, path: &str, place: &Place, address: IpAddr) -> bool {
+        match (place, address) {
+            (Place::Network(network), IpAddr::V4(address)) => network.contains(address),
+            // An Ethernet rule: as many leading bits are compared, whatever the family (PF_MISMATCHAW).
+            (Place::Network(network), IpAddr::V6(address)) => {
+                let leading = (address.to_bits() >> 96) as u32;
+                network.contains(leading.into())
+            }
+            (Place::Host, IpAddr::V4(address)) => HOST.contains(&address),
+            (Place::Host, IpAddr::V6(address)) => HOST6.contains(&address),
             // The anchor's own, then the main ruleset's; never a parent's (pfctl(8), `-a`).
-            Place::Table(name) => {
+            (Place::Table(name), _) => {
                 let of = |path: &str| self.sets.get(path)?.tables.get(name);
                 let table = of(path).or_else(|| of("")).expect("a table of that name");
+                let IpAddr::V4(address) = address else {
+                    return false;
+                };
                 table.iter().any(|network| network.contains(address))
             }
         }
@@ -436,17 +501,19 @@ impl Host {
             *name == seen.interface
                 || ((*name == self.group || name == "warder") && seen.interface.starts_with('s'))
         };
+        // A frame that carries neither family has no addresses that could differ (pf_test_eth_rule).
+        let nowhere = rule.is_ether() && ![IPV4, IPV6].contains(&seen.ethertype);
         let place = |place: &Option<(bool, Place)>, address| {
             place
                 .as_ref()
-                .is_none_or(|(not, place)| !seen.v6 && self.within(path, place, address) != *not)
+                .is_none_or(|(not, place)| nowhere || self.within(path, place, address) != *not)
         };
         rule.inwards.is_none_or(|inwards| inwards == seen.inwards)
             && rule
                 .on
                 .as_ref()
                 .is_none_or(|(not, name)| here(name) != *not)
-            && rule.v6.is_none_or(|v6| v6 == seen.v6)
+            && rule.v6.is_none_or(|v6| v6 == seen.source.is_ipv6())
             && rule.ethertype.is_none_or(|t| t == seen.ethertype)
             && rule.mac.is_none_or(|mac| mac == seen.mac)
             && rule.proto.as_ref().is_none_or(|p| p == proto)
@@ -464,11 +531,11 @@ impl Host {
     }
 
     /// The last rule that matches, or the first that is quick; and whether it was that.
-    fn judge(&self, layer: Layer, path: &str, seen: &mut Seen) -> (Option<Kind>, bool) {
+    fn judge(&self, layer: Layer, path: &str, seen: &mut Seen) -> (Option<&Rule>, bool) {
         let mut last = None;
         for rule in &self.sets[path].rules {
             let own = match rule.kind {
-                Kind::Ether { .. } | Kind::EtherAnchor(_) => layer == Layer::Ethernet,
+                _ if rule.is_ether() => layer == Layer::Ethernet,
                 Kind::Block { .. } | Kind::Pass | Kind::Anchor(_) => layer == Layer::Filter,
                 _ => false,
             };
@@ -477,7 +544,7 @@ impl Host {
             }
             let (Kind::EtherAnchor(pattern) | Kind::Anchor(pattern)) = &rule.kind else {
                 seen.tag = rule.tag.clone().or(seen.tag.take());
-                last = Some(rule.kind.clone());
+                last = Some(rule);
                 if rule.quick {
                     return (last, true);
                 }
@@ -519,53 +586,63 @@ impl Host {
         None
     }
 
+    /// The rule of a layer that stops a packet.
+    fn stop(&self, layer: Layer, seen: &mut Seen) -> Option<&Rule> {
+        self.judge(layer, "", seen).0.filter(|rule| rule.blocks())
+    }
+
     /// Whether a frame gets as far as the rules for what it carries.
     pub(crate) fn takes_frame(&self, mut seen: Seen) -> bool {
-        self.judge(Layer::Ethernet, "", &mut seen).0 != Some(Kind::Ether { pass: false })
+        self.stop(Layer::Ethernet, &mut seen).is_none()
     }
 
     /// Whether a packet without a state gets in, or out.
     pub(crate) fn lets(&self, mut seen: Seen) -> bool {
-        !matches!(
-            self.judge(Layer::Filter, "", &mut seen).0,
-            Some(Kind::Block { .. })
-        )
+        self.stop(Layer::Filter, &mut seen).is_none()
     }
 
     /// What becomes of a packet that comes in and, if it may, goes out by `route`.
-    pub(crate) fn fate(&self, mut seen: Seen, route: &str) -> Fate {
-        if self.judge(Layer::Ethernet, "", &mut seen).0 == Some(Kind::Ether { pass: false }) {
-            return Fate::Drop;
-        }
+    pub(crate) fn fate(&self, seen: Seen, route: &str) -> Fate {
+        self.run(seen, route)
+            .unwrap_or_else(|rule| match rule.kind {
+                Kind::Block { told: true } => Fate::Refuse,
+                _ => Fate::Drop,
+            })
+    }
+
+    /// The line that such a packet ends at.
+    pub(crate) fn stopped_by(&self, seen: Seen, route: &str) -> Option<&str> {
+        let stop = self.run(seen, route).err()?;
+        Some(&stop.text)
+    }
+
+    fn run(&self, mut seen: Seen, route: &str) -> Result<Fate, &Rule> {
+        let stopped = |stop: Option<_>| stop.map_or(Ok(()), Err);
+        stopped(self.stop(Layer::Ethernet, &mut seen))?;
         let to = match self.translate("", &mut seen) {
             Some(Kind::Rdr(to)) => Some(to),
             _ => None,
         };
         if let Some(to) = to {
-            seen.destination = *to.ip();
+            seen.destination = (*to.ip()).into();
             seen.payload = match seen.payload {
                 Payload::Tcp(_) => Payload::Tcp(to.port()),
                 Payload::Udp(_) => Payload::Udp(to.port()),
                 other @ Payload::Other(_) => other,
             };
         }
-        if let Some(Kind::Block { told }) = self.judge(Layer::Filter, "", &mut seen).0 {
-            return if told { Fate::Refuse } else { Fate::Drop };
-        }
+        stopped(self.stop(Layer::Filter, &mut seen))?;
         if to.is_some() {
-            return Fate::Egressd;
+            return Ok(Fate::Egressd);
         }
         seen.inwards = false;
         route.clone_into(&mut seen.interface);
         if self.translate("", &mut seen) == Some(Kind::Nat) {
-            seen.source = HOST[0];
+            seen.source = HOST[0].into();
         }
-        match self.judge(Layer::Filter, "", &mut seen).0 {
-            Some(Kind::Block { .. }) => Fate::Drop,
-            _ => {
-                assert_ne!(seen.source.octets()[0], 10, "a sandbox's address goes out");
-                Fate::Forward
-            }
-        }
+        stopped(self.stop(Layer::Filter, &mut seen))?;
+        let inner = matches!(seen.source, IpAddr::V4(source) if source.octets()[0] == 10);
+        assert!(!inner, "a sandbox's address goes out");
+        Ok(Fate::Forward)
     }
 }
