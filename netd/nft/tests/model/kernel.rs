@@ -1,7 +1,7 @@
 //! A small model of nftables: what a kernel would hold, and what it would do with a packet.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use warder_desired::Payload;
 use warder_nft::model::{
@@ -37,10 +37,11 @@ pub(crate) enum Tracked {
 pub(crate) struct Seen<'a> {
     pub(crate) iif: Way<'a>,
     pub(crate) oif: Way<'a>,
-    pub ipv4: bool,
     pub(crate) mac: [u8; 6],
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// Whether the routing table has the destination as a unicast address elsewhere.
+    pub(crate) elsewhere: bool,
     /// Ports are those of the destination.
     pub(crate) payload: Payload,
     pub(crate) source_port: u16,
@@ -57,6 +58,31 @@ pub(crate) struct Seen<'a> {
     /// Flows that live already.
     pub(crate) flows: u32,
     pub(crate) logged: Option<&'static str>,
+}
+
+impl Seen<'_> {
+    /// The same in an IPv6 packet.
+    pub(crate) fn six(self, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
+        Self {
+            source: source.into(),
+            destination: destination.into(),
+            ..self
+        }
+    }
+
+    /// What rules take for an IPv4 packet's source and destination: the bytes from the twelfth on, whatever the packet
+    /// is. In an IPv6 packet they are in the middle of the source.
+    fn read(&self) -> [Ipv4Addr; 2] {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => [source, destination],
+            (IpAddr::V6(source), _) => {
+                let bytes = source.octets();
+                let at = |at: usize| *bytes[at..].first_chunk::<4>().expect("within");
+                [at(4).into(), at(8).into()]
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) => panic!("of both families"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -250,7 +276,7 @@ impl Kernel {
                         let of = |element: &Element| match element {
                             Element::Source(port)
                                 if seen.iif == Way::By(port.name.as_str())
-                                    && seen.source == port.address
+                                    && seen.read()[0] == port.address
                                     && seen.mac == port.mac =>
                             {
                                 Some(port.mark)
@@ -263,6 +289,8 @@ impl Kernel {
                         }
                     }
                     Part::MarkByFlow(bits) => seen.mark = seen.flow_mark | bits,
+                    // Of another family it is no match (nft_tproxy_eval).
+                    Part::Divert(_) if seen.source.is_ipv6() => continue 'rules,
                     Part::Divert(port) => divert = Some(*port),
                     Part::SetMark(mark) => seen.mark = *mark,
                     Part::AddMark(bits) => seen.mark |= bits,
@@ -309,16 +337,18 @@ impl Kernel {
             _ => None,
         };
         match part {
-            Part::NotIpv4 => !seen.ipv4,
+            Part::NotIpv4 => seen.source.is_ipv6(),
             Part::Iif(is, name) => way(is, name.as_str(), seen.iif),
             Part::Oif(is, name) => way(is, name.as_str(), seen.oif),
-            Part::Source(is, address) => (*is == Is::Equal) == (seen.source == *address),
+            Part::Source(is, address) => (*is == Is::Equal) == (seen.read()[0] == *address),
             Part::IifIn(set) => match seen.iif {
                 Way::By(name) => self.sets[*set].1.contains_key(name),
                 Way::Nowhere => false,
             },
-            Part::DestinationIn(set) => self.has(set, seen.destination),
-            Part::FlowDestinationIn(set) => self.has(set, seen.began_to),
+            Part::DestinationIn(set) => self.has(set, seen.read()[1]),
+            // That of an IPv6 flow is no match (nft_ct_get_eval).
+            Part::FlowDestinationIn(set) => seen.source.is_ipv4() && self.has(set, seen.began_to),
+            Part::DestinationNotUnicast => !seen.elsewhere,
             Part::Transport(wanted) => transport(*wanted).is_some(),
             Part::Icmp => seen.payload == Payload::Other(1),
             Part::SourcePort(wanted, port) => {

@@ -6,7 +6,7 @@ mod common;
 mod kernel;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use common::{name, named, open, port, proxied, shut, tag, uplink};
 use kernel::{End, Kernel, Seen, Tracked, Way};
@@ -14,11 +14,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use warder_desired::{Egress, Fate, Judged, Packet, Payload, Range, Ranges, Sandbox, closed};
 use warder_nft::flow::{ASKED, DIALLED, FORWARDED, INTERCEPTED};
-use warder_nft::model::{Hook, Transaction};
+use warder_nft::model::{Hook, Part, Step, Transaction};
 use warder_nft::render;
 use warder_wire::{Bounds, Cidr, HostName, NamePattern, Policy, Proxy, ProxyHost};
 
 const RESOLVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 9, 53), Ipv4Addr::new(9, 9, 9, 9)];
+
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 3);
 
 fn never() -> [Cidr; 1] {
     ["203.0.113.64/26".parse().expect("a network")]
@@ -48,6 +50,57 @@ fn address() -> impl Strategy<Value = Ipv4Addr> {
             RESOLVERS[1],
         ]),
     ]
+}
+
+/// An IPv6 source that rules for IPv4 would read these out of.
+fn reads_as(source: Ipv4Addr, destination: Ipv4Addr, rest: u64) -> Ipv6Addr {
+    let bits = |four: Ipv4Addr| u128::from(four.to_bits());
+    let rest = u128::from(rest);
+    let around = rest >> 32 << 96 | rest & u128::from(u32::MAX);
+    (around | bits(source) << 64 | bits(destination) << 32).into()
+}
+
+fn six() -> impl Strategy<Value = Ipv6Addr> {
+    let within = |first: u16| {
+        let first = u128::from(first) << 112;
+        any::<u64>().prop_map(move |rest| Ipv6Addr::from(first | u128::from(rest)))
+    };
+    let one = |text: &str| -> Ipv6Addr { text.parse().expect("an address") };
+    let wellknown = ["::", "::1", "ff02::1", "ff02::2", "ff0e::fb"].map(one);
+    let sources = select(vec![port(1).address, port(2).address, ROUTER]);
+    prop_oneof![
+        4 => (sources, address(), any::<u64>()).prop_map(|(a, b, rest)| reads_as(a, b, rest)),
+        1 => any::<u128>().prop_map(Ipv6Addr::from),
+        1 => address().prop_map(|four| four.to_ipv6_mapped()),
+        1 => select(wellknown.to_vec()),
+        1 => within(0xfe80),
+        1 => within(0xff02),
+        1 => within(0xfd00),
+    ]
+}
+
+/// Chains that begin with a rule against IPv6.
+const GUARDED: [(&str, Hook); 4] = [
+    ("prerouting", Hook::Prerouting),
+    ("forward", Hook::Forward),
+    ("input", Hook::Input),
+    ("output", Hook::Output),
+];
+
+/// As if these chains had no such rule.
+fn unguarded(mut whole: Transaction, chains: &[&str]) -> Kernel {
+    let before = whole.steps.len();
+    let lost = |step: &Step| match step {
+        Step::Rule(chain, parts) => {
+            chains.contains(&chain.as_str()) && parts.contains(&Part::NotIpv4)
+        }
+        _ => false,
+    };
+    whole.steps.retain(|step| !lost(step));
+    assert_eq!(before - whole.steps.len(), chains.len(), "{chains:?}");
+    let mut kernel = Kernel::default();
+    kernel.apply(&whole).expect("begins");
+    kernel
 }
 
 fn ranges() -> impl Strategy<Value = Ranges> {
@@ -81,7 +134,7 @@ fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         number.clone().prop_map(Payload::Tcp),
         number.prop_map(Payload::Udp),
-        select(vec![1_u8, 2, 47, 132]).prop_map(Payload::Other),
+        select(vec![1_u8, 2, 47, 58, 132]).prop_map(Payload::Other),
     ]
 }
 
@@ -91,10 +144,10 @@ fn first(n: u32, names: &str, packet: Packet) -> Seen<'_> {
     Seen {
         iif: Way::By(names),
         oif: Way::Nowhere,
-        ipv4: true,
         mac: packet.mac,
-        source: packet.source,
-        destination: packet.destination,
+        source: packet.source.into(),
+        destination: packet.destination.into(),
+        elsewhere: true,
         payload: packet.payload,
         source_port: 40_000,
         reset: false,
@@ -241,8 +294,8 @@ proptest! {
             let long = matches!(payload, Payload::Udp(_)) && fate == Fate::Egressd;
             prop_assert_eq!(through(&kernel, &mut seen), if long { Fate::Drop } else { fate });
 
-            let mut seen = first(1, "s1", packet);
-            seen.ipv4 = false;
+            let read = reads_as(packet.source, destination, 0);
+            let mut seen = first(1, "s1", packet).six(read, Ipv6Addr::LOCALHOST);
             prop_assert_eq!(through(&kernel, &mut seen), Fate::Drop);
         }
     }
@@ -348,6 +401,83 @@ proptest! {
             prop_assert!(!send(0, to, payload));
         }
     }
+
+    /// At no hook, whatever marks it and its flow bear, under any policy.
+    #[test]
+    fn no_ipv6_passes(
+        a in sandbox(1),
+        b in sandbox(2),
+        packets in proptest::collection::vec((six(), six(), payload()), 12),
+    ) {
+        let (kernel, mac) = (kernel(&[a.clone(), b]), a.port.mac);
+        let host = unguarded(render::host(tag(), &name("router"), ROUTER), &[]);
+        let any_way = ["s1", "s2", "s3", "uplink"].map(Way::By).into_iter().chain([Way::Nowhere]);
+        let ways: Vec<_> = any_way.clone().flat_map(|iif| any_way.clone().map(move |oif| (iif, oif))).collect();
+        let marks = [0, FORWARDED, INTERCEPTED, DIALLED, ASKED].map(|class| class | a.port.mark);
+        for (source, destination, payload) in packets {
+            let packet = Packet { mac, source: a.port.address, destination: ROUTER, payload };
+            let seen = first(1, "s1", packet).six(source, destination);
+            prop_assert_eq!(through(&kernel, &mut seen.clone()), Fate::Drop, "{:?}", seen);
+            for ((iif, oif), mark) in ways.iter().flat_map(|way| marks.map(|mark| (*way, mark))) {
+                let states = [(Tracked::New, false), (Tracked::Known, false), (Tracked::Known, true)];
+                for (tracked, reply) in states {
+                    let seen = Seen { iif, oif, mark, flow_mark: mark, tracked, reply, ..seen.clone() };
+                    for (_, hook) in GUARDED {
+                        let end = kernel.run(hook, &mut seen.clone());
+                        prop_assert_eq!(end, End::Drop, "{:?} {:?}", hook, seen);
+                    }
+                }
+            }
+            let out = Seen { iif: Way::By("router"), ..seen.clone() };
+            prop_assert_eq!(host.run(Hook::Prerouting, &mut out.clone()), End::Drop);
+            prop_assert_eq!(host.run(Hook::Input, &mut out.clone()), End::Drop);
+            let to = Seen { iif: Way::By("uplink"), oif: Way::By("router"), ..seen };
+            prop_assert_eq!(host.run(Hook::Forward, &mut to.clone()), End::Drop);
+        }
+    }
+
+    /// Rules for IPv4 read what they want out of an IPv6 source: it is the rules against IPv6 that stop it, each for
+    /// its hook, and the model would tell.
+    #[test]
+    fn each_rule_against_ipv6_holds_by_itself(
+        port_to in 1024_u16..,
+        to in (1_u32..255).prop_map(|n| Ipv4Addr::from(0x0808_0800 + n)),
+        rest: u64,
+        destination in six(),
+    ) {
+        let own = open(1);
+        let Sandbox { port, .. } = &own;
+        let without = |chains: &[&str]| unguarded(router(std::slice::from_ref(&own)), chains);
+        let payload = Payload::Tcp(port_to);
+        let packet = Packet { mac: port.mac, source: port.address, destination: to, payload };
+        let out = first(1, "s1", packet).six(reads_as(port.address, to, rest), destination);
+        for lost in 0..1 << GUARDED.len() {
+            let is_lost = |(n, _): &(u32, _)| lost >> n & 1 == 1;
+            let lost: Vec<_> = (0..).zip(GUARDED.map(|(name, _)| name)).filter(is_lost).map(|(_, name)| name).collect();
+            let kernel = without(&lost);
+            let is_lost = |name| lost.contains(&name);
+            let fate = through(&kernel, &mut out.clone());
+            prop_assert_eq!(fate == Fate::Forward, is_lost("prerouting") && is_lost("forward"), "{:?}", lost);
+            prop_assert!(fate == Fate::Forward || fate == Fate::Drop);
+            // What the rest of each chain would let pass: an answer, what egressd gets and what it sends.
+            let of = |class: u32| Seen { mark: class | port.mark, flow_mark: class | port.mark, ..out.clone() };
+            let uplink = Way::By("uplink");
+            let answer = Seen { tracked: Tracked::Known, reply: true, ..of(FORWARDED) };
+            let answer = Seen { iif: uplink, oif: Way::By("s1"), ..answer };
+            let sent = Seen { iif: Way::Nowhere, oif: uplink, ..of(DIALLED) };
+            let wanted = [out.clone(), answer, of(INTERCEPTED), sent];
+            for ((name, hook), mut seen) in GUARDED.into_iter().zip(wanted) {
+                let end = if is_lost(name) { End::Accept } else { End::Drop };
+                prop_assert_eq!(kernel.run(hook, &mut seen), end, "{} {:?}", name, lost);
+            }
+        }
+        let read = first(1, "s1", packet).six(reads_as(ROUTER, to, rest), destination);
+        for (lost, end) in [(&[][..], End::Drop), (&["from_router"], End::Accept)] {
+            let host = unguarded(render::host(tag(), &name("router"), ROUTER), lost);
+            let mut seen = Seen { iif: Way::By("router"), ..read.clone() };
+            prop_assert_eq!(host.run(Hook::Prerouting, &mut seen), end);
+        }
+    }
 }
 
 #[test]
@@ -358,7 +488,7 @@ fn the_router_table_is_as_written() {
 
 #[test]
 fn the_host_table_is_as_written() {
-    let text = render::host(tag(), &name("wue40c292c"), Ipv4Addr::new(198, 19, 0, 3)).to_string();
+    let text = render::host(tag(), &name("wue40c292c"), ROUTER).to_string();
     golden("host.txt", &text);
 }
 
