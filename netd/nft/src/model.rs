@@ -170,8 +170,8 @@ pub enum Transport {
 /// A piece of a rule, matched or done from left to right.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Part {
-    /// Not IPv4.
-    NotIpv4,
+    /// Whether it is IPv4.
+    Ipv4(Is),
     /// The interface it came in by.
     Iif(Is, IfName),
     /// The interface it leaves by.

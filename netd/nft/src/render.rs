@@ -128,10 +128,10 @@ fn to_closed() -> Part {
     Part::DestinationIn(CLOSED_SET.to_owned())
 }
 
-/// A chain of filters that packets enter.
+/// A chain that packets enter: of filters, but for the one at the place where sources are changed.
 fn base(name: &str, hook: Hook, priority: i32, policy: Verdict) -> Step {
     let base = Base {
-        nat: false,
+        nat: priority == SOURCE_NAT,
         hook,
         priority,
         policy,
@@ -144,19 +144,10 @@ fn base(name: &str, hook: Hook, priority: i32, policy: Verdict) -> Step {
 
 /// The chain in which what matches `parts` gets the address of the interface it leaves by.
 fn masqueraded(mut parts: Vec<Part>) -> [Step; 2] {
-    let name = "postrouting".to_owned();
-    let base = Some(Base {
-        nat: true,
-        hook: Hook::Postrouting,
-        priority: SOURCE_NAT,
-        policy: Verdict::Accept,
-    });
     parts.push(Part::Masquerade);
-    let chain = Chain {
-        name: name.clone(),
-        base,
-    };
-    [Step::Chain(chain), Step::Rule(name, parts)]
+    let (name, accept) = ("postrouting", Verdict::Accept);
+    let chain = base(name, Hook::Postrouting, SOURCE_NAT, accept);
+    [chain, Step::Rule(name.to_owned(), parts)]
 }
 
 fn chain(name: impl Into<String>) -> Step {
@@ -454,7 +445,7 @@ fn hooks(uplink: &IfName) -> Vec<Step> {
 }
 
 fn not_ipv4() -> Vec<Part> {
-    vec![Part::NotIpv4, discard()]
+    vec![Part::Ipv4(Is::Not), discard()]
 }
 
 fn arrival(uplink: &IfName) -> Vec<Step> {
@@ -691,7 +682,7 @@ pub fn host(tag: InstanceTag, uplink: &IfName, router: Ipv4Addr) -> Transaction 
     steps.extend(rules(
         "from_router",
         [
-            vec![Part::NotIpv4, discard()],
+            vec![Part::Ipv4(Is::Not), discard()],
             vec![Part::Source(Is::Not, router), discard()],
             vec![Part::DestinationNotUnicast, discard()],
         ],
@@ -710,7 +701,9 @@ pub fn host(tag: InstanceTag, uplink: &IfName, router: Ipv4Addr) -> Transaction 
             vec![to(), discard()],
         ],
     ));
+    // An address is compared where IPv4 has it: in other packets something else is there.
     steps.extend(masqueraded(vec![
+        Part::Ipv4(Is::Equal),
         Part::Source(Is::Equal, router),
         Part::Oif(Is::Not, uplink.clone()),
     ]));

@@ -47,7 +47,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SANDBOX: u32 = Part::SANDBOX;
         match self {
-            Self::NotIpv4 => f.write_str("meta nfproto != ipv4"),
+            Self::Ipv4(is) => write!(f, "meta nfproto {is}ipv4"),
             Self::Iif(is, name) => write!(f, "iifname {is}\"{}\"", name.as_str()),
             Self::Oif(is, name) => write!(f, "oifname {is}\"{}\"", name.as_str()),
             Self::IifIn(set) => write!(f, "iifname @{set}"),

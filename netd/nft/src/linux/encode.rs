@@ -267,7 +267,7 @@ fn part(m: Message, part: &Part) -> Message {
     const ICMP: u8 = 1;
     let set_mark = |m| expr(m, "meta", |m| m.be32(2, META_MARK).be32(3, REG));
     match part {
-        Part::NotIpv4 => compare(meta(m, META_NFPROTO), Is::Not, &[IPV4]),
+        Part::Ipv4(is) => compare(meta(m, META_NFPROTO), *is, &[IPV4]),
         Part::Iif(is, name) => compare(meta(m, META_IIFNAME), *is, &padded(name)),
         Part::Oif(is, name) => compare(meta(m, META_OIFNAME), *is, &padded(name)),
         Part::IifIn(set) => lookup(meta(m, META_IIFNAME), Is::Equal, set),

@@ -58,6 +58,8 @@ pub(crate) struct Seen<'a> {
     /// Flows that live already.
     pub(crate) flows: u32,
     pub(crate) logged: Option<&'static str>,
+    /// It leaves with another source.
+    pub(crate) masqueraded: bool,
 }
 
 impl Seen<'_> {
@@ -225,7 +227,7 @@ impl Kernel {
             .chains
             .iter()
             .filter_map(|(name, (base, _))| Some((base.as_ref()?, name)))
-            .filter(|(base, _)| base.hook == hook && !base.nat)
+            .filter(|(base, _)| base.hook == hook && (!base.nat || seen.tracked == Tracked::New))
             .collect();
         bases.sort_by_key(|(base, _)| base.priority);
         let mut end = End::Accept;
@@ -296,7 +298,8 @@ impl Kernel {
                     Part::AddMark(bits) => seen.mark |= bits,
                     Part::MarkFlow(bits) => seen.flow_mark = seen.mark & bits,
                     Part::Log(word) => seen.logged = Some(word),
-                    Part::Seldom(_) | Part::Masquerade => {}
+                    Part::Masquerade => seen.masqueraded = true,
+                    Part::Seldom(_) => {}
                     matching => {
                         if !self.matches(matching, seen) {
                             continue 'rules;
@@ -337,7 +340,7 @@ impl Kernel {
             _ => None,
         };
         match part {
-            Part::NotIpv4 => seen.source.is_ipv6(),
+            Part::Ipv4(is) => (*is == Is::Equal) == seen.source.is_ipv4(),
             Part::Iif(is, name) => way(is, name.as_str(), seen.iif),
             Part::Oif(is, name) => way(is, name.as_str(), seen.oif),
             Part::Source(is, address) => (*is == Is::Equal) == (seen.read()[0] == *address),

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use warder_desired::{Egress, Fate, Judged, Packet, Payload, Range, Ranges, Sandbox, closed};
 use warder_nft::flow::{ASKED, DIALLED, FORWARDED, INTERCEPTED};
-use warder_nft::model::{Hook, Part, Step, Transaction};
+use warder_nft::model::{Hook, Is, Part, Step, Transaction};
 use warder_nft::render;
 use warder_wire::{Bounds, Cidr, HostName, NamePattern, Policy, Proxy, ProxyHost};
 
@@ -92,7 +92,7 @@ fn unguarded(mut whole: Transaction, chains: &[&str]) -> Kernel {
     let before = whole.steps.len();
     let lost = |step: &Step| match step {
         Step::Rule(chain, parts) => {
-            chains.contains(&chain.as_str()) && parts.contains(&Part::NotIpv4)
+            chains.contains(&chain.as_str()) && parts.contains(&Part::Ipv4(Is::Not))
         }
         _ => false,
     };
@@ -159,6 +159,7 @@ fn first(n: u32, names: &str, packet: Packet) -> Seen<'_> {
         flow_mark: 0,
         flows: 0,
         logged: None,
+        masqueraded: false,
     }
 }
 
@@ -476,6 +477,14 @@ proptest! {
             let host = unguarded(render::host(tag(), &name("router"), ROUTER), lost);
             let mut seen = Seen { iif: Way::By("router"), ..read.clone() };
             prop_assert_eq!(host.run(Hook::Prerouting, &mut seen), end);
+        }
+        // What the host itself sends over IPv6 is nobody's here.
+        let host = unguarded(render::host(tag(), &name("router"), ROUTER), &[]);
+        let packet = Packet { source: ROUTER, ..packet };
+        for (mut seen, masqueraded) in [(read, false), (first(1, "s1", packet), true)] {
+            (seen.iif, seen.oif) = (Way::Nowhere, Way::By("uplink"));
+            prop_assert_eq!(host.run(Hook::Postrouting, &mut seen), End::Accept);
+            prop_assert_eq!(seen.masqueraded, masqueraded);
         }
     }
 }
