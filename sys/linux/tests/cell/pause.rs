@@ -1,5 +1,6 @@
 //! Cells that stand still: by cgroups of version 2, of version 1, and by signals.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -93,12 +94,46 @@ pub(crate) fn frozen_and_thawed() {
     instance.end(running);
 }
 
+/// Room for what processes hold, for as long as this lives.
+struct Swap(PathBuf);
+
+impl Swap {
+    /// In a file of its own; none where the host has some, or its file system or kernel has none in files.
+    fn add(dir: &Path) -> Option<Self> {
+        if has_swap() {
+            return None;
+        }
+        let swap = Self(dir.join("swap"));
+        let file = swap.0.display();
+        let script = format!(
+            "head -c 192M /dev/zero > {file} && chmod 600 {file} && mkswap {file} && swapon {file}"
+        );
+        let done = Command::new("sh").args(["-c", &script]).output();
+        let done = done.expect("a shell");
+        let said = String::from_utf8_lossy(&done.stderr);
+        println!("  swap in a file: {} {}", done.status, said.trim());
+        Some(swap)
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        let _ = Command::new("swapoff").arg(&self.0).output();
+    }
+}
+
+fn has_swap() -> bool {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    swaps.lines().count() > 1
+}
+
 /// Memory of a paused cell is pushed out where the host can, and is there again when the cell goes on.
 pub(crate) fn memory_is_pushed_out() {
     let mut instance = Instance::with_base();
     if instance.controllers.reclaims().is_none() {
         return println!("skipped: this host has no memory controller");
     }
+    let own_swap = Swap::add(instance.dir.path());
     let running = instance.cell(&LIMITS);
     running.ok("setsid -f python3 -c '\nimport os, time\ndata = os.urandom(64 << 20)\nopen(\"/srv/file\", \"wb\").write(data); os.sync()\nopen(\"/srv/ready\", \"x\").close()\nwhile not os.path.exists(\"/srv/go\"): time.sleep(0.01)\nopen(\"/srv/same\", \"w\").write(str(open(\"/srv/file\", \"rb\").read() == data)); os.rename(\"/srv/same\", \"/srv/done\")\n' > /dev/null 2>&1; while [ ! -e /srv/ready ]; do sleep 0.1; done");
     let used = || {
@@ -116,8 +151,7 @@ pub(crate) fn memory_is_pushed_out() {
         .reclaim(&running.sandbox)
         .expect("reclaims");
     let after = used();
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let swap = swaps.lines().count() > 1;
+    let swap = has_swap();
     println!(
         "  MiB in all and of page cache: {before:?}, after reclaiming {after:?}; swap: {swap}"
     );
@@ -129,6 +163,7 @@ pub(crate) fn memory_is_pushed_out() {
     let same =
         running.ok("touch /srv/go; while [ ! -e /srv/done ]; do sleep 0.1; done; cat /srv/done");
     assert_eq!(same, "True");
+    drop(own_swap);
     instance.end(running);
 }
 
