@@ -10,7 +10,7 @@ use warder_host::storage::Draft;
 use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, VolumeId, gateway_priv};
 
 use crate::leases::Timer;
-use crate::privd::{Privd, host_fault};
+use crate::privd::{Privd, fault, host_fault};
 use crate::supervise::{ReplyTo, chain};
 
 /// Discarded trees are collected for so long: one worker for many.
@@ -282,10 +282,7 @@ impl Privd {
             .iter()
             .any(|job| matches!(job.work, Work::Import { .. }))
         {
-            return Err(Fault::new(
-                FaultCode::Exhausted,
-                "another template is being imported",
-            ));
+            return fault(FaultCode::Exhausted, "another template is being imported");
         }
         let range = self
             .ranges

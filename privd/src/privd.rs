@@ -554,6 +554,11 @@ impl Privd {
     }
 }
 
+/// What a request is answered that cannot be done.
+pub(crate) fn fault<T>(code: FaultCode, detail: &str) -> Result<T, Fault> {
+    Err(Fault::new(code, detail))
+}
+
 /// A fault for an error of the system layer.
 #[must_use]
 pub(crate) fn host_fault(error: &HostError) -> Fault {

@@ -263,6 +263,16 @@ async fn host(text: &mut Text, gateway: &Gateway) {
         u8::from(report.is_ok()),
     );
     let Ok(report) = report else { return };
+    let name = "warder_daemon_resident_memory_bytes";
+    text.family(name, "gauge", "Memory of the daemon, as privd sees it.");
+    for (daemon, memory, _) in &report.daemons {
+        text.sample(name, &[("daemon", daemon)], memory);
+    }
+    let name = "warder_daemon_cpu_seconds_total";
+    text.family(name, "counter", "Processor time that the daemon has used.");
+    for (daemon, _, used) in &report.daemons {
+        text.sample(name, &[("daemon", daemon)], seconds(*used));
+    }
     text.one(
         "warder_sandboxes_max",
         "gauge",

@@ -745,5 +745,6 @@ fn report() -> HostReport {
         sandboxes: (100, 1),
         storage: (1, 2),
         features: Vec::new(),
+        daemons: vec![("netd".to_owned(), 4096, 1_500_000)],
     }
 }

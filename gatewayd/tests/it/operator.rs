@@ -154,6 +154,11 @@ fn numbers_for_whoever_watches() {
         ),
         ("warder_daemon_up{daemon=\"netd\"}", 1.0),
         ("warder_privd_up", 1.0),
+        (
+            "warder_daemon_resident_memory_bytes{daemon=\"netd\"}",
+            4096.0,
+        ),
+        ("warder_daemon_cpu_seconds_total{daemon=\"netd\"}", 1.5),
         ("warder_connections_open{listener=\"operator\"}", 1.0),
         (
             "warder_request_duration_seconds_bucket{class=\"api\",le=\"+Inf\"}",

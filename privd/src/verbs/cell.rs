@@ -12,7 +12,7 @@ use warder_wire::{Fault, FaultCode, LimitState, Limits, OpId, SandboxId};
 
 use crate::leases::Timer;
 use crate::ledger::{Part, Record};
-use crate::privd::{CellLife, Cleanup, Privd, host_fault};
+use crate::privd::{CellLife, Cleanup, Privd, fault, host_fault};
 use crate::supervise::{ReplyTo, Role, chain};
 use crate::table::Verb;
 
@@ -63,10 +63,10 @@ impl Privd {
             return Err(Fault::new(FaultCode::Conflict, "its storage is not whole"));
         }
         if !limits.in_bounds() || limits != limits.at_most(most) {
-            return Err(Fault::new(
+            return fault(
                 FaultCode::Refused,
                 "a limit is out of bounds or above the lease's",
-            ));
+            );
         }
         let begun = self.record_new(Record::CellBegun {
             sandbox: sandbox.clone(),

@@ -9,7 +9,7 @@ use warder_wire::{Fault, FaultCode, Limits, Message, SandboxId, plugin_priv, pri
 
 use crate::leases::{Deadline, MAX_TTL_MS, Timer};
 use crate::ledger::{self, Part, Record};
-use crate::privd::{CellLife, Privd};
+use crate::privd::{CellLife, Privd, fault};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::{self, Verb};
 use crate::verbs::cell::DYING_MS;
@@ -100,10 +100,10 @@ impl Privd {
             .room()
             .map_err(|e| crate::privd::host_fault(&e))?;
         if free < u64::from(self.config.storage_reserve_mib) << 20 {
-            return Err(Fault::new(
+            return fault(
                 FaultCode::NoSpace,
                 "the state directory's file system is full up to the reserve",
-            ));
+            );
         }
         Ok(())
     }
@@ -120,10 +120,10 @@ impl Privd {
             return self.begin_end(&sandbox, EndReason::Removed, Some(to));
         }
         let result = if ttl_ms > MAX_TTL_MS {
-            Err(Fault::new(
+            fault(
                 FaultCode::Refused,
                 "the time to live must be at most 30 days",
-            ))
+            )
         } else {
             let before = self.ledger.get(&sandbox).map(|entry| entry.deadline);
             let deadline = Deadline::after(self.now, ttl_ms);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use warder_wire::gateway_priv::Answer;
 use warder_wire::{Fault, FaultCode, SandboxId};
 
-use crate::privd::{CellLife, Privd, host_fault};
+use crate::privd::{CellLife, Privd, fault, host_fault};
 use crate::supervise::ReplyTo;
 
 impl Privd {
@@ -19,10 +19,10 @@ impl Privd {
         let link = if often {
             self.connect(sandbox)
         } else {
-            Err(Fault::new(
+            fault(
                 FaultCode::Exhausted,
                 "links to this sandbox are opened too often",
-            ))
+            )
         };
         match link {
             Ok(fd) => self.answer_gateway(to, Ok(Answer::Link), vec![fd]),
@@ -42,10 +42,10 @@ impl Privd {
         let root = self.store.root(sandbox).map_err(|e| host_fault(&e))?;
         match cell.machine_link(&root).map_err(|e| host_fault(&e))? {
             Some(link) => Ok(link),
-            None => Err(Fault::new(
+            None => fault(
                 FaultCode::GuestUnresponsive,
                 "the machine's console has no free place",
-            )),
+            ),
         }
     }
 }

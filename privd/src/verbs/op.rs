@@ -3,7 +3,7 @@
 use warder_wire::plugin_priv::Answer;
 use warder_wire::{Fault, FaultCode, OpId, SandboxId};
 
-use crate::privd::{Op, OpState, Privd};
+use crate::privd::{Op, OpState, Privd, fault};
 use crate::supervise::{ReplyTo, Role};
 use crate::table::Verb;
 
@@ -114,10 +114,7 @@ impl Privd {
                 for to in waiters {
                     self.answer_plugin(
                         &to,
-                        Err(Fault::new(
-                            FaultCode::Conflict,
-                            "the sandbox was removed meanwhile",
-                        )),
+                        fault(FaultCode::Conflict, "the sandbox was removed meanwhile"),
                     );
                 }
             }

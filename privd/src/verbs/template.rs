@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use warder_wire::gateway_priv::{Answer, TEMPLATES_A_PAGE, Template};
 use warder_wire::{Fault, FaultCode, Limits, TemplateName};
 
-use crate::privd::{Privd, host_fault};
+use crate::privd::{Privd, fault, host_fault};
 use crate::supervise::ReplyTo;
 
 /// Made by privd itself: from the host's programs, and of nothing.
@@ -67,10 +67,7 @@ impl Privd {
     pub(crate) fn check_new(&self, template: &TemplateName) -> Result<(), Fault> {
         let taken = self.store.has_template(template) || self.store.is_drafted(template);
         if taken || OWN.contains(&template.as_str()) {
-            return Err(Fault::new(
-                FaultCode::Conflict,
-                "a template of that name exists",
-            ));
+            return fault(FaultCode::Conflict, "a template of that name exists");
         }
         self.check_room()
     }
@@ -83,10 +80,7 @@ impl Privd {
 
     fn try_remove(&mut self, template: &TemplateName) -> Result<(), Fault> {
         if OWN.contains(&template.as_str()) {
-            return Err(Fault::new(
-                FaultCode::Refused,
-                "the template is the instance's own",
-            ));
+            return fault(FaultCode::Refused, "the template is the instance's own");
         }
         // Nor is it to come later.
         for live in self.live.values_mut() {

@@ -3,7 +3,7 @@
 use warder_wire::gateway_priv::{Answer, MOST_VOLUMES, VOLUMES_A_PAGE, VolumeMount};
 use warder_wire::{Fault, FaultCode, VolumeId};
 
-use crate::privd::{Privd, host_fault};
+use crate::privd::{Privd, fault, host_fault};
 use crate::supervise::ReplyTo;
 
 /// Most being made or removed at one time.
@@ -44,10 +44,7 @@ impl Privd {
     fn try_remove_volume(&mut self, volume: &VolumeId) -> Result<(), Fault> {
         let mut leases = self.ledger.book().values();
         if leases.any(|entry| entry.lease.volumes.iter().any(|m| m.volume == *volume)) {
-            return Err(Fault::new(
-                FaultCode::Conflict,
-                "a sandbox mounts the volume",
-            ));
+            return fault(FaultCode::Conflict, "a sandbox mounts the volume");
         }
         let there = self
             .store
@@ -105,10 +102,10 @@ impl Privd {
                 within(one, two) || within(two, one)
             };
             if volumes[..n].iter().any(clash) {
-                return Err(Fault::new(
+                return fault(
                     FaultCode::Refused,
                     "two volumes at one place, or one below the other",
-                ));
+                );
             }
         }
         Ok(())

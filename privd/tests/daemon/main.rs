@@ -218,10 +218,19 @@ fn a_sandbox_is_made_used_and_removed() {
         gateway(&mut stage, Ask::Usage { sandbox: a.clone() }),
         Ok((Answer::Usage(_), _))
     ));
-    assert!(matches!(
-        gateway(&mut stage, Ask::HostReport),
-        Ok((Answer::Host(_), _))
-    ));
+    let Ok((Answer::Host(report), _)) = gateway(&mut stage, Ask::HostReport) else {
+        panic!("no report");
+    };
+    let mut daemons = report.daemons.iter();
+    let names: Vec<_> = daemons.clone().map(|(name, ..)| name.as_str()).collect();
+    let all = ["netd", "gatewayd", "pluginhost-0", "egressd", "privd"];
+    assert_eq!(names, all);
+    // None of them is less than its own program's first pages, and none has run for a day.
+    assert!(
+        daemons.all(|(_, memory, us)| *memory > 100_000 && *us < 86_400_000_000),
+        "{:?}",
+        report.daemons
+    );
     assert_eq!(
         plugin(&mut stage, plugin_priv::Ask::CellList { after: None }),
         Ok(plugin_priv::Answer::Cells(vec![a.clone()]))

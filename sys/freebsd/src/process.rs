@@ -214,6 +214,14 @@ impl Process {
     }
 }
 
+/// Bytes of memory that a process has, and microseconds of processor time that it has used; `None` when it has ended.
+#[must_use]
+pub fn uses(pid: u32) -> Option<(u64, u64)> {
+    let found = sys::procs::get(pid).ok()??;
+    let page = sys::sysctl::u64("hw.pagesize").ok()?;
+    Some((found.resident * page, found.runtime_us))
+}
+
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()

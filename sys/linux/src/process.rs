@@ -147,7 +147,7 @@ impl Process {
     pub fn start_time(&self) -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
             .at("read /proc/PID/stat")?;
-        start_time_in(&text).ok_or(HostError::Invalid("/proc/PID/stat has no start time"))
+        field(&text, 22).ok_or(HostError::Invalid("/proc/PID/stat has no start time"))
     }
 
     /// Its number, for logs and the ledger only.
@@ -164,9 +164,20 @@ impl AsFd for Process {
 }
 
 /// Field 22, counted behind the command name, which may hold anything.
-fn start_time_in(stat: &str) -> Option<u64> {
+/// A field of proc_pid_stat(5) that stands behind the name, by its number there.
+fn field(stat: &str, number: usize) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_ascii_whitespace();
+    fields.nth(number - 3)?.parse().ok()
+}
+
+/// Bytes of memory that a process has, and microseconds of processor time that it has used; `None` when it has ended.
+#[must_use]
+pub fn uses(pid: u32) -> Option<(u64, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = field(&stat, 14)? + field(&stat, 15)?;
+    let time = ticks * 1_000_000 / rustix::param::clock_ticks_per_second();
+    Some((field(&stat, 24)? * rustix::param::page_size() as u64, time))
 }
 
 /// In a new process: has it killed when its parent ends. False when it cannot be, or that has ended already.
@@ -183,7 +194,18 @@ mod tests {
     #[test]
     fn start_time_is_found_behind_any_name() {
         let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(start_time_in(&format!("12 (a) b) {tail}")), Some(4711));
-        assert_eq!(start_time_in("12 (a"), None);
+        assert_eq!(field(&format!("12 (a) b) {tail}"), 22), Some(4711));
+        assert_eq!(field("12 (a", 22), None);
+    }
+
+    #[test]
+    fn what_a_process_uses_grows() {
+        let (memory, before) = uses(std::process::id()).expect("it runs");
+        let held = vec![1_u8; 64 << 20];
+        let used = || uses(std::process::id()).expect("it runs");
+        while used().1 < before + 50_000 {}
+        assert!(used().0 > memory + (32 << 20));
+        drop(held);
+        assert_eq!(uses(u32::MAX), None);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::Fault;
 
 /// Version of everything in this crate. Both ends say it first; a difference ends the channel.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Longest frame, with its length, in bytes.
 pub const MAX_FRAME: usize = 32 * 1024;
 /// Bytes of the length in front.

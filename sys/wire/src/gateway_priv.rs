@@ -240,6 +240,8 @@ pub struct HostReport {
     pub storage: (u64, u64),
     /// Each feature looked at.
     pub features: Vec<Feature>,
+    /// Each daemon's name, bytes of memory, and microseconds of processor time.
+    pub daemons: Vec<(String, u64, u64)>,
 }
 
 /// One feature of the host.
