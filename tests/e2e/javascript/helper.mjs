@@ -11,6 +11,7 @@ const load = createRequire(`${process.env.WARDER_E2E_SDK}/package.json`)
 export const sdk = load('e2b')
 export const WebSocket = load('ws')
 export const { Sandbox } = sdk
+export const version = load('e2b/package.json').version
 
 for (const name of ['E2B_API_URL', 'E2B_SANDBOX_URL', 'E2B_API_KEY'])
   if (!process.env[name]) throw new Error(`${name} is not set: start a server with \`make up\` and export its lines`)
@@ -38,10 +39,11 @@ export async function until(condition, what, seconds = 20) {
   }
 }
 
-/** One request to the address that leads into sandboxes, on a connection of its own. */
-export function ask(path, { method = 'GET', headers = {}, body, onData } = {}) {
+/** One request on a connection of its own, with no header but these; one whose value is undefined is not sent. */
+function send(base, path, { method = 'GET', headers = {}, body, onData } = {}) {
   return new Promise((done, fail) => {
-    const options = { host: edge.hostname, port: edge.port, path, method, headers, agent: false }
+    const sent = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined))
+    const options = { host: base.hostname, port: base.port, path, method, headers: sent, agent: false }
     const request = http.request(options, (answer) => {
       const parts = []
       answer.on('data', (part) => {
@@ -54,6 +56,51 @@ export function ask(path, { method = 'GET', headers = {}, body, onData } = {}) {
     request.on('error', fail)
     request.end(body)
   })
+}
+
+/** One request to the address that leads into sandboxes. */
+export const ask = (path, options) => send(edge, path, options)
+
+/** One request to the control API as no SDK would send it; `json` is its body. */
+export function api(method, path, { json, body = json && JSON.stringify(json), headers = {} } = {}) {
+  const type = body === undefined ? {} : { 'Content-Type': 'application/json' }
+  const all = { 'X-API-KEY': process.env.E2B_API_KEY, ...type, ...headers }
+  return send(new URL(process.env.E2B_API_URL), path, { method, headers: all, body })
+}
+
+/** What the control API says to a GET. */
+export async function told(path) {
+  const answer = await api('GET', path)
+  assert.equal(answer.status, 200, `${path}: ${answer.body}`)
+  return JSON.parse(answer.body)
+}
+
+/** The events of a sandbox's life, oldest first, each by the last word of its type. */
+export async function events(sandbox) {
+  const all = await told(`/events/sandboxes/${sandbox.sandboxId}?orderAsc=true&limit=100`)
+  return all.map(({ type, eventData, ...more }) => ({ ...more, kind: type.split('.').at(-1), data: eventData }))
+}
+
+/** One request to a sandbox's agent, with its token. */
+export function agent(sandbox, path, { json, body = JSON.stringify(json), headers = {} } = {}) {
+  const own = {
+    'E2b-Sandbox-Id': sandbox.sandboxId,
+    'E2b-Sandbox-Port': '49983',
+    'X-Access-Token': sandbox.envdAccessToken,
+    'Content-Type': 'application/json',
+  }
+  return ask(path, { method: 'POST', headers: { ...own, ...headers }, body })
+}
+
+/** The body of an error: JSON, its code equal to the status, its message some text. */
+export function refused(answer, ...statuses) {
+  const { status, headers, body } = answer
+  assert.ok(statuses.includes(status), `${status} instead of ${statuses}: ${body}`)
+  assert.match(headers['content-type'], /^application\/json\b/)
+  const said = JSON.parse(body)
+  assert.equal(said.code, status, `${body}`)
+  assert.ok(typeof said.message === 'string' && said.message, `${body}`)
+  return said
 }
 
 /** One request to a whole URL, with nothing but what the URL holds. */
