@@ -142,6 +142,61 @@ def test_a_pause_is_told_and_its_logs_stay(make, api):
     assert len(sandbox.get_metrics()) >= counted
 
 
+def events(api, sandbox_id):
+    """The events of a sandbox's life, oldest first: the last word of each type, and what it holds."""
+    found = api.get(f"/events/sandboxes/{sandbox_id}?orderAsc=true&limit=100").json
+    return [(event["type"].split(".")[-1], event["eventData"]) for event in found]
+
+
+def test_a_resume_says_what_it_found(make, api):
+    sandbox = make()
+    for memory in (True, False):
+        sandbox.pause(keep_memory=memory)
+        detail = api.get(f"/sandboxes/{sandbox.sandbox_id}").json
+        assert detail["pauseMode"] == ("full" if memory else "filesystem")
+        sandbox.connect()
+        assert "pauseMode" not in api.get(f"/sandboxes/{sandbox.sandbox_id}").json
+    seen = [(kind, data["memory"], data.get("reason")) for kind, data in events(api, sandbox.sandbox_id)[1:]]
+    assert seen == [
+        ("paused", True, "request"),
+        ("resumed", True, None),
+        ("paused", False, "request"),
+        ("resumed", False, None),
+    ]
+
+
+def test_a_snapshot_is_told_of_its_source(make, mark, api):
+    source = make(metadata=mark)
+    snapshot = source.create_snapshot()
+    try:
+        _, (kind, data) = events(api, source.sandbox_id)
+        assert kind == "checkpointed"
+        assert f"{data['snapshot_id']}:default" == snapshot.snapshot_id
+        assert (data["memory"], data["sandbox_metadata"]) == (False, mark)
+        assert "execution" not in data, "the source runs on"
+        # What is made from it has no parent.
+        ((kind, data),) = events(api, make(snapshot.snapshot_id).sandbox_id)
+        assert kind == "created" and "fork_of" not in data
+    finally:
+        Sandbox.delete_snapshot(snapshot.snapshot_id)
+
+
+def test_a_fork_names_its_parent(make, api):
+    source = make()
+    forks = source.fork(count=2, timeout=60)
+    try:
+        _, (kind, data) = events(api, source.sandbox_id)
+        assert (kind, data["forks"], data["memory"]) == ("checkpointed", 2, False)
+        assert "snapshot_id" not in data, "what carries them is nobody's"
+        for fork in forks:
+            ((kind, data),) = events(api, fork.sandbox_id)
+            assert (kind, data["fork_of"], data["memory"]) == ("created", source.sandbox_id, False)
+    finally:
+        for fork in forks:
+            if isinstance(fork, Sandbox):
+                fork.kill()
+
+
 def test_details_are_complete(make, mark, api):
     sandbox = make(timeout=120, metadata=mark)
     found = api.get(f"/sandboxes/{sandbox.sandbox_id}").json
