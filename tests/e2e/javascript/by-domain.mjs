@@ -1,12 +1,15 @@
 // What the SDK does when it is told a domain and a key and nothing else. Started by tls.test.mjs.
 
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
+import { promisify } from 'node:util'
 
 const load = createRequire(`${process.env.WARDER_E2E_SDK}/package.json`)
 const { Sandbox, Volume } = load('e2b')
 const WebSocket = load('ws')
+const run = promisify(execFile)
 
 assert.equal(process.env.E2B_API_URL ?? process.env.E2B_SANDBOX_URL, undefined)
 const sandbox = await Sandbox.create({ timeoutMs: 120_000 })
@@ -25,6 +28,13 @@ try {
     'for i in $(seq 500); do curl -sf http://127.0.0.1:8000/hello && exit 0; sleep 0.02; done; exit 1')
   const host = sandbox.getHost(8000)
   assert.equal((await fetch(`https://${host}/hello`)).status, 200)
+  // In both versions of HTTP, and by whatever client.
+  for (const version of ['1.1', '2']) {
+    const { NODE_EXTRA_CA_CERTS } = process.env
+    const curl = ['-sS', `--http${version}`, '--cacert', NODE_EXTRA_CA_CERTS, '-o', '/dev/null', '-w']
+    const { stdout } = await run('curl', [...curl, '%{http_version} %{http_code}', `https://${host}/hello`])
+    assert.equal(stdout, `${version} 200`)
+  }
   const socket = new WebSocket(`wss://${host}/ws`)
   const echoed = await new Promise((resolve, reject) => {
     socket.on('error', reject)

@@ -9,25 +9,40 @@ import { promisify } from 'node:util'
 
 const envFile = process.env.WARDER_E2E_TLS_ENV
 const skip = envFile ? false : 'the server under test speaks no TLS (tests/e2e/run starts one that does)'
-const exported = () =>
+// The certificate that a second server was given, and what the names of its state and its lines begin with.
+const given = process.env.WARDER_E2E_GIVEN
+
+const exported = (file = envFile) =>
   Object.fromEntries(
-    readFileSync(envFile, 'utf8')
+    readFileSync(file, 'utf8')
       .split('\n')
       .filter((line) => line.startsWith('export '))
       .map((line) => line.slice('export '.length).split(/=(.*)/s).slice(0, 2)),
   )
 
-const run = (env) =>
-  promisify(execFile)(process.execPath, [new URL('by-domain.mjs', import.meta.url).pathname], { env, timeout: 120_000 })
+const run = (env, script = 'by-domain.mjs') =>
+  promisify(execFile)(process.execPath, [new URL(script, import.meta.url).pathname], { env, timeout: 120_000 })
 
-function clean() {
+function clean(lines = exported()) {
   const kept = Object.entries(process.env).filter(([name]) => !/^(E2B_|SSL_|NODE_)/.test(name))
   const web = readFileSync(new URL('../guest/web.py', import.meta.url), 'utf8')
-  return { ...Object.fromEntries(kept), ...exported(), WARDER_E2E_WEB: web }
+  return { ...Object.fromEntries(kept), ...lines, WARDER_E2E_WEB: web }
 }
 
-test('a domain and a key drive the SDK', { skip }, async () => {
-  const { stdout } = await run(clean())
+/** The same of the server that was given its certificate, and trust in who signed it. */
+const ofGiven = () => clean({ ...exported(`${given}-env`), NODE_EXTRA_CA_CERTS: `${given}/ca.pem` })
+
+for (const [name, environment] of [['its own authority', clean], ['a certificate that was given', ofGiven]])
+  test(`a domain and a key drive the SDK: ${name}`, { skip }, async () => {
+    const { stdout } = await run(environment())
+    assert.match(stdout, /all well/)
+  })
+
+test('a certificate is replaced', { skip }, async () => {
+  // privd is what `warder up` started first.
+  const pid = process.env.WARDER_E2E_GIVEN_PID
+  const [PRIVD] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')
+  const { stdout } = await run({ ...ofGiven(), PRIVD, WARDER_STATE_DIR: `${given}-state` }, 'renewal.mjs')
   assert.match(stdout, /all well/)
 })
 
