@@ -75,6 +75,23 @@ test('it ends when its time is up', async (t) => {
   await until(async () => (await listed(metadata)).length === 0, () => 'its end in the list')
 })
 
+test('a timeout of zero ends it now', async (t) => {
+  const metadata = mark()
+  const sandbox = await make(t, { metadata })
+  await sandbox.setTimeout(0)
+  await until(async () => !(await sandbox.isRunning()), () => 'the end of the sandbox')
+  await until(async () => (await listed(metadata)).length === 0, () => 'its end in the list')
+  await rejection(sandbox.getInfo(), 'NotFoundError')
+})
+
+test('host names carry port and id', async (t) => {
+  const sandbox = await make(t)
+  const { port } = new URL(process.env.E2B_SANDBOX_URL)
+  // `http://` + host is a whole URL: the port of the server is in it.
+  assert.equal(sandbox.getHost(3000), `3000-${sandbox.sandboxId}.localhost:${port}`)
+  assert.equal((await Sandbox.connect(sandbox.sandboxId)).getHost(3000), sandbox.getHost(3000))
+})
+
 test('an unknown sandbox is not found', async () => {
   await rejection(Sandbox.connect(NOBODY), 'NotFoundError')
   await rejection(Sandbox.getInfo(NOBODY), 'NotFoundError')
