@@ -1,8 +1,9 @@
 // Commands: foreground, background, input, signals, streams, time limits, surroundings.
 
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
-import { HELD, make, rejection, until } from './helper.mjs'
+import { agent, HELD, make, rejection, until } from './helper.mjs'
 
 test('output and exit code', async (t) => {
   const sandbox = await make(t)
@@ -73,6 +74,36 @@ test('background, list, wait', async (t) => {
   assert.ok(!(await sandbox.commands.list()).some((process) => process.pid === handle.pid))
 })
 
+test('list shows surroundings', async (t) => {
+  const sandbox = await make(t)
+  const handle = await sandbox.commands.run('sleep 1000', { background: true, cwd: '/tmp', envs: { SHOWN: 'yes' } })
+  const found = (await sandbox.commands.list()).find((process) => process.pid === handle.pid)
+  assert.deepEqual([found.cwd, found.envs.SHOWN, found.args.at(-1)], ['/tmp', 'yes', 'sleep 1000'])
+})
+
+test('two listeners hear the same', async (t) => {
+  const sandbox = await make(t)
+  const first = await sandbox.commands.run(`${HELD}echo both`, { background: true })
+  const second = await sandbox.commands.connect(first.pid)
+  await sandbox.files.write('/tmp/go', '')
+  assert.deepEqual([(await first.wait()).stdout, (await second.wait()).stdout], ['both\n', 'both\n'])
+})
+
+test('a polite signal', async (t) => {
+  // The SDK only kills; other clients send SIGTERM.
+  const sandbox = await make(t)
+  const script = 'trap "echo asked to stop; exit 9" TERM; echo ready; while :; do sleep 0.02; done'
+  let heard = ''
+  const onStdout = (text) => void (heard += text)
+  const handle = await sandbox.commands.run(script, { background: true, timeoutMs: 20_000, onStdout })
+  const end = rejection(handle.wait(), 'CommandExitError')
+  await until(() => heard === 'ready\n', () => 'the trap')
+  const json = { process: { pid: handle.pid }, signal: 'SIGNAL_SIGTERM' }
+  assert.equal((await agent(sandbox, '/process.Process/SendSignal', { json })).status, 200)
+  const { exitCode, stdout } = await end
+  assert.deepEqual([exitCode, stdout], [9, 'ready\nasked to stop\n'])
+})
+
 test('kill', async (t) => {
   const sandbox = await make(t)
   const handle = await sandbox.commands.run('exec sleep 1000', { background: true })
@@ -112,6 +143,18 @@ test('input', async (t) => {
   assert.equal((await sandbox.commands.run('cat; echo end', { timeoutMs: 20_000 })).stdout, 'end\n')
   const deaf = await sandbox.commands.run('sleep 1000', { background: true, stdin: false })
   await rejection(sandbox.commands.sendStdin(deaf.pid, 'x'), 'SandboxError')
+})
+
+test('large input', async (t) => {
+  const sandbox = await make(t)
+  const handle = await sandbox.commands.run('sha256sum | cut -c-64', { background: true, stdin: true })
+  const [block, digest] = ['0123456789abcdef'.repeat(2048), createHash('sha256')]
+  for (let n = 0; n < 20; n++) {
+    await sandbox.commands.sendStdin(handle.pid, block)
+    digest.update(block)
+  }
+  await sandbox.commands.closeStdin(handle.pid)
+  assert.equal((await handle.wait()).stdout, `${digest.digest('hex')}\n`)
 })
 
 test('many at once do not mix', async (t) => {

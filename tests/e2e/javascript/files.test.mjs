@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { make, rejection } from './helper.mjs'
+import { agent, ask, make, refused, rejection } from './helper.mjs'
 
 const ODD = Uint8Array.from({ length: 10496 }, (_, n) => n % 256)
 
@@ -118,4 +118,56 @@ test('exists, makeDir, rename, remove', async (t) => {
   assert.equal(await files.read('/home/user/new/g'), 'moved')
   await files.remove('/home/user/x')
   assert.equal(await files.exists('/home/user/x'), false)
+})
+
+test('awkward names', async (t) => {
+  const { files } = await make(t)
+  const names = ['with space', 'per%20cent', 'ünï ☃', 'a+b&c=d?e#f', '-rf', 'new\nline']
+  for (const name of names) {
+    await files.write(`/tmp/names/${name}`, name)
+    assert.equal(await files.read(`/tmp/names/${name}`), name)
+  }
+  assert.deepEqual((await files.list('/tmp/names')).map((entry) => entry.name).sort(), names.toSorted())
+})
+
+test('what belongs to root stays so', async (t) => {
+  const { files, commands } = await make(t)
+  await files.write('/root/secret', 'hidden', { user: 'root' })
+  await commands.run('chmod 600 /root/secret && chmod 700 /root', { user: 'root' })
+  for (const tried of ['cat /root/secret', 'echo x >/usr/bin/planted'])
+    await rejection(commands.run(tried), 'CommandExitError')
+})
+
+test('metadata of a file', async (t) => {
+  const { files } = await make(t)
+  await files.write('/home/user/m', 'x', { metadata: { Origin: 'a test', n: '1' } })
+  assert.deepEqual((await files.getInfo('/home/user/m')).metadata, { origin: 'a test', n: '1' })
+  await files.write('/home/user/m', 'y')
+  assert.deepEqual(Object.keys((await files.getInfo('/home/user/m')).metadata ?? {}), [])
+})
+
+test('parts of a file', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.files.write('/tmp/digits', '0123456789')
+  await sandbox.files.write('/tmp/empty', '')
+  const token = { 'X-Access-Token': sandbox.envdAccessToken }
+  const named = { ...token, 'E2b-Sandbox-Id': sandbox.sandboxId, 'E2b-Sandbox-Port': '49983' }
+  const got = async (path, headers) => {
+    const answer = await ask(`/files?path=${path}`, { headers: { ...named, ...headers } })
+    const { 'content-length': length, 'content-range': range } = answer.headers
+    return [answer.status, answer.body.toString(), length, range]
+  }
+  assert.deepEqual(await got('/tmp/digits', { Range: 'bytes=2-5' }), [206, '2345', '4', 'bytes 2-5/10'])
+  assert.deepEqual(await got('/tmp/digits'), [200, '0123456789', '10', undefined])
+  assert.deepEqual(await got('/tmp/empty'), [200, '', '0', undefined])
+})
+
+test('uploads that cannot be', async (t) => {
+  const sandbox = await make(t)
+  const raw = { 'Content-Type': 'application/octet-stream' }
+  const upload = (query, headers = raw) => agent(sandbox, `/files${query}`, { body: 'x', headers })
+  refused(await upload(''), 400)
+  refused(await upload('?path=/tmp/x', { 'Content-Type': 'text/plain' }), 400)
+  refused(await upload('?path=/tmp/x&username=nobody-such'), 401)
+  assert.equal(await sandbox.files.exists('/tmp/x'), false)
 })

@@ -59,3 +59,12 @@ test('reconnect', async (t) => {
   await rejection(again.wait(), 'CommandExitError')
   assert.equal(await sandbox.pty.kill(handle.pid), false)
 })
+
+test('much output comes whole', async (t) => {
+  const sandbox = await make(t)
+  const { handle, type, shows } = await terminal(sandbox)
+  await type('stty -echo; seq 1 20000; echo last-$((1 + 1))\n')
+  await shows('last-2')
+  await shows(Array.from({ length: 20_000 }, (_, n) => `${n + 1}\r\n`).join(''))
+  await handle.kill()
+})

@@ -53,6 +53,17 @@ test('not recursive', async (t) => {
   await handle.stop()
 })
 
+test('entries on demand', async (t) => {
+  const sandbox = await make(t)
+  await sandbox.files.makeDir('/tmp/w')
+  const { events, handle } = await watch(sandbox, '/tmp/w', { includeEntry: true })
+  await sandbox.files.write('/tmp/w/file', '12345')
+  const sized = () => events.find((event) => event.entry?.size === 5)
+  const { entry } = await until(sized, () => `its size in ${JSON.stringify(events)}`)
+  assert.deepEqual([entry.name, entry.path], ['file', '/tmp/w/file'])
+  await handle.stop()
+})
+
 test('the end is told: by stop, and by the time limit', async (t) => {
   const sandbox = await make(t)
   await sandbox.files.makeDir('/tmp/w')
