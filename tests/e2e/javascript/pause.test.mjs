@@ -215,5 +215,29 @@ test('forks begin where the source is', async (t) => {
   assert.equal(await source.files.read('/home/user/state.txt'), 'as it was')
   assert.equal(await bootId(source), boot)
   await source.pause()
-  await rejection(source.fork(), 'SandboxError')
+  for (const copy of [() => source.fork(), () => source.createSnapshot()]) await rejection(copy(), 'SandboxError')
+})
+
+test('forks take over what the source was made with, and outlive it', async (t) => {
+  const source = await make(t, { envs: { COLOUR: 'green' }, metadata: { of: 'source' } })
+  await source.files.write('/home/user/state.txt', 'as it was')
+  await source.commands.run('sleep 1000', { background: true })
+  const { endAt } = await source.getInfo()
+  const [fork] = await source.fork({ timeoutMs: 60_000 })
+  t.after(() => fork.kill())
+  assert.deepEqual((await source.getInfo()).endAt, endAt)
+  assert.deepEqual((await fork.getInfo()).metadata, { of: 'source' })
+  assert.equal((await fork.commands.run('echo $COLOUR')).stdout, 'green\n')
+  // It carries the disk; processes start afresh, and go on in the source.
+  const sleeping = async (sandbox) => (await sandbox.commands.run('pgrep -c -x sleep || true')).stdout
+  assert.deepEqual([await sleeping(fork), await sleeping(source)], ['0\n', '1\n'])
+  await source.kill()
+  assert.equal(await fork.files.read('/home/user/state.txt'), 'as it was')
+  const left = await Sandbox.listSnapshots({ sandboxId: source.sandboxId }).nextItems()
+  assert.deepEqual(left, [], 'what carried it is gone')
+})
+
+test('what is no snapshot is not deleted', async () => {
+  assert.equal(await Sandbox.deleteSnapshot('no-such-snapshot'), false)
+  refused(await api('DELETE', '/templates/base'), 501)
 })

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { make, NOBODY, rejection, Sandbox, sdk } from './helper.mjs'
+import { api, ask, make, NOBODY, rejection, Sandbox, sdk, serve, told, until } from './helper.mjs'
 
 const [one, two] = ['6.6.6.6', '7.7.7.7']
 const every = [sdk.ALL_TRAFFIC]
@@ -68,4 +68,50 @@ test('pause and resume keep it', { skip }, async (t) => {
   await rejection(sandbox.updateNetwork({}), 'SandboxError')
   await sandbox.connect()
   assert.deepEqual(await reached(sandbox), [two])
+})
+
+test('forks have it and what is made of a snapshot has its own', { skip }, async (t) => {
+  const source = await make(t, { network: { allowOut: [one], denyOut: every } })
+  const [fork] = await source.fork({ timeoutMs: 60_000 })
+  t.after(() => fork.kill())
+  assert.deepEqual(await reached(fork), [one])
+  const { snapshotId } = await source.createSnapshot()
+  t.after(() => Sandbox.deleteSnapshot(snapshotId))
+  for (const [network, wanted] of [[{ denyOut: [one] }, [two]], [undefined, [one, two]]]) {
+    const child = await Sandbox.create(snapshotId, { timeoutMs: 60_000, network })
+    t.after(() => child.kill())
+    assert.deepEqual(await reached(child), wanted)
+  }
+})
+
+test('what was refused can be read', { skip }, async (t) => {
+  const sandbox = await make(t, { network: { denyOut: [two] } })
+  assert.deepEqual(await reached(sandbox), [one])
+  const entry = await until(
+    async () => {
+      const log = await told(`/sandboxes/${sandbox.sandboxId}/network/log`)
+      return log.find(({ address, port }) => address === two && port === 8080)
+    },
+    () => 'the refusal',
+  )
+  assert.deepEqual([entry.protocol, entry.reason, entry.rule], ['tcp', 'denied', `denyOut ${two}/32`])
+})
+
+test('behind the air gap nothing leaves, and everything else goes on', { skip }, async (t) => {
+  const sandbox = await make(t)
+  await serve(sandbox)
+  const gap = async (enabled) => {
+    const answer = await api('PUT', `/sandboxes/${sandbox.sandboxId}/airgap`, { json: { enabled } })
+    assert.equal(answer.status, 204, `${answer.body}`)
+    assert.equal((await told(`/sandboxes/${sandbox.sandboxId}`)).networkState.airGap, enabled)
+  }
+  await gap(true)
+  assert.deepEqual(await reached(sandbox), [])
+  assert.equal((await sandbox.commands.run('echo runs')).stdout, 'runs\n')
+  assert.equal((await ask('/hello', { headers: { Host: sandbox.getHost(8000) } })).status, 200)
+  // Options may change behind it.
+  await sandbox.updateNetwork({ denyOut: [two] })
+  assert.deepEqual(await reached(sandbox), [])
+  await gap(false)
+  assert.deepEqual(await reached(sandbox), [one])
 })

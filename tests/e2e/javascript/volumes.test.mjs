@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { make, rejection, sdk, Sandbox } from './helper.mjs'
+import { make, rejection, Sandbox, sdk } from './helper.mjs'
 
 process.env.E2B_VOLUME_API_URL ??= process.env.E2B_API_URL
 const { Volume } = sdk
@@ -70,4 +70,27 @@ test('two sandboxes and the outside see the same files', { skip }, async (t) => 
   assert.equal(await third.files.read('/mnt/data/shared'), 'from the first\n')
   await third.kill()
   assert.equal(await Volume.destroy(one.volumeId), true)
+})
+
+test('a paused sandbox keeps it', { skip }, async (t) => {
+  const one = await fresh()
+  const sandbox = await make(t, { volumeMounts: { '/mnt/data': one } })
+  await sandbox.files.write('/mnt/data/file', 'before')
+  for (const keepMemory of [true, false]) {
+    await sandbox.pause({ keepMemory })
+    assert.match((await rejection(Volume.destroy(one.volumeId), 'VolumeError')).message, /mounted/)
+    await one.writeFile('/file', `meanwhile ${keepMemory}`)
+    await sandbox.connect()
+    assert.equal(await sandbox.files.read('/mnt/data/file'), `meanwhile ${keepMemory}`)
+  }
+  await sandbox.kill()
+  assert.equal(await Volume.destroy(one.volumeId), true)
+})
+
+test('what cannot be mounted is refused', { skip }, async (t) => {
+  const one = await fresh()
+  t.after(() => Volume.destroy(one.volumeId))
+  for (const place of ['relative', '/', '/proc/x', '/a/../b'])
+    await assert.rejects(Sandbox.create({ volumeMounts: { [place]: one } }), /volumeMounts/, place)
+  await assert.rejects(Sandbox.create({ volumeMounts: { '/x': one, '/x/y': one } }), /one below the other/)
 })
