@@ -1,8 +1,13 @@
 """Pausing and resuming: asked for, at the end of its time, and by traffic."""
 
 import inspect
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
+import e2b
 import pytest
 from e2b import NotFoundException, Sandbox, SandboxException, SandboxQuery, SandboxState, TimeoutException
 
@@ -86,6 +91,44 @@ def test_a_strict_pause_wants_an_agent_that_answers(make):
     assert sandbox.pause(strict=True) is True
     sandbox.connect()
     assert sandbox.commands.run("echo awake").stdout == "awake\n"
+
+
+def parents(name):
+    """Of the processes of this host that have this name, which ones started them."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        # Others end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(name.encode() + b"\0"):
+                found += numbers(entry, "PPid")
+    return found
+
+
+def numbers(pid, name):
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{name}:")]
+    return [int(word) for word in line.split()[1:]]
+
+
+@pytest.mark.skipif(not os.environ.get("WARDER_E2E_WARDER"), reason="only the server's own host can stop an agent")
+def test_a_strict_pause_of_a_silent_agent_is_refused(make, api, until):
+    sandbox = make()
+    name = f"child-of-{sandbox.sandbox_id}"
+    sandbox.commands.run(f"exec -a {name} sleep 1000", background=True)
+    (agent,) = until(lambda: parents(name), "a command of the agent's")
+    assert numbers(agent, "NSpid")[-1] == 1, "inside it is the first process"
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        answer = api.post(f"/sandboxes/{sandbox.sandbox_id}/pause", json={"requireHealthyGuest": True})
+        assert answer.error(503)["error_code"] == "sandbox_snapshot_guest_agent_unresponsive"
+        assert answer.headers["Should-Retry"] == "false"
+        if "strict" in inspect.signature(Sandbox._cls_pause).parameters:
+            with pytest.raises(e2b.GuestUnresponsiveException):
+                sandbox.pause(strict=True)
+        assert state(sandbox) == SandboxState.RUNNING
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert sandbox.commands.run("echo runs on").stdout == "runs on\n"
+    assert api.post(f"/sandboxes/{sandbox.sandbox_id}/pause", json={"requireHealthyGuest": True}).status == 204
 
 
 def test_a_running_commands_stream_ends_and_the_command_does_not(make):
