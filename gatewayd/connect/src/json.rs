@@ -20,8 +20,14 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 /// [`crate::ConnectError`] with `invalid_argument` when it is not JSON of this message.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, crate::ConnectError> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes)
-        .map_err(|error| crate::ConnectError::invalid(format_args!("unmarshal message: {error}")))
+    let invalid = |why: &dyn std::fmt::Display| {
+        crate::ConnectError::invalid(format_args!("unmarshal message: {why}"))
+    };
+    // An array would do for a message otherwise.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid(&"it is no JSON object"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| invalid(&error))
 }
 
 /// `null` is the default.

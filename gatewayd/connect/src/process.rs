@@ -281,6 +281,17 @@ mod tests {
     use crate::{filesystem as fs, json::parse};
 
     #[test]
+    fn only_an_object_is_a_message() {
+        assert_eq!(
+            parse::<fs::StatRequest>(b"").expect("empty"),
+            fs::StatRequest::default()
+        );
+        for no_message in [&b"[\"/etc\"]"[..], b" []", b"\"/etc\"", b"null", b"1"] {
+            assert!(parse::<fs::StatRequest>(no_message).is_err());
+        }
+    }
+
+    #[test]
     fn both_spellings_and_loose_numbers_are_read() {
         let end: EndEvent =
             parse(br#"{"exit_code":"3","exited":true,"new_field":[1]}"#).expect("ok");

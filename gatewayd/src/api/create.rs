@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use warder_wire::gateway_priv::AtDeadline;
@@ -56,12 +57,18 @@ struct Body {
 struct MountBody {
     name: String,
     path: String,
+    /// With it, an array does not do for the object.
+    #[serde(flatten)]
+    _more: IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]
 struct AutoResume {
     #[serde(default)]
     enabled: bool,
+    /// See [`MountBody`].
+    #[serde(flatten)]
+    _more: IgnoredAny,
 }
 
 /// Handles both.

@@ -420,6 +420,17 @@ fn a_failed_create_leaves_no_trace() {
     )
     .is_error(400);
     fake.api("POST", "/v2/sandboxes", json!([1])).is_error(400);
+    for nested in [
+        json!({"autoResume": [true]}),
+        json!({"volumeMounts": [["a", "/b"]]}),
+        json!({"network": []}),
+        json!({"network": {"egressProxy": ["a"]}}),
+    ] {
+        let mut body = json!({"templateID": "base"});
+        let fields = nested.as_object().expect("one").clone();
+        body.as_object_mut().expect("one").extend(fields);
+        fake.api("POST", "/v2/sandboxes", body).is_error(400);
+    }
     assert_eq!(
         fake.api("GET", "/v2/sandboxes", Value::Null).json(),
         json!([])

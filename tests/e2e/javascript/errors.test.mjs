@@ -138,8 +138,10 @@ test('the form of an error of the agent', async (t) => {
   assert.ok(said.message.includes('/no/such'), said.message)
   const unknown = await agent(sandbox, '/filesystem.Filesystem/NoSuchMethod', { json: {} })
   assert.ok([404, 501].includes(unknown.status), `${unknown.status}`)
-  const wrong = await agent(sandbox, '/filesystem.Filesystem/Stat', { body: '{' })
-  assert.deepEqual([wrong.status, JSON.parse(wrong.body).code], [400, 'invalid_argument'])
+  for (const body of ['{', '["/etc/passwd"]', '"/etc/passwd"', ' [ ]']) {
+    const wrong = await agent(sandbox, '/filesystem.Filesystem/Stat', { body })
+    assert.deepEqual([wrong.status, JSON.parse(wrong.body).code], [400, 'invalid_argument'], body)
+  }
   const headers = { 'X-Access-Token': 'wrong' }
   refused(await agent(sandbox, '/process.Process/List', { json: {}, headers }), 401)
 })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
+use warder_connect::json::parse;
 
 use super::access;
 use super::body::on_helper;
@@ -37,8 +38,7 @@ pub(crate) async fn post(
         .collect()
         .await
         .map_err(ApiError::bad_request)?;
-    let compose: Compose =
-        serde_json::from_slice(&body.to_bytes()).map_err(ApiError::bad_request)?;
+    let compose: Compose = parse(&body.to_bytes()).map_err(ApiError::bad_request)?;
     if compose.source_paths.is_empty() {
         return Err(ApiError::bad_request(
             "source_paths must name at least one file",

@@ -6,6 +6,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 use warder_connect::Timestamp;
+use warder_connect::json::parse;
 use warder_wire::Limits;
 
 use super::{ApiError, Body, RequestBody, no_content};
@@ -38,11 +39,7 @@ pub(super) async fn post(
         .await
         .map_err(ApiError::bad_request)?
         .to_bytes();
-    let init: Init = if body.is_empty() {
-        Init::default()
-    } else {
-        serde_json::from_slice(&body).map_err(ApiError::bad_request)?
-    };
+    let init: Init = parse(&body).map_err(ApiError::bad_request)?;
     if init
         .ca_bundle
         .as_deref()

@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use serde::Deserialize;
+use warder_connect::json::parse;
 
 use super::place::Place;
 use super::query::{Query, Wanted};
@@ -32,7 +33,7 @@ struct Patch {
 pub(super) async fn wanted(request: Request<RequestBody>) -> Result<Wanted, ApiError> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     let body = body.map_err(ApiError::bad_request)?.to_bytes();
-    let patch: Patch = serde_json::from_slice(&body).map_err(ApiError::bad_request)?;
+    let patch: Patch = parse(&body).map_err(ApiError::bad_request)?;
     Wanted::new(patch.uid, patch.gid, patch.mode)
 }
 
