@@ -33,6 +33,7 @@ fn main() -> std::process::ExitCode {
         state::peers_are_known,
         processes::programs_get_what_they_are_given,
         processes::processes_are_found_again,
+        processes::what_a_process_uses_grows,
         processes::workers_keep_little,
         processes::workers_end_with_their_parent,
         processes::a_process_outlives_its_descriptor,

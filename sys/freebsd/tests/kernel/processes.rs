@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use warder_freebsd::HostError;
 use warder_freebsd::dirs::{Access, detached};
-use warder_freebsd::process::{Exit, Process, Program, Signal, Urgency};
+use warder_freebsd::process::{self, Exit, Process, Program, Signal, Urgency};
 use warder_freebsd::sys;
 
 use crate::runner::ended;
@@ -68,6 +68,16 @@ pub(crate) fn programs_get_what_they_are_given() {
         matches!(no_program, Err(HostError::System { .. })),
         "{no_program:?}"
     );
+}
+
+pub(crate) fn what_a_process_uses_grows() {
+    let used = || process::uses(std::process::id()).expect("it runs");
+    let (memory, time) = used();
+    let held = vec![1_u8; 64 << 20];
+    while used().1 < time + 50_000 {}
+    assert!(used().0 > memory + (32 << 20));
+    drop(held);
+    assert_eq!(process::uses(u32::MAX), None);
 }
 
 pub(crate) fn processes_are_found_again() {
