@@ -1,5 +1,7 @@
-//! System V IPC of the host (svipc(7)), and whether a sandbox sees it.
+//! IPC of the host that has keys or names of its own instead of files (svipc(7), mq_overview(7)), and whether a sandbox
+//! sees it.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::str::FromStr;
 
@@ -90,6 +92,56 @@ impl Drop for Object {
 pub fn object_is_seen(kind: Kind, key: i32) -> Said {
     Said::of(
         kind.get(key, 0).map(|_| "found"),
+        &[libc::ENOENT, libc::ENOSYS, libc::EPERM, libc::EACCES],
+    )
+}
+
+/// A POSIX queue of messages, as a program of the host might have one; removed when dropped.
+#[derive(Debug)]
+pub struct Queue(CString);
+
+impl Queue {
+    /// Makes one that everybody may read and write.
+    ///
+    /// # Errors
+    /// When the name is taken or none, or there is no such thing.
+    pub fn make(name: &str) -> io::Result<Self> {
+        let name = CString::new(name)?;
+        open_queue(&name, libc::O_CREAT | libc::O_EXCL)?;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the name is a string that ends.
+        unsafe { libc::mq_unlink(self.0.as_ptr()) };
+    }
+}
+
+fn open_queue(name: &CStr, flags: libc::c_int) -> io::Result<()> {
+    let (flags, mode): (_, libc::c_uint) = (flags | libc::O_RDWR, 0o666);
+    let usual = std::ptr::null::<libc::mq_attr>();
+    // SAFETY: SIG_IGN is no function. A FreeBSD without mqueuefs(5) ends who calls what it lacks.
+    unsafe { libc::signal(libc::SIGSYS, libc::SIG_IGN) };
+    // SAFETY: the name ends; mode and attributes are read with O_CREAT only, and no attributes are the usual ones.
+    let queue = unsafe { libc::mq_open(name.as_ptr(), flags, mode, usual) };
+    if queue as isize == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: open, and used nowhere else.
+    unsafe { libc::mq_close(queue) };
+    Ok(())
+}
+
+/// Whether the queue of that name is seen from here: it must not be.
+#[must_use]
+pub fn queue_is_seen(name: &str) -> Said {
+    let opened = CString::new(name).map_err(io::Error::from);
+    Said::of(
+        opened
+            .and_then(|name| open_queue(&name, 0))
+            .map(|()| "opened"),
         &[libc::ENOENT, libc::ENOSYS, libc::EPERM, libc::EACCES],
     )
 }

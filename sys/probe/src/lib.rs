@@ -19,7 +19,7 @@ mod netlink;
 use std::os::fd::BorrowedFd;
 
 pub use attempt::{Attempt, Said, Who};
-pub use ipc::{Kind, Object, object_is_seen};
+pub use ipc::{Kind, Object, Queue, object_is_seen, queue_is_seen};
 
 #[cfg(target_os = "freebsd")]
 use freebsd as system;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 use warder_harness::wait::until;
-use warder_probe::{Kind, Object};
+use warder_probe::{Kind, Object, Queue};
 
 use crate::backend::Backend;
 use crate::check::{Bad, Check, Outcome, Row, is, of_rows, that};
@@ -79,6 +79,12 @@ const ROWS: &[Row] = &[
         "open POSIX shared memory of the host",
         "not there",
         posix_memory,
+    ),
+    (
+        "posix-messages",
+        "open a POSIX queue of messages of the host",
+        "not there",
+        posix_messages,
     ),
     (
         "hostname",
@@ -320,6 +326,25 @@ fn posix_memory(scene: &mut Scene) -> Outcome {
     let seen = holds(scene, &["posix", &name]);
     let _ = shm::unlink(name.as_str());
     seen
+}
+
+fn posix_messages(scene: &mut Scene) -> Outcome {
+    let name = format!("/{}", mark("queue"));
+    let ask = ["queue", &name];
+    let _queue = match Queue::make(&name) {
+        Ok(queue) => queue,
+        // FreeBSD has them with mqueuefs(5).
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+            holds(scene, &ask)?;
+            return Ok("neither this host nor a sandbox has any".to_owned());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let here = warder_probe::queue_is_seen(&name);
+    that(!here.holds, || {
+        "it is not seen on the host itself".to_owned()
+    })?;
+    holds(scene, &ask)
 }
 
 fn hostname(scene: &mut Scene) -> Outcome {

@@ -51,6 +51,7 @@ fn attempt(words: &[&str]) -> Said {
         ["sysv", kind, key] => ipc::sysv(kind, key),
         ["sysv-make", key] => ipc::make(key),
         ["posix", name] => ipc::posix(name),
+        ["queue", name] => ipc::queue(name),
         ["tcp", address, port] => net::tcp(address, port),
         ["udp", address, port] => net::udp(address, port),
         ["dns", server, name] => net::dns(server, name),
