@@ -264,10 +264,7 @@ impl Privd {
             Some(CellLife::Starting { until, .. }) if *until <= now => {
                 self.end_cell(
                     sandbox,
-                    Fault::new(
-                        FaultCode::TimedOut,
-                        "the cell did not set itself up in time",
-                    ),
+                    Fault::new(FaultCode::TimedOut, "the cell was not set up in time"),
                 );
             }
             Some(CellLife::Dying { cell, .. }) => match cell.hurry() {

@@ -10,7 +10,7 @@ use warder_wire::{Fault, FaultCode, Limits, Message, SandboxId, plugin_priv, pri
 use crate::leases::{Deadline, MAX_TTL_MS, Timer};
 use crate::ledger::{self, Part, Record};
 use crate::privd::{CellLife, Privd, fault};
-use crate::supervise::{ReplyTo, Role};
+use crate::supervise::{ReplyTo, Role, chain};
 use crate::table::{self, Verb};
 use crate::verbs::cell::DYING_MS;
 use crate::verbs::op::REMEMBERED;
@@ -120,10 +120,7 @@ impl Privd {
             return self.begin_end(&sandbox, EndReason::Removed, Some(to));
         }
         let result = if ttl_ms > MAX_TTL_MS {
-            fault(
-                FaultCode::Refused,
-                "the time to live must be at most 30 days",
-            )
+            fault(FaultCode::Refused, "the time to live is at most 30 days")
         } else {
             let before = self.ledger.get(&sandbox).map(|entry| entry.deadline);
             let deadline = Deadline::after(self.now, ttl_ms);
@@ -338,7 +335,11 @@ impl Privd {
             } => (cell, token, failed),
         };
         let frozen = self.controllers.is_frozen(sandbox, &cell);
-        let killed = cell.kill();
+        let mut killed = cell.kill();
+        if frozen && let Some(entry) = self.ledger.get(sandbox) {
+            let ids = self.claim.range(entry.range);
+            killed = killed.and(self.controllers.kill_still(sandbox, ids));
+        }
         live.cell = CellLife::Dying {
             cell,
             token,
@@ -347,10 +348,9 @@ impl Privd {
         self.timers
             .set(self.now.mono + DYING_MS, Timer::Cell(sandbox.clone()));
         if let Err(e) = killed {
-            self.log.own(format_args!(
-                "cannot kill the cell of {sandbox}: {}",
-                crate::supervise::chain(&e)
-            ));
+            let why = chain(&e);
+            self.log
+                .own(format_args!("cannot kill the cell of {sandbox}: {why}"));
         }
         // cgroups version 1 keeps even the killed frozen.
         if frozen {

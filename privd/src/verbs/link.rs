@@ -19,10 +19,7 @@ impl Privd {
         let link = if often {
             self.connect(sandbox)
         } else {
-            fault(
-                FaultCode::Exhausted,
-                "links to this sandbox are opened too often",
-            )
+            fault(FaultCode::Exhausted, "too many links to this sandbox")
         };
         match link {
             Ok(fd) => self.answer_gateway(to, Ok(Answer::Link), vec![fd]),

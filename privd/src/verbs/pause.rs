@@ -311,10 +311,7 @@ impl Privd {
         let Some(range) = self.ledger.get(sandbox).map(|entry| entry.range) else {
             return false;
         };
-        let goes_on = Fault::new(
-            FaultCode::Conflict,
-            "the sandbox was woken or ended meanwhile",
-        );
+        let goes_on = Fault::new(FaultCode::Conflict, "the sandbox was woken or ended");
         self.spoil_snapshot(sandbox, goes_on);
         self.end_reclaim(sandbox);
         match self.controllers.thaw(sandbox, self.claim.range(range)) {

@@ -11,7 +11,7 @@ use warder_wire::{Fault, FaultCode, OpId, SandboxId, TemplateName, gateway_priv}
 use super::pause::{FREEZE_MS, LONGEST_LOOK_MS};
 use crate::jobs::Asker;
 use crate::leases::Timer;
-use crate::privd::{CellLife, Live, OpState, Privd, host_fault};
+use crate::privd::{CellLife, Live, OpState, Privd, fault, host_fault};
 use crate::supervise::ReplyTo;
 use crate::table::Verb;
 
@@ -82,8 +82,7 @@ impl Privd {
         self.check_new(template)?;
         let waits = |live: &&Live| live.snapshot.as_ref().is_some_and(|s| s.draft.is_some());
         if self.live.values().filter(waits).count() + self.snapshots_under_way() >= MOST {
-            let detail = "too many snapshots are being taken";
-            return Err(Fault::new(FaultCode::Exhausted, detail));
+            return fault(FaultCode::Exhausted, "too many snapshots are being taken");
         }
         let draft = self.store.draft(template, Some(sandbox));
         let draft = draft.map_err(|e| match e {

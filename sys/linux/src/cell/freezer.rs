@@ -15,7 +15,7 @@ use warder_wire::gateway_priv::Feature;
 
 use super::groups::Hierarchy;
 use super::hierarchy::Controller;
-use super::strays::{each, within};
+use super::strays::{each, end_strays, within};
 use super::{Cell, Controllers, IdRange};
 
 /// A cell stands still after a tenth of a millisecond, mostly: waited for so often, before who asks comes back later.
@@ -100,6 +100,18 @@ impl Controllers {
             |id| within(&ids, id),
             |_, process| pidfd_send_signal(process, Signal::CONT),
         )
+    }
+
+    /// Kills every process of a cell that stands still. Were it the first alone, the others would go on when they are thawed
+    /// until its end has reached them.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn kill_still(&self, sandbox: &SandboxId, ids: IdRange) -> Result<()> {
+        match self.freezer() {
+            Some(freezer) => freezer.kill(self.groups_of(sandbox)),
+            None => end_strays(ids, &[]).map(drop),
+        }
     }
 
     /// Whether a cell is frozen, or is being.

@@ -229,6 +229,13 @@ impl Hierarchy {
         write_file(self.top.as_fd(), &format!("{sandbox}/{file}"), text)
     }
 
+    /// Kills every process of a sandbox.
+    pub(crate) fn kill(&self, sandbox: &SandboxId) -> Result<()> {
+        let name = sandbox.as_str();
+        let group = rustix::fs::openat(&self.top, name, DIRECTORY, Mode::empty());
+        kill_all(group.at("open a cgroup")?.as_fd())
+    }
+
     pub(crate) fn remove(&self, sandbox: &SandboxId) -> Result<bool> {
         let name = sandbox.as_str();
         match rustix::fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR) {
@@ -236,12 +243,7 @@ impl Hierarchy {
             Err(Errno::BUSY) => {}
             Err(errno) => return Err(errno).at("remove a cgroup"),
         }
-        let group = match rustix::fs::openat(&self.top, name, DIRECTORY, Mode::empty()) {
-            Ok(group) => group,
-            Err(Errno::NOENT) => return Ok(true),
-            Err(errno) => return Err(errno).at("open a cgroup"),
-        };
-        kill_all(group.as_fd())?;
+        self.kill(sandbox)?;
         if !self.unified && self.controllers.contains(&Controller::Freezer) {
             // Version 1 keeps even the killed.
             self.set_frozen(sandbox, false)?;

@@ -88,9 +88,16 @@ pub(crate) fn frozen_and_thawed() {
         .expect("adopts")
         .expect("is the same");
     assert!(instance.controllers.is_frozen(&running.sandbox, &adopted));
+    let before = ticked();
     adopted.process.signal(Signal::Kill).expect("kill");
+    let ids = instance.users.range();
+    instance
+        .controllers
+        .kill_still(&running.sandbox, ids)
+        .expect("kill");
     thaw(&instance, &running);
     ended(&running.cell.process);
+    assert_eq!(ticked(), before, "something ran");
     instance.end(running);
 }
 
