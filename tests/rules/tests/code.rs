@@ -8,7 +8,7 @@ use warder_rules::{code, graph, none, tree};
 const UNSAFE: [&str; 3] = ["sys", "plugins/abi", "plugins/host"];
 /// Where code may ask which system it is built for: the system layer, the internet that is made of one system's
 /// namespaces, and attacks on one kernel.
-const SYSTEMS: [&str; 9] = [
+const SYSTEMS: [&str; 10] = [
     "sys",
     "netd/pf",
     "netd/nft",
@@ -16,6 +16,7 @@ const SYSTEMS: [&str; 9] = [
     "netd/links",
     "tests/network",
     "tests/privsep/tests/linux",
+    "tests/privsep/tests/freebsd",
     "tests/bench/src/arrival.rs",
     "tests/bench/src/internet.rs",
 ];

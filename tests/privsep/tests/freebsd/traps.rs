@@ -1,6 +1,5 @@
 //! The daemons at work where a single refusal of capability mode ends who meets it (procctl(2), `PROC_TRAPCAP_CTL`): none
-//! of them relies on an error of its confinement. FreeBSD only.
-#![cfg(target_os = "freebsd")]
+//! of them relies on an error of its confinement.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

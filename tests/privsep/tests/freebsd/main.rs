@@ -1,0 +1,4 @@
+//! What is a claim about FreeBSD's own interface: capability mode.
+#![cfg(target_os = "freebsd")]
+
+mod traps;
