@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::client_io::{ClientIo, State};
@@ -19,7 +20,7 @@ use crate::client_body::ClientBody;
 use crate::client_link::{ClientLink, Cuttable, Transport};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
-use crate::http_io::{self, Answer, Half, Request};
+use crate::http_io::{self, Answer, Body, Half, Request};
 use crate::limits;
 use crate::proxy::Sender;
 
@@ -95,6 +96,7 @@ where
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.upgraded.store(true, Ordering::Release);
             }
+            let answer = with_its_length(answer);
             Ok::<_, Infallible>(answer.map(|body| body.of(half)))
         }
     });
@@ -114,6 +116,17 @@ fn without_host(request: &Request) -> Option<ApiError> {
     let missing =
         request.version() >= Version::HTTP_11 && !request.headers().contains_key(header::HOST);
     missing.then(|| ApiError::bad("a request of HTTP/1.1 must have a Host"))
+}
+
+/// A 304 tells the length of what it does not send (RFC 9110, 8.6). The library takes that out where it knows that nothing
+/// comes, and sends nothing anyway.
+fn with_its_length(answer: Answer) -> Answer {
+    let tells = answer.headers().contains_key(header::CONTENT_LENGTH);
+    if !tells || answer.status() != StatusCode::NOT_MODIFIED {
+        return answer;
+    }
+    let (_, nothing) = mpsc::channel(1);
+    answer.map(|_| Body::parts(nothing))
 }
 
 impl State {
@@ -138,7 +151,6 @@ mod tests {
 
     use bytes::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::sync::mpsc;
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -154,7 +166,7 @@ mod tests {
             let due = Instant::now() + limits::HEAD_TIMEOUT;
             drive(server, due, |_| {
                 let body = body.lock().expect("no panic").take().expect("one request");
-                async move { Answer::new(http_io::Body::parts(body)) }
+                async move { Answer::new(Body::parts(body)) }
             })
             .await;
         });
@@ -226,7 +238,7 @@ mod tests {
         let due = Instant::now() + limits::HEAD_TIMEOUT;
         let serving = tokio::spawn(drive(server, due, |request| async {
             match http_io::read_body(request.into_body()).await {
-                Ok(_) => Answer::new(http_io::Body::empty()),
+                Ok(_) => Answer::new(Body::empty()),
                 Err(error) => http_io::error(&error),
             }
         }));
