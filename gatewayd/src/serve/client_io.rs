@@ -69,8 +69,8 @@ fn refusal(own: &[u8]) -> Vec<u8> {
 }
 
 impl<S> ClientIo<S> {
-    /// On a new connection, whose first head must be whole when it is `due`.
-    pub(super) fn new(stream: S, due: Instant) -> Self {
+    /// On a new connection, whose first head must be whole when it is `due`. `kernel_cuts` who takes nothing of it.
+    pub(super) fn new(stream: S, due: Instant, kernel_cuts: bool) -> Self {
         let deadline = Box::pin(sleep_until(due));
         Self {
             stream,
@@ -78,7 +78,10 @@ impl<S> ClientIo<S> {
             head: Vec::new(),
             deadline,
             due: true,
-            stuck: Stuck::default(),
+            stuck: Stuck {
+                kernel_cuts,
+                ..Stuck::default()
+            },
             said: false,
         }
     }
@@ -204,10 +207,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 }
 
-/// Whether, and since when, the client takes nothing of what is there for it. Not every kernel looks after that:
-/// a client that is there and keeps its window shut has a live connection for ever (tcp(4)).
+/// Whether, and since when, the client takes so little of what is there for it that its socket takes nothing more. Not
+/// every kernel looks after that: a client that is there and keeps its window shut has a live connection for ever
+/// (tcp(4)). One that does counts every byte.
 #[derive(Debug, Default)]
 struct Stuck {
+    kernel_cuts: bool,
     since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -219,7 +224,7 @@ impl Stuck {
         sent: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        if sent.is_ready() {
+        if sent.is_ready() || self.kernel_cuts {
             self.since = None;
             return sent;
         }
@@ -262,7 +267,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upgraded_connection_has_no_heads() {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut server = ClientIo::new(server, soon());
+        let mut server = ClientIo::new(server, soon(), false);
         client
             .write_all(b"GET / HTTP/1.1\r\n\r\n")
             .await
@@ -280,7 +285,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_end_is_cut_and_an_idle_connection_is_not() {
         let (client, server) = tokio::io::duplex(1024);
-        let (mut client, mut server) = (client, ClientIo::new(server, soon()));
+        let (mut client, mut server) = (client, ClientIo::new(server, soon(), false));
         client
             .write_all(b"GET / HTTP/1.1\r\n\r\n")
             .await

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use warder_ipc::aio::ENDS_STUCK;
 
 use super::client_io::{ClientIo, State};
 use super::{Held, serve};
@@ -42,22 +43,23 @@ pub(super) async fn from_network<S>(
     };
     let stream = Cuttable::new(stream, link.clone());
     tokio::select! {
-        () = connection(gateway, stream, sender, due, held) => {}
+        () = connection(gateway, stream, sender, due, ENDS_STUCK, held) => {}
         () = link.is_cut() => {}
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. `kernel_cuts` who takes nothing of it, or it is left to us.
 pub(super) async fn connection<S>(
     gateway: Arc<Gateway>,
     stream: S,
     sender: Sender,
     due: Instant,
+    kernel_cuts: bool,
     _held: Held,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    drive(stream, due, move |request| {
+    drive(stream, due, kernel_cuts, move |request| {
         let (gateway, sender) = (Arc::clone(&gateway), sender.clone());
         async move { serve(&gateway, sender, request).await }
     })
@@ -65,12 +67,12 @@ pub(super) async fn connection<S>(
 }
 
 /// Until the client goes, is idle, or is stuck.
-async fn drive<S, F>(stream: S, due: Instant, answer: impl Fn(Request) -> F)
+async fn drive<S, F>(stream: S, due: Instant, kernel_cuts: bool, answer: impl Fn(Request) -> F)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     F: Future<Output = Answer>,
 {
-    let stream = ClientIo::new(stream, due);
+    let stream = ClientIo::new(stream, due, kernel_cuts);
     let state = stream.state();
     let service = service_fn(|request: http::Request<Incoming>| {
         let (head, body) = request.into_parts();
@@ -118,15 +120,30 @@ fn without_host(request: &Request) -> Option<ApiError> {
     missing.then(|| ApiError::bad("a request of HTTP/1.1 must have a Host"))
 }
 
-/// A 304 tells the length of what it does not send (RFC 9110, 8.6). The library takes that out where it knows that nothing
-/// comes, and sends nothing anyway.
-fn with_its_length(answer: Answer) -> Answer {
-    let tells = answer.headers().contains_key(header::CONTENT_LENGTH);
-    if !tells || answer.status() != StatusCode::NOT_MODIFIED {
-        return answer;
+/// An answer whose length, if it tells one, the library can take: of one without a body nobody has looked at it, and one
+/// that is no number would be the end of the connection. A 304 tells the length of what it does not send (RFC 9110, 8.6),
+/// which the library takes out where it knows that nothing comes; it sends nothing anyway.
+fn with_its_length(mut answer: Answer) -> Answer {
+    let mut told = answer.headers().get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |value: &HeaderValue| {
+        let digits = value.as_bytes();
+        let decimal = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        decimal && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())
+    };
+    match (told.next(), told.next()) {
+        (None, _) => answer,
+        (Some(length), None) if is_number(length) => {
+            if answer.status() == StatusCode::NOT_MODIFIED {
+                let (_, nothing) = mpsc::channel(1);
+                return answer.map(|_| Body::parts(nothing));
+            }
+            answer
+        }
+        _ => {
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+            answer
+        }
     }
-    let (_, nothing) = mpsc::channel(1);
-    answer.map(|_| Body::parts(nothing))
 }
 
 impl State {
@@ -164,7 +181,7 @@ mod tests {
         let body = std::sync::Mutex::new(Some(body));
         let serving = tokio::spawn(async move {
             let due = Instant::now() + limits::HEAD_TIMEOUT;
-            drive(server, due, |_| {
+            drive(server, due, false, |_| {
                 let body = body.lock().expect("no panic").take().expect("one request");
                 async move { Answer::new(Body::parts(body)) }
             })
@@ -192,7 +209,9 @@ mod tests {
     async fn who_says_nothing_has_the_time_of_a_head() {
         let (_client, server) = tokio::io::duplex(1024);
         let due = Instant::now() + limits::HEAD_TIMEOUT;
-        let served = drive(server, due, |_| async { unreachable!("nothing was asked") });
+        let served = drive(server, due, false, |_| async {
+            unreachable!("nothing was asked")
+        });
         timeout(limits::HEAD_TIMEOUT + LITTLE, served)
             .await
             .expect("closed");
@@ -231,12 +250,13 @@ mod tests {
             assert!(client.read_buf(&mut rest).await.expect("open") > 0);
         }
     }
+
     /// What the API says to a body of ten bytes of which these come, and then one each `pause`; and whether the
     /// connection is over when all the time for what nobody wants has passed.
     async fn told(first: &[u8], pause: Duration) -> (String, bool) {
         let (mut client, server) = tokio::io::duplex(16 * 1024);
         let due = Instant::now() + limits::HEAD_TIMEOUT;
-        let serving = tokio::spawn(drive(server, due, |request| async {
+        let serving = tokio::spawn(drive(server, due, false, |request| async {
             match http_io::read_body(request.into_body()).await {
                 Ok(_) => Answer::new(Body::empty()),
                 Err(error) => http_io::error(&error),
@@ -246,7 +266,7 @@ mod tests {
         client.write_all(head).await.expect("open");
         client.write_all(first).await.expect("open");
         let mut answer = [0; 1024];
-        let mut left = 10 - first.len();
+        let (mut left, mut patience) = (10 - first.len(), true);
         let read = loop {
             match timeout(pause, client.read(&mut answer)).await {
                 Ok(read) => break read.expect("an answer"),
@@ -254,7 +274,7 @@ mod tests {
                     left -= 1;
                     client.write_all(b"x").await.expect("open");
                 }
-                Err(_) => {}
+                Err(_) => assert!(std::mem::take(&mut patience), "no answer"),
             }
         };
         sleep(limits::REST_TIMEOUT + LITTLE).await;

@@ -105,6 +105,7 @@ pub(crate) async fn unix(
                         stream,
                         Sender::Operator,
                         tokio::time::Instant::now() + limits::HEAD_TIMEOUT,
+                        false,
                         held,
                     ));
                 }

@@ -241,6 +241,13 @@ impl Guest {
             }
             "/hops" => to.write_all(b"HTTP/1.1 200 OK\r\nConnection: x-secret\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok"),
             "/head" => to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n"),
+            "/head-odd" => to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9x\r\nContent-Length: 3\r\n\r\n"),
+            "/same-odd" => to.write_all(
+                b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 9x\r\n\r\n",
+            ),
+            "/same-twice" => to.write_all(
+                b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n",
+            ),
             "/same" => to.write_all(b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n"),
             "/gone" => to.write_all(b"HTTP/1.1 204 No Content\r\nX-Kept: 1\r\n\r\n"),
             "/elsewhere" => to.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://localhost:8000//a/?b=%2F#c\r\nSet-Cookie: a=1; Domain=localhost\r\nContent-Length: 0\r\n\r\n"),

@@ -312,6 +312,15 @@ fn answers_without_a_body_stay_what_they_are() {
         let line = (line.0.into(), line.1.into());
         assert!(lines.contains(&line), "{lines:?}");
     }
+    // What is no length is no end of the connection either.
+    for path in ["/same-odd", "/same-twice", "/same"] {
+        for method in ["GET", "HEAD"] {
+            client.send(method, path, &headers, b"");
+            assert_eq!(client.head().0, 304, "{method} {path}");
+        }
+    }
+    client.send("HEAD", "/head-odd", &headers, b"");
+    assert_eq!(client.head().0, 200);
     client.send("GET", "/gone", &headers, b"");
     let (status, lines) = client.head();
     assert_eq!(status, 204);

@@ -83,6 +83,9 @@ pub fn watched(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Bu
         .on_thread_park(|| watch(Watch::rests))
 }
 
+/// Whether [`mind`] has the kernel end those who are there and take nothing.
+pub const ENDS_STUCK: bool = cfg!(target_os = "linux");
+
 /// Has the kernel end a TCP connection whose peer is gone (asked after `silence`, then three times `pause` apart), or
 /// takes nothing of what it is sent for as long as `stuck`. See tcp(7).
 ///
