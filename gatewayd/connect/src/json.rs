@@ -23,7 +23,7 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, crate::Connec
     let invalid = |why: &dyn std::fmt::Display| {
         crate::ConnectError::invalid(format_args!("unmarshal message: {why}"))
     };
-    // An array would do for a message otherwise.
+    // An array would do for a message otherwise, as it still does for those within one.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(invalid(&"it is no JSON object"));
     }

@@ -33,6 +33,9 @@ struct Patch {
 pub(super) async fn wanted(request: Request<RequestBody>) -> Result<Wanted, ApiError> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     let body = body.map_err(ApiError::bad_request)?.to_bytes();
+    if body.is_empty() {
+        return Err(ApiError::bad_request("it says nothing"));
+    }
     let patch: Patch = parse(&body).map_err(ApiError::bad_request)?;
     Wanted::new(patch.uid, patch.gid, patch.mode)
 }
