@@ -101,13 +101,13 @@ pub fn object_is_seen(kind: Kind, key: i32) -> Said {
 pub struct Queue(CString);
 
 impl Queue {
-    /// Makes one that everybody may read and write.
+    /// Makes one that everybody may read, unless the umask says otherwise.
     ///
     /// # Errors
     /// When the name is taken or none, or there is no such thing.
     pub fn make(name: &str) -> io::Result<Self> {
         let name = CString::new(name)?;
-        open_queue(&name, libc::O_CREAT | libc::O_EXCL)?;
+        open_queue(&name, libc::O_CREAT | libc::O_EXCL | libc::O_RDWR)?;
         Ok(Self(name))
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Queue {
 }
 
 fn open_queue(name: &CStr, flags: libc::c_int) -> io::Result<()> {
-    let (flags, mode): (_, libc::c_uint) = (flags | libc::O_RDWR, 0o666);
+    let mode: libc::c_uint = 0o644;
     let usual = std::ptr::null::<libc::mq_attr>();
     // SAFETY: SIG_IGN is no function. A FreeBSD without mqueuefs(5) ends who calls what it lacks.
     unsafe { libc::signal(libc::SIGSYS, libc::SIG_IGN) };
@@ -140,8 +140,9 @@ pub fn queue_is_seen(name: &str) -> Said {
     let opened = CString::new(name).map_err(io::Error::from);
     Said::of(
         opened
-            .and_then(|name| open_queue(&name, 0))
+            .and_then(|name| open_queue(&name, libc::O_RDONLY))
             .map(|()| "opened"),
-        &[libc::ENOENT, libc::ENOSYS, libc::EPERM, libc::EACCES],
+        // Not EACCES: who is refused has found it.
+        &[libc::ENOENT, libc::ENOSYS],
     )
 }
