@@ -128,10 +128,10 @@ fn to_closed() -> Part {
     Part::DestinationIn(CLOSED_SET.to_owned())
 }
 
-/// A chain that packets enter: of filters, but for the one at the place where sources are changed.
+/// A chain of filters that packets enter.
 fn base(name: &str, hook: Hook, priority: i32, policy: Verdict) -> Step {
     let base = Base {
-        nat: priority == SOURCE_NAT,
+        nat: false,
         hook,
         priority,
         policy,
@@ -144,10 +144,19 @@ fn base(name: &str, hook: Hook, priority: i32, policy: Verdict) -> Step {
 
 /// The chain in which what matches `parts` gets the address of the interface it leaves by.
 fn masqueraded(mut parts: Vec<Part>) -> [Step; 2] {
+    let name = "postrouting".to_owned();
+    let base = Some(Base {
+        nat: true,
+        hook: Hook::Postrouting,
+        priority: SOURCE_NAT,
+        policy: Verdict::Accept,
+    });
     parts.push(Part::Masquerade);
-    let (name, accept) = ("postrouting", Verdict::Accept);
-    let chain = base(name, Hook::Postrouting, SOURCE_NAT, accept);
-    [chain, Step::Rule(name.to_owned(), parts)]
+    let chain = name.clone();
+    [
+        Step::Chain(Chain { name: chain, base }),
+        Step::Rule(name, parts),
+    ]
 }
 
 fn chain(name: impl Into<String>) -> Step {
