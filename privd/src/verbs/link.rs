@@ -19,7 +19,7 @@ impl Privd {
         let link = if often {
             self.connect(sandbox)
         } else {
-            fault(FaultCode::Exhausted, "too many links to this sandbox")
+            fault(FaultCode::Exhausted, "too many links in this time")
         };
         match link {
             Ok(fd) => self.answer_gateway(to, Ok(Answer::Link), vec![fd]),

@@ -163,8 +163,7 @@ impl AsFd for Process {
     }
 }
 
-/// Field 22, counted behind the command name, which may hold anything.
-/// A field of proc_pid_stat(5) that stands behind the name, by its number there.
+/// A field of proc_pid_stat(5) that stands behind the name, which may hold anything, by its number there.
 fn field(stat: &str, number: usize) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
@@ -205,7 +204,7 @@ mod tests {
         let used = || uses(std::process::id()).expect("it runs");
         while used().1 < before + 50_000 {}
         assert!(used().0 > memory + (32 << 20));
-        drop(held);
+        drop(std::hint::black_box(held));
         assert_eq!(uses(u32::MAX), None);
     }
 }

@@ -310,8 +310,8 @@ fn groups(tag: &str) -> BTreeSet<String> {
 /// The host's ids that are the instance's.
 pub(crate) fn ids(instance: &Instance) -> Range<u32> {
     let number = instance.state_dir().join("privd/instance");
-    let number = fs::read_to_string(number).unwrap_or_default();
-    let first = FIRST_ID + number.trim().parse().unwrap_or(0) * IDS;
+    let number = fs::read_to_string(number).expect("privd has noted its number");
+    let first = FIRST_ID + number.trim().parse::<u32>().expect("a number") * IDS;
     first..first + IDS
 }
 

@@ -12,7 +12,8 @@ use warder_harness::Instance;
 use crate::kernel::{ids, names, owner, tops};
 use crate::settle::PATIENCE;
 
-/// Ends everything of an instance as a loss of power does: nobody is asked, and nothing of it is left but its files.
+/// Ends everything of an instance as a loss of power does: nobody is asked, and nothing of it is left but its files, and a
+/// line of its number in a file that all instances share.
 ///
 /// # Panics
 /// When something does not go.
@@ -46,6 +47,10 @@ pub fn cut(instance: &mut Instance) {
             thread::sleep(Duration::from_millis(10));
         }
     }
+    let table = format!("warder_{tag}");
+    let _ = Command::new("nft")
+        .args(["delete", "table", "inet", &table])
+        .output();
     // A tmpfs is empty after a start.
     let _ = fs::remove_dir_all(Path::new("/run/warder").join(&tag));
 }

@@ -102,8 +102,8 @@ impl Controllers {
         )
     }
 
-    /// Kills every process of a cell that stands still. Were it the first alone, the others would go on when they are thawed
-    /// until its end has reached them.
+    /// Kills every process of a cell that stands still. If only its first were killed, the others would run again from
+    /// the thaw until its end has reached them.
     ///
     /// # Errors
     /// `System`.
