@@ -17,7 +17,9 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(e) => return fail(&e),
     };
-    let (mut daemon, confinement) = match reconcile::start(channel, start, fds) {
+    // Still open when it is said why nothing started: privd ends whoever closes it, at once.
+    let mut channel = Some(channel);
+    let (mut daemon, confinement) = match reconcile::start(&mut channel, start, fds) {
         Ok(started) => started,
         Err(e) => return fail(&e),
     };

@@ -53,12 +53,13 @@ pub enum StartError {
     Worker(#[source] Fault),
 }
 
-/// Makes or takes over everything, and confines the process. Returns the words for [`warder_wire::start::Ready`].
+/// Makes or takes over everything, and confines the process. Returns the words for [`warder_wire::start::Ready`]. The
+/// channel is taken once all that is done.
 ///
 /// # Errors
 /// [`StartError`]; what was made stays for the next start or a purge.
 pub fn start(
-    privd: Channel,
+    privd: &mut Option<Channel>,
     start: Start,
     fds: Vec<OwnedFd>,
 ) -> Result<(Daemon, String), StartError> {
@@ -152,6 +153,7 @@ pub fn start(
         ender,
     };
     let watch = Watch::new(why);
+    let privd = privd.take().ok_or(StartError::Role("no channel"))?;
     let mut daemon = Daemon::new(
         tag, config, uplink, privd, kernel, ledger, book, pool, found, watch,
     );
