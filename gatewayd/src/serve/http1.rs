@@ -74,21 +74,19 @@ where
 {
     let stream = ClientIo::new(stream, due, kernel_cuts);
     let state = stream.state();
+    let answer = &answer;
     let service = service_fn(|request: http::Request<Incoming>| {
         let (head, body) = request.into_parts();
         let body = ClientBody::new(body, &head.headers, Half::begin(&state.halves));
         let request = Request::from_parts(head, body);
         state.begun.store(true, Ordering::Release);
-        let answer = match state.begin().or_else(|| without_host(&request)) {
-            Some(error) => Err(error),
-            None => Ok(answer(request)),
-        };
+        let refusal = state.begin().or_else(|| without_host(&request));
         let half = Half::begin(&state.halves);
         let state = state.clone();
         async move {
-            let answer = match answer {
-                Ok(answer) => answer.await,
-                Err(error) => {
+            let answer = match refusal {
+                None => answer(request).await,
+                Some(error) => {
                     let mut answer = http_io::error(&error);
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
