@@ -152,11 +152,11 @@ fn masqueraded(mut parts: Vec<Part>) -> [Step; 2] {
         policy: Verdict::Accept,
     });
     parts.push(Part::Masquerade);
-    let chain = name.clone();
-    [
-        Step::Chain(Chain { name: chain, base }),
-        Step::Rule(name, parts),
-    ]
+    let chain = Chain {
+        name: name.clone(),
+        base,
+    };
+    [Step::Chain(chain), Step::Rule(name, parts)]
 }
 
 fn chain(name: impl Into<String>) -> Step {
