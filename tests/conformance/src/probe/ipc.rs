@@ -1,7 +1,7 @@
 //! POSIX and System V IPC of the host.
 
 use rustix::shm;
-use warder_probe::{Kind, Object, Said, object_is_seen, queue_is_seen};
+use warder_probe::{Kind, Object, Said, object_is_seen};
 
 /// Opens an object of POSIX shared memory of the host (shm_open(3)).
 pub(super) fn posix(name: &str) -> Said {
@@ -10,11 +10,6 @@ pub(super) fn posix(name: &str) -> Said {
         Err(rustix::io::Errno::NOENT) => Said::held("it is not there"),
         Err(errno) => Said::held(errno.to_string()),
     }
-}
-
-/// Opens a POSIX queue of messages of the host (mq_open(3)).
-pub(super) fn queue(name: &str) -> Said {
-    queue_is_seen(name)
 }
 
 /// Looks for an object of System V IPC.

@@ -51,7 +51,7 @@ fn attempt(words: &[&str]) -> Said {
         ["sysv", kind, key] => ipc::sysv(kind, key),
         ["sysv-make", key] => ipc::make(key),
         ["posix", name] => ipc::posix(name),
-        ["queue", name] => ipc::queue(name),
+        ["queue", name] => warder_probe::queue_is_seen(name),
         ["tcp", address, port] => net::tcp(address, port),
         ["udp", address, port] => net::udp(address, port),
         ["dns", server, name] => net::dns(server, name),
